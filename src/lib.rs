@@ -1,0 +1,26 @@
+//! Latent Preference Coding, re-derived, re-trained and re-measured.
+//!
+//! | paper | module |
+//! |---|---|
+//! | §3.1–3.4, Appendix A: the formulas, for reading | [`spec`] (ndarray, f64) |
+//! | the same formulas, for training | [`tensor`] (candle) |
+//! | §3.3, Figure 1: decoder, codebook, prior and posterior | [`model`] |
+//! | §4.1: preference data; the built-in world | [`data`] |
+//! | §4.1: optimiser, schedule, batches | [`train`] |
+//! | §4.1–4.4: what is measured | [`eval`] |
+//! | Tables 1–3, Figures 1–2: the run matrix of each | [`experiment`] |
+//! | tables and figures from the records of runs | [`report`] |
+
+pub mod config;
+pub mod data;
+pub mod error;
+pub mod eval;
+pub mod experiment;
+pub mod model;
+pub mod report;
+pub mod seed;
+pub mod spec;
+pub mod tensor;
+pub mod train;
+
+pub use error::{Error, Result};

@@ -1,0 +1,3 @@
+//! Decoder, heads, weights in and out, tokenizer, chat template.
+
+pub mod config;
