@@ -31,3 +31,32 @@ pub struct RopeScaling {
     pub high_freq_factor: f64,
     pub original_max_position_embeddings: usize,
 }
+
+impl DecoderConfig {
+    /// Every parameter's Hugging Face name and shape.
+    pub fn parameter_shapes(&self) -> Vec<(String, Vec<usize>)> {
+        let (d, ff) = (self.hidden_size, self.intermediate_size);
+        let (q, kv) = (self.num_attention_heads * self.head_dim, self.num_key_value_heads * self.head_dim);
+        let mut shapes = vec![("model.embed_tokens.weight".to_string(), vec![self.vocab_size, d])];
+        for layer in 0..self.num_hidden_layers {
+            for (name, shape) in [
+                ("input_layernorm", vec![d]),
+                ("self_attn.q_proj", vec![q, d]),
+                ("self_attn.k_proj", vec![kv, d]),
+                ("self_attn.v_proj", vec![kv, d]),
+                ("self_attn.o_proj", vec![d, q]),
+                ("post_attention_layernorm", vec![d]),
+                ("mlp.gate_proj", vec![ff, d]),
+                ("mlp.up_proj", vec![ff, d]),
+                ("mlp.down_proj", vec![d, ff]),
+            ] {
+                shapes.push((format!("model.layers.{layer}.{name}.weight"), shape));
+            }
+        }
+        shapes.push(("model.norm.weight".to_string(), vec![d]));
+        if !self.tie_word_embeddings {
+            shapes.push(("lm_head.weight".to_string(), vec![self.vocab_size, d]));
+        }
+        shapes
+    }
+}

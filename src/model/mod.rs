@@ -1,3 +1,7 @@
 //! Decoder, heads, weights in and out, tokenizer, chat template.
 
 pub mod config;
+pub mod decoder;
+pub mod heads;
+pub mod parameters;
+pub mod rotary;

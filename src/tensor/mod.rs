@@ -1,1 +1,14 @@
-//! See lib.rs.
+//! The paper's formulas on candle tensors, for training: any device and dtype, autograd.
+//!
+//! Every file and function has a twin of the same name in [`crate::spec`], written without
+//! sight of this one; `tests/parity` holds the two together, values and gradients.
+
+pub mod codebook;
+pub mod elbo;
+pub(crate) mod gemm;
+pub mod gumbel;
+pub mod latent;
+pub mod lm_head;
+pub mod logprob;
+pub mod numerics;
+pub mod objective;

@@ -1,0 +1,136 @@
+//! The LM head without the [tokens, vocabulary] matrix: log-probabilities in chunks of rows,
+//! with a backward pass of its own that recomputes each chunk.
+
+use crate::Result;
+use crate::tensor::gemm::{Matrix, product};
+use crate::tensor::logprob::token_logps;
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Shape, Storage, Tensor, bail};
+use rayon::prelude::*;
+
+/// Scores held at a time: 4 Mi numbers, 16 MiB.
+const CHUNK_SCORES: usize = 1 << 22;
+
+/// [`token_logps`] with the same values and gradients in bounded memory.
+///
+/// Source: (10). Twin: `spec::logprob::token_logps`.
+/// Shapes: hidden [N, d], lm_head [V, d], tokens [N] → [N]. Units: nats.
+/// Errors: a token outside the vocabulary.
+/// Numerics: f32 with each row's maximum subtracted, row sums in f64. Off the CPU or in
+/// another dtype it is the plain composition.
+pub fn token_logps_fused(hidden: &Tensor, lm_head: &Tensor, tokens: &[u32]) -> Result<Tensor> {
+    let vocab = lm_head.dim(0)?;
+    if let Some(&bad) = tokens.iter().find(|&&t| t as usize >= vocab) {
+        return Err(crate::Error::argument("token_logps", "token", bad, format!("below the vocabulary's {vocab}")));
+    }
+    if !hidden.device().is_cpu() || hidden.dtype() != DType::F32 {
+        return token_logps(hidden, lm_head, &Tensor::new(tokens, hidden.device())?);
+    }
+    let op = FusedTokenLogps { tokens: tokens.to_vec() };
+    Ok(hidden.contiguous()?.apply_op2(&lm_head.contiguous()?, op)?)
+}
+
+struct FusedTokenLogps {
+    tokens: Vec<u32>,
+}
+
+impl FusedTokenLogps {
+    /// Calls `f(first row, rows, scores)` for each chunk of rows, `scores` = hidden·headᵀ.
+    fn for_chunks(&self, hidden: &[f32], head: &[f32], d: usize, mut f: impl FnMut(usize, usize, &mut [f32])) {
+        let (n, vocab) = (self.tokens.len(), head.len() / d);
+        let chunk = (CHUNK_SCORES / vocab).clamp(1, n);
+        let mut scores = vec![0f32; chunk * vocab];
+        for first in (0..n).step_by(chunk) {
+            let rows = chunk.min(n - first);
+            let scores = &mut scores[..rows * vocab];
+            let h = Matrix::new(&hidden[first * d..(first + rows) * d], rows, d);
+            product(h, Matrix::new(head, vocab, d).t(), scores, false);
+            f(first, rows, scores);
+        }
+    }
+}
+
+fn logsumexp(row: &[f32]) -> f32 {
+    let max = row.iter().fold(f32::NEG_INFINITY, |m, &x| m.max(x));
+    let sum: f64 = row.iter().map(|&x| f64::from((x - max).exp())).sum();
+    max + sum.ln() as f32
+}
+
+impl CustomOp2 for FusedTokenLogps {
+    fn name(&self) -> &'static str {
+        "token-logps"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (hidden, head) = (contiguous(s1, l1)?, contiguous(s2, l2)?);
+        let (d, vocab) = (l1.dims()[1], l2.dims()[0]);
+        let mut logps = vec![0f32; self.tokens.len()];
+        self.for_chunks(hidden, head, d, |first, rows, scores| {
+            let out = &mut logps[first..first + rows];
+            let tokens = &self.tokens[first..first + rows];
+            out.par_iter_mut().zip(tokens).zip(scores.par_chunks(vocab)).for_each(|((out, &token), row)| {
+                *out = row[token as usize] - logsumexp(row);
+            });
+        });
+        Ok((CpuStorage::F32(logps), Shape::from(self.tokens.len())))
+    }
+
+    /// d logp_t / d score_v = 1[v = token] − softmax_v, chained through hidden·headᵀ.
+    fn bwd(
+        &self,
+        hidden: &Tensor,
+        head: &Tensor,
+        logps: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let (vocab, d) = head.dims2()?;
+        let (upstream, logps) = (grad.to_vec1::<f32>()?, logps.to_vec1::<f32>()?);
+        let mut d_hidden = vec![0f32; self.tokens.len() * d];
+        let mut d_head = vec![0f32; vocab * d];
+        with_slices(hidden, head, |hidden, head| {
+            self.for_chunks(hidden, head, d, |first, rows, scores| {
+                let at = first..first + rows;
+                scores
+                    .par_chunks_mut(vocab)
+                    .zip(&self.tokens[at.clone()])
+                    .zip(&upstream[at.clone()])
+                    .zip(&logps[at.clone()])
+                    .for_each(|(((row, &token), &g), &logp)| {
+                        // The forward's normaliser, recovered from its result.
+                        let normaliser = row[token as usize] - logp;
+                        row.iter_mut().for_each(|s| *s = -g * (*s - normaliser).exp());
+                        row[token as usize] += g;
+                    });
+                let scores = Matrix::new(scores, rows, vocab);
+                let h = Matrix::new(&hidden[first * d..(first + rows) * d], rows, d);
+                product(scores, Matrix::new(head, vocab, d), &mut d_hidden[first * d..(first + rows) * d], false);
+                product(scores.t(), h, &mut d_head, true);
+            });
+        })?;
+        Ok((
+            Some(Tensor::from_vec(d_hidden, hidden.shape(), hidden.device())?),
+            Some(Tensor::from_vec(d_head, head.shape(), head.device())?),
+        ))
+    }
+}
+
+fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
+        None => bail!("expected a contiguous tensor"),
+    }
+}
+
+fn with_slices(a: &Tensor, b: &Tensor, f: impl FnOnce(&[f32], &[f32])) -> candle_core::Result<()> {
+    let ((sa, la), (sb, lb)) = (a.storage_and_layout(), b.storage_and_layout());
+    match (&*sa, &*sb) {
+        (Storage::Cpu(sa), Storage::Cpu(sb)) => f(contiguous(sa, la)?, contiguous(sb, lb)?),
+        _ => bail!("expected CPU tensors"),
+    }
+    Ok(())
+}
