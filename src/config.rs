@@ -18,6 +18,7 @@ pub struct Recipe {
     pub objective: Objective,
     pub latent: Latent,
     pub training: Training,
+    pub evaluation: Evaluation,
 }
 
 /// Where the base model (policy and reference) comes from.
@@ -89,6 +90,13 @@ pub enum Objective {
     Simpo { beta: f64, gamma: f64 },
 }
 
+impl Objective {
+    /// SimPO is reference-free; the others compare with π_ref.
+    pub fn needs_reference(&self) -> bool {
+        !matches!(self, Self::Simpo { .. })
+    }
+}
+
 /// How the latent code enters the policy.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "mode", rename_all = "kebab-case", deny_unknown_fields)]
@@ -117,6 +125,24 @@ pub enum PriorWeight {
     /// 0 at the first step, 1 at the last.
     Linear,
     Fixed { value: f64 },
+}
+
+/// How a trained policy is scored.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluation {
+    /// What h_z is at test time, when only the prompt is known. Plain policies have none.
+    pub latent: LatentAtTest,
+}
+
+/// h_z from the prior alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LatentAtTest {
+    /// Σ_k p(k|x) e_k: no randomness.
+    Mean,
+    /// One relaxed Gumbel sample of p(z|x), from a stream of the run's seed.
+    Sample,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

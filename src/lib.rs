@@ -17,6 +17,7 @@ pub mod error;
 pub mod eval;
 pub mod experiment;
 pub mod model;
+pub mod progress;
 pub mod report;
 pub mod seed;
 pub mod spec;

@@ -1,3 +1,5 @@
 //! Preference data: pairs, the built-in world, batches.
 
+pub mod batch;
 pub mod pairs;
+pub mod tokenize;

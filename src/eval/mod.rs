@@ -1,1 +1,3 @@
-//! See lib.rs.
+//! What is measured of a trained policy.
+
+pub mod preference;

@@ -89,6 +89,16 @@ impl Decoder {
         self.final_norm(&x)
     }
 
+    /// [`Self::hidden`] for values only: activations are dropped block by block.
+    pub fn hidden_without_graph(&self, rows: &TokenRows) -> Result<Tensor> {
+        let context = self.context(rows)?;
+        let mut x = self.embed(&rows.ids)?.detach();
+        for block in &self.blocks {
+            x = block.forward(&x, &context)?.detach();
+        }
+        Ok(self.final_norm(&x)?.detach())
+    }
+
     /// [`Self::hidden`] of new tokens behind those in the cache, which grows by them.
     pub fn hidden_cached(&self, rows: &TokenRows, cache: &mut KvCache) -> Result<Tensor> {
         let context = self.context(rows)?;

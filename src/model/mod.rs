@@ -4,4 +4,5 @@ pub mod config;
 pub mod decoder;
 pub mod heads;
 pub mod parameters;
+pub mod policy;
 pub mod rotary;

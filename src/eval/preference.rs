@@ -1,0 +1,86 @@
+//! Preference accuracy: is the chosen completion's implicit reward (4) the higher one?
+
+use crate::config::{Latent, LatentAtTest, Recipe};
+use crate::data::batch::PairBatch;
+use crate::data::tokenize::TokenizedPair;
+use crate::model::policy::{PairStates, Policy};
+use crate::progress::Task;
+use crate::tensor::codebook;
+use crate::tensor::gumbel::gumbel_softmax;
+use crate::tensor::latent::prior_logits;
+use crate::tensor::numerics::softmax;
+use crate::tensor::objective::implicit_rewards;
+use crate::train::fit::{gumbel_draws, reference_tensors};
+use crate::train::interrupt;
+use crate::train::reference::{ReferenceLogps, by_length};
+use crate::Result;
+use candle_core::Tensor;
+
+/// A policy's verdict on one pair. Units: nats; rewards as [`implicit_rewards`] scales them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Preference {
+    /// Reward of chosen minus reward of rejected.
+    pub margin: f64,
+    pub policy_chosen_logps: f64,
+    pub policy_rejected_logps: f64,
+}
+
+/// Scores every pair under the recipe's objective; h_z comes from the prompt alone.
+///
+/// Source: §4.1 with (4). The reference is never conditioned on z.
+pub fn score_pairs(
+    recipe: &Recipe,
+    policy: &Policy,
+    pairs: &[TokenizedPair],
+    reference: Option<&[ReferenceLogps]>,
+    progress: &Task,
+) -> Result<Vec<Preference>> {
+    let decoder = &policy.decoder;
+    let mut verdicts = vec![None; pairs.len()];
+    for members in by_length(pairs).chunks(recipe.training.micro_batch_size) {
+        interrupt::check("evaluation")?;
+        let chunk: Vec<&TokenizedPair> = members.iter().map(|&i| &pairs[i]).collect();
+        let batch = PairBatch::new(&chunk, decoder.config.sliding_window, decoder.dtype(), decoder.device())?;
+        let states = PairStates::select(&decoder.hidden_without_graph(&batch.rows)?, &batch)?;
+        let latent = prior_latent(recipe, policy, &states.prompt_hidden, chunk.iter().map(|p| p.index))?;
+        let logps = policy.pair_logps(&states, &batch, latent.as_ref())?;
+        let reference = reference.map(|r| reference_tensors(members.iter().map(|&i| r[i]), decoder.device()));
+        let rewards = implicit_rewards(recipe.objective, &logps, reference.transpose()?.as_ref(), &batch.lengths)?;
+        let values = |t: &Tensor| t.to_vec1::<f32>();
+        let (chosen, rejected) = (values(&rewards.chosen)?, values(&rewards.rejected)?);
+        let (chosen_logps, rejected_logps) = (values(&logps.chosen)?, values(&logps.rejected)?);
+        for (j, &i) in members.iter().enumerate() {
+            verdicts[i] = Some(Preference {
+                margin: f64::from(chosen[j]) - f64::from(rejected[j]),
+                policy_chosen_logps: chosen_logps[j].into(),
+                policy_rejected_logps: rejected_logps[j].into(),
+            });
+        }
+        progress.advance(members.len(), String::new);
+    }
+    Ok(verdicts.into_iter().flatten().collect())
+}
+
+/// h_z [B, d] as the recipe wants it at test time; none for a plain policy.
+///
+/// `streams` names each row's sample.
+pub fn prior_latent(
+    recipe: &Recipe,
+    policy: &Policy,
+    prompt_hidden: &Tensor,
+    streams: impl Iterator<Item = usize>,
+) -> Result<Option<Tensor>> {
+    let (Some(heads), Latent::Gumbel { codes, gumbel_tau, .. }) = (&policy.heads, recipe.latent) else {
+        return Ok(None);
+    };
+    let logits = prior_logits(&heads.prior, prompt_hidden)?;
+    let code_weights = match recipe.evaluation.latent {
+        LatentAtTest::Mean => softmax(&logits)?,
+        LatentAtTest::Sample => {
+            let names = streams.map(|i| format!("gumbel/test/{i}"));
+            let noise = gumbel_draws(recipe.seed, names, codes, prompt_hidden.device())?;
+            gumbel_softmax(&logits, &noise, gumbel_tau)?
+        }
+    };
+    Ok(Some(codebook::latent(&code_weights, &heads.codebook)?))
+}

@@ -1,0 +1,68 @@
+//! The policy: a decoder, and LPC's heads where the objective has a latent.
+
+use crate::data::batch::PairBatch;
+use crate::model::config::DecoderConfig;
+use crate::model::decoder::Decoder;
+use crate::model::heads::Heads;
+use crate::model::parameters::Parameters;
+use crate::tensor::lm_head::token_logps_fused;
+use crate::tensor::logprob::{add_latent, completion_logps_sum};
+use crate::tensor::objective::PairLogps;
+use crate::{Result, config::Latent};
+use candle_core::Tensor;
+
+#[derive(Debug, Clone)]
+pub struct Policy {
+    pub decoder: Decoder,
+    pub heads: Option<Heads>,
+}
+
+/// The hidden states a pair's loss is made of.
+#[derive(Debug, Clone)]
+pub struct PairStates {
+    /// h_x, [B, d]
+    pub prompt_hidden: Tensor,
+    /// h_{x,y_w}, [B, d]
+    pub chosen_hidden: Tensor,
+    /// h_{x,y_l}, [B, d]
+    pub rejected_hidden: Tensor,
+    /// h_{x,y_<t} for every completion token, [N, d]
+    pub predictor_hidden: Tensor,
+}
+
+impl PairStates {
+    /// Picks the states out of `hidden` [B, T, d].
+    pub fn select(hidden: &Tensor, batch: &PairBatch) -> Result<Self> {
+        let flat = hidden.flatten_to(1)?;
+        let at = |index: &Tensor| flat.index_select(index, 0);
+        Ok(Self {
+            prompt_hidden: at(&batch.prompt_last)?,
+            chosen_hidden: at(&batch.chosen_last)?,
+            rejected_hidden: at(&batch.rejected_last)?,
+            predictor_hidden: at(&batch.predictors)?,
+        })
+    }
+}
+
+impl Policy {
+    pub fn new(config: &DecoderConfig, parameters: &Parameters, latent: &Latent) -> Result<Self> {
+        let heads = match latent {
+            Latent::None => None,
+            Latent::Gumbel { codes, .. } => Some(Heads::new(parameters, config.hidden_size, *codes)?),
+        };
+        Ok(Self { decoder: Decoder::new(config, parameters)?, heads })
+    }
+
+    /// Sequence log-probabilities, with h_z [B, d] added to every predicting state if given.
+    ///
+    /// Source: (10). Units: nats, summed over each completion's tokens.
+    pub fn pair_logps(&self, states: &PairStates, batch: &PairBatch, latent: Option<&Tensor>) -> Result<PairLogps> {
+        let hidden = match latent {
+            Some(latent) => add_latent(&states.predictor_hidden, latent, &batch.token_pair)?,
+            None => states.predictor_hidden.clone(),
+        };
+        let logps = token_logps_fused(&hidden, self.decoder.lm_head(), &batch.targets)?;
+        let sums = completion_logps_sum(&logps, &batch.token_completion, 2 * batch.pairs)?;
+        Ok(PairLogps { chosen: sums.narrow(0, 0, batch.pairs)?, rejected: sums.narrow(0, batch.pairs, batch.pairs)? })
+    }
+}

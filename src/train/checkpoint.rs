@@ -1,0 +1,85 @@
+//! Resumable state of a run in one file: parameters, optimiser moments, and where it was.
+
+use crate::error::Place;
+use crate::model::parameters::Parameters;
+use crate::train::optim::AdamW;
+use crate::{Error, Result};
+use candle_core::{Device, Tensor};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+const PARAMETER: &str = "parameter.";
+const OPTIMISER: &str = "optimiser.";
+
+/// A checkpoint on disk.
+pub struct Checkpoint {
+    tensors: BTreeMap<String, Tensor>,
+    pub steps_done: usize,
+}
+
+pub fn path(run: &Path) -> PathBuf {
+    run.join("checkpoint.safetensors")
+}
+
+/// Writes atomically: an interrupted or failed write leaves the previous checkpoint.
+pub fn save(run: &Path, parameters: &Parameters, optimiser: &AdamW, steps_done: usize) -> Result<()> {
+    let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
+    tensors.extend(parameters.tensors().into_iter().map(|(k, v)| (format!("{PARAMETER}{k}"), v)));
+    tensors.extend(optimiser.state()?.into_iter().map(|(k, v)| (format!("{OPTIMISER}{k}"), v)));
+    let metadata = HashMap::from([("steps_done".to_string(), steps_done.to_string())]);
+    let path = path(run);
+    let temporary = tempfile::NamedTempFile::new_in(run).map_err(Error::io(run))?;
+    safetensors::serialize_to_file(&tensors, Some(metadata), temporary.path())
+        .map_err(|e| Error::io(&path)(std::io::Error::other(e)))?;
+    temporary.as_file().sync_all().map_err(Error::io(&path))?;
+    temporary.persist(&path).map_err(|e| Error::io(&path)(e.error))?;
+    Ok(())
+}
+
+impl Checkpoint {
+    /// The run's checkpoint, if it has one. Errors: a file that is damaged.
+    pub fn load(run: &Path) -> Result<Option<Self>> {
+        let path = path(run);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io(&path)(e)),
+        };
+        let damaged = |what: String| Error::input(Place::file(&path), "a checkpoint (delete it to start over)", what);
+        let (_, header) =
+            safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let steps_done = header
+            .metadata()
+            .as_ref()
+            .and_then(|m| m.get("steps_done")?.parse().ok())
+            .ok_or_else(|| damaged("no steps_done".into()))?;
+        let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| damaged(e.to_string()))?;
+        Ok(Some(Self { tensors: tensors.into_iter().collect(), steps_done }))
+    }
+
+    /// Writes the stored values into the variables and the optimiser.
+    pub fn restore(&self, parameters: &Parameters, optimiser: &mut AdamW) -> Result<()> {
+        for (name, var) in parameters.iter() {
+            let stored = self
+                .tensors
+                .get(&format!("{PARAMETER}{name}"))
+                .ok_or_else(|| Error::argument("checkpoint", name, "nothing", "a parameter"))?;
+            var.set(stored)?;
+        }
+        let optimiser_state = self
+            .tensors
+            .iter()
+            .filter_map(|(k, v)| Some((k.strip_prefix(OPTIMISER)?.to_string(), v.clone())))
+            .collect();
+        optimiser.restore(&optimiser_state)
+    }
+}
+
+/// Removes the checkpoint of a run that is finished.
+pub fn remove(run: &Path) -> Result<()> {
+    let path = path(run);
+    match std::fs::remove_file(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&path)(e)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,171 @@
+//! The training loop: a recipe, a base model and pairs in; a trained model out.
+
+use crate::config::{Latent, PriorWeight, Recipe};
+use crate::data::batch::PairBatch;
+use crate::data::tokenize::TokenizedPair;
+use crate::model::config::DecoderConfig;
+use crate::model::parameters::Parameters;
+use crate::model::policy::{PairStates, Policy};
+use crate::progress::Task;
+use crate::tensor::elbo::GumbelNoise;
+use crate::tensor::latent::prior_weight;
+use crate::tensor::objective::PairLogps;
+use crate::train::checkpoint::{self, Checkpoint};
+use crate::train::metrics::{MetricsFile, StepMetrics};
+use crate::train::optim::{AdamW, Gradients, linear_schedule};
+use crate::train::reference::ReferenceLogps;
+use crate::train::step::{LatentInputs, StepSums, backward, pair_losses};
+use crate::train::interrupt;
+use crate::{Error, Result, seed};
+use candle_core::{Device, Tensor};
+use std::path::Path;
+use std::time::Instant;
+
+/// What one training run works on.
+pub struct FitInputs<'a> {
+    pub recipe: &'a Recipe,
+    pub config: &'a DecoderConfig,
+    pub pairs: &'a [TokenizedPair],
+    /// One a pair, for objectives with a reference.
+    pub reference: Option<&'a [ReferenceLogps]>,
+}
+
+/// How a finished run ended.
+pub struct Fitted {
+    pub steps: usize,
+    pub last: Option<StepMetrics>,
+}
+
+/// Optimiser steps of a recipe on `pairs` pairs.
+pub fn steps(recipe: &Recipe, pairs: usize) -> usize {
+    recipe.training.epochs * pairs.div_ceil(recipe.training.batch_size)
+}
+
+/// Trains `parameters` in place. Files in `run`: metrics.jsonl, and a checkpoint from which a
+/// later call with the same inputs goes on to the same numbers.
+///
+/// Errors: interrupted or diverged (a checkpoint is left), a disk that is full.
+pub fn fit(inputs: &FitInputs<'_>, parameters: &Parameters, run: &Path, progress: &Task) -> Result<Fitted> {
+    let FitInputs { recipe, config, pairs, .. } = inputs;
+    let training = &recipe.training;
+    let policy = Policy::new(config, parameters, &recipe.latent)?;
+    let heads_learning_rate = match recipe.latent {
+        Latent::Gumbel { heads_learning_rate: Some(rate), .. } => rate,
+        _ => training.learning_rate,
+    };
+    let mut optimiser = AdamW::new(parameters, training, heads_learning_rate)?;
+    let mut done = 0;
+    if let Some(checkpoint) = Checkpoint::load(run)? {
+        checkpoint.restore(parameters, &mut optimiser)?;
+        done = checkpoint.steps_done;
+        progress.advance(done, String::new);
+    }
+    let mut metrics = MetricsFile::resume(run, done)?;
+    let (steps, per_epoch) = (steps(recipe, pairs.len()), pairs.len().div_ceil(training.batch_size));
+    let mut last = None;
+    for step in done..steps {
+        if interrupt::requested() {
+            checkpoint::save(run, parameters, &optimiser, step)?;
+            return Err(Error::Interrupted { resume: format!("{} is at step {step} of {steps}", run.display()) });
+        }
+        let begun = Instant::now();
+        let epoch = step / per_epoch;
+        let batch = batch_of(recipe.seed, epoch, step % per_epoch, training.batch_size, pairs);
+        let alpha = match recipe.latent {
+            Latent::Gumbel { prior_weight: PriorWeight::Fixed { value }, .. } => value,
+            _ => prior_weight(step, steps)?,
+        };
+        let mut gradients = Gradients::new();
+        let sums = accumulate(inputs, &policy, parameters, &batch, epoch, alpha, &mut gradients)?;
+        let schedule = linear_schedule(step, steps, training.warmup_ratio);
+        let norm = if sums.loss.is_finite() { optimiser.step(&gradients, schedule)? } else { f64::NAN };
+        for (what, got) in [("loss", sums.loss), ("gradient norm", norm)] {
+            if !got.is_finite() {
+                checkpoint::save(run, parameters, &optimiser, step)?;
+                return Err(Error::Diverged { step, what, got, checkpoint: checkpoint::path(run) });
+            }
+        }
+        let line = StepMetrics::new(step, &sums, norm, schedule, alpha, begun.elapsed().as_secs_f64());
+        metrics.push(&line)?;
+        progress.advance(1, || format!("loss {:.3} acc {:.2}", line.loss, line.accuracy));
+        last = Some(line);
+        if (step + 1) % training.checkpoint_every == 0 && step + 1 < steps {
+            checkpoint::save(run, parameters, &optimiser, step + 1)?;
+        }
+    }
+    Ok(Fitted { steps, last })
+}
+
+/// The pairs of one optimiser step, shortest first so that micro-batches pad little.
+fn batch_of(seed: u64, epoch: usize, index: usize, size: usize, pairs: &[TokenizedPair]) -> Vec<usize> {
+    let order = seed::permutation(&mut seed::stream(seed, &format!("data/{epoch}")), pairs.len());
+    let mut batch: Vec<usize> = order.into_iter().skip(index * size).take(size).collect();
+    let length = |i: usize| pairs[i].prompt.len() + pairs[i].chosen.len() + pairs[i].rejected.len();
+    batch.sort_by_key(|&i| (length(i), i));
+    batch
+}
+
+/// Gradients of the batch's mean loss, over its micro-batches.
+fn accumulate(
+    inputs: &FitInputs<'_>,
+    policy: &Policy,
+    parameters: &Parameters,
+    batch: &[usize],
+    epoch: usize,
+    alpha: f64,
+    gradients: &mut Gradients,
+) -> Result<StepSums> {
+    let FitInputs { recipe, config, pairs, reference } = inputs;
+    let mut total = StepSums::default();
+    for micro in batch.chunks(recipe.training.micro_batch_size) {
+        let members: Vec<&TokenizedPair> = micro.iter().map(|&i| &pairs[i]).collect();
+        let decoder = &policy.decoder;
+        let rows = PairBatch::new(&members, config.sliding_window, decoder.dtype(), decoder.device())?;
+        let reference = reference.map(|r| reference_tensors(micro.iter().map(|&i| r[i]), decoder.device()));
+        let reference = reference.transpose()?;
+        let latent = match recipe.latent {
+            Latent::None => None,
+            Latent::Gumbel { codes, .. } => {
+                // A stream for each pair and network: the draws do not depend on the batching.
+                let draws = |network: &str| {
+                    let names = members.iter().map(|p| format!("gumbel/{network}/{epoch}/{}", p.index));
+                    gumbel_draws(recipe.seed, names, codes, decoder.device())
+                };
+                let noise = GumbelNoise { prior: draws("prior")?, posterior: draws("posterior")? };
+                Some(LatentInputs { noise, prior_weight: alpha })
+            }
+        };
+        let sums = backward(decoder, parameters, &rows.rows, recipe.training.recompute, gradients, |hidden| {
+            let states = PairStates::select(hidden, &rows)?;
+            let outputs = pair_losses(
+                policy,
+                &states,
+                &rows,
+                reference.as_ref(),
+                recipe.objective,
+                recipe.latent,
+                latent.as_ref(),
+            )?;
+            let mean = (outputs.loss.sum_all()? / batch.len() as f64)?;
+            Ok((mean, outputs.sums(&rows)?))
+        })?;
+        total.add(&sums);
+    }
+    Ok(total)
+}
+
+/// A batch's reference log-probabilities as tensors.
+pub fn reference_tensors(logps: impl Iterator<Item = ReferenceLogps>, device: &Device) -> Result<PairLogps> {
+    let (chosen, rejected): (Vec<f32>, Vec<f32>) = logps.map(|r| (r.chosen, r.rejected)).unzip();
+    Ok(PairLogps { chosen: Tensor::new(chosen, device)?, rejected: Tensor::new(rejected, device)? })
+}
+
+/// One row of `codes` standard Gumbel draws for each named stream.
+pub fn gumbel_draws(seed: u64, streams: impl Iterator<Item = String>, codes: usize, device: &Device) -> Result<Tensor> {
+    let mut draws: Vec<f32> = vec![];
+    for name in streams {
+        draws.extend(seed::gumbel(&mut seed::stream(seed, &name), codes).into_iter().map(|g| g as f32));
+    }
+    let rows = draws.len() / codes;
+    Ok(Tensor::from_vec(draws, (rows, codes), device)?)
+}

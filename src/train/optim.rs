@@ -1,0 +1,199 @@
+//! AdamW with f32 moments, gradient clipping and the linear schedule.
+
+use crate::config::Training;
+use crate::model::heads;
+use crate::model::parameters::Parameters;
+use crate::{Error, Result};
+use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Tensor, Var, bail};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+/// Numbers a task works on; also the fixed unit in which sums are formed, so that they do not
+/// depend on the number of threads.
+const CHUNK: usize = 1 << 15;
+
+/// Gradients by parameter name, accumulated over micro-batches.
+pub type Gradients = BTreeMap<String, Tensor>;
+
+/// Learning-rate factor: 0 → 1 over the warm-up, then linearly to 0 after the last step.
+///
+/// Source: §4.1. The first step's factor is 0, as in transformers' linear schedule.
+///
+/// ```
+/// use lpc::train::optim::linear_schedule;
+/// let factors: Vec<f64> = (0..5).map(|step| linear_schedule(step, 5, 0.4)).collect();
+/// assert_eq!(factors, [0.0, 0.5, 1.0, 2.0 / 3.0, 1.0 / 3.0]);
+/// ```
+pub fn linear_schedule(step: usize, steps: usize, warmup_ratio: f64) -> f64 {
+    let warmup = (steps as f64 * warmup_ratio).ceil() as usize;
+    if step < warmup {
+        step as f64 / warmup as f64
+    } else {
+        (steps - step.min(steps)) as f64 / (steps - warmup).max(1) as f64
+    }
+}
+
+/// AdamW (Loshchilov & Hutter 2019). Decay applies to matrices only.
+pub struct AdamW {
+    slots: BTreeMap<String, Slot>,
+    settings: Training,
+    steps_taken: usize,
+}
+
+struct Slot {
+    var: Var,
+    peak_learning_rate: f64,
+    first: Vec<f32>,
+    second: Vec<f32>,
+}
+
+impl AdamW {
+    /// Parameters whose learning rate is 0 are frozen: neither moved nor part of the norm.
+    pub fn new(parameters: &Parameters, settings: &Training, heads_learning_rate: f64) -> Result<Self> {
+        let mut slots = BTreeMap::new();
+        for (name, var) in parameters.iter() {
+            let is_head = name.starts_with(heads::PREFIX);
+            let peak_learning_rate = if is_head { heads_learning_rate } else { settings.learning_rate };
+            if peak_learning_rate > 0.0 {
+                let n = var.elem_count();
+                let slot = Slot { var: var.clone(), peak_learning_rate, first: vec![0.0; n], second: vec![0.0; n] };
+                slots.insert(name.clone(), slot);
+            }
+        }
+        Ok(Self { slots, settings: settings.clone(), steps_taken: 0 })
+    }
+
+    /// Names of the parameters that move, in order.
+    pub fn trained(&self) -> impl Iterator<Item = &String> {
+        self.slots.keys()
+    }
+
+    /// Clips to the global norm, then updates in place. Returns the norm before clipping.
+    ///
+    /// Errors: a trained parameter without gradient. A norm that is not finite leaves
+    /// everything as it was; the caller decides.
+    pub fn step(&mut self, gradients: &Gradients, schedule: f64) -> Result<f64> {
+        let mut square_norm = 0.0;
+        for name in self.slots.keys() {
+            let gradient = gradients
+                .get(name)
+                .ok_or_else(|| Error::argument("backward", name, "no gradient", "one for each trained parameter"))?;
+            square_norm += square_sum(gradient)?;
+        }
+        let norm = square_norm.sqrt();
+        if !norm.is_finite() {
+            return Ok(norm);
+        }
+        let clip = (self.settings.max_grad_norm / (norm + 1e-6)).min(1.0);
+        self.steps_taken += 1;
+        for (name, slot) in &mut self.slots {
+            let t = &self.settings;
+            let decays = slot.var.rank() == 2;
+            let rate = slot.peak_learning_rate * schedule;
+            let update = Update {
+                clip: clip as f32,
+                beta1: t.adam_beta1 as f32,
+                beta2: t.adam_beta2 as f32,
+                step_size: (rate / (1.0 - t.adam_beta1.powi(self.steps_taken as i32))) as f32,
+                second_scale: (1.0 - t.adam_beta2.powi(self.steps_taken as i32)).sqrt().recip() as f32,
+                epsilon: t.adam_epsilon as f32,
+                keep: if decays { (1.0 - rate * t.weight_decay) as f32 } else { 1.0 },
+                moments: Mutex::new((&mut slot.first, &mut slot.second)),
+            };
+            slot.var.inplace_op2(&gradients[name].contiguous()?, &update)?;
+        }
+        Ok(norm)
+    }
+
+    /// Moments and step count as named tensors, for a checkpoint.
+    pub fn state(&self) -> Result<BTreeMap<String, Tensor>> {
+        let mut state = BTreeMap::new();
+        for (name, slot) in &self.slots {
+            for (which, moment) in [("first", &slot.first), ("second", &slot.second)] {
+                state.insert(format!("{which}.{name}"), Tensor::new(moment.as_slice(), slot.var.device())?);
+            }
+        }
+        let steps = Tensor::new(&[self.steps_taken as u32], &candle_core::Device::Cpu)?;
+        state.insert("steps_taken".into(), steps);
+        Ok(state)
+    }
+
+    /// Errors: a moment that is missing or has another size.
+    pub fn restore(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
+        let find = |name: &str| {
+            state.get(name).ok_or_else(|| Error::argument("optimiser state", name, "nothing", "a tensor"))
+        };
+        for (name, slot) in &mut self.slots {
+            for (which, moment) in [("first", &mut slot.first), ("second", &mut slot.second)] {
+                let values = find(&format!("{which}.{name}"))?.to_vec1::<f32>()?;
+                if values.len() != moment.len() {
+                    return Err(Error::argument("optimiser state", name, values.len(), moment.len().to_string()));
+                }
+                *moment = values;
+            }
+        }
+        self.steps_taken = find("steps_taken")?.to_vec1::<u32>()?[0] as usize;
+        Ok(())
+    }
+}
+
+/// Σ g², in f64 over fixed chunks.
+fn square_sum(gradient: &Tensor) -> Result<f64> {
+    let flat = gradient.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+    let chunks: Vec<f64> = flat
+        .par_chunks(CHUNK)
+        .map(|chunk| chunk.iter().map(|&g| f64::from(g) * f64::from(g)).sum())
+        .collect();
+    Ok(chunks.iter().sum())
+}
+
+/// One parameter's update, applied to its storage in place.
+struct Update<'a> {
+    clip: f32,
+    beta1: f32,
+    beta2: f32,
+    step_size: f32,
+    second_scale: f32,
+    epsilon: f32,
+    keep: f32,
+    moments: Mutex<(&'a mut Vec<f32>, &'a mut Vec<f32>)>,
+}
+
+impl InplaceOp2 for Update<'_> {
+    fn name(&self) -> &'static str {
+        "adamw"
+    }
+
+    fn cpu_fwd(
+        &self,
+        parameter: &mut CpuStorage,
+        parameter_layout: &Layout,
+        gradient: &CpuStorage,
+        gradient_layout: &Layout,
+    ) -> candle_core::Result<()> {
+        let (Some((start, end)), Some((g_start, g_end))) =
+            (parameter_layout.contiguous_offsets(), gradient_layout.contiguous_offsets())
+        else {
+            bail!("adamw: expected contiguous tensors")
+        };
+        let CpuStorage::F32(values) = parameter else { bail!("adamw: expected f32 parameters") };
+        let gradient = &gradient.as_slice::<f32>()?[g_start..g_end];
+        let mut moments = self.moments.lock().unwrap_or_else(|e| e.into_inner());
+        let (first, second) = &mut *moments;
+        values[start..end]
+            .par_chunks_mut(CHUNK)
+            .zip(gradient.par_chunks(CHUNK))
+            .zip(first.par_chunks_mut(CHUNK))
+            .zip(second.par_chunks_mut(CHUNK))
+            .for_each(|(((values, gradient), first), second)| {
+                for (((w, &g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second) {
+                    let g = g * self.clip;
+                    *m = self.beta1 * *m + (1.0 - self.beta1) * g;
+                    *v = self.beta2 * *v + (1.0 - self.beta2) * g * g;
+                    *w = *w * self.keep - self.step_size * *m / (v.sqrt() * self.second_scale + self.epsilon);
+                }
+            });
+        Ok(())
+    }
+}

@@ -1,0 +1,51 @@
+//! Log-probabilities of the reference model, computed once for a data set.
+
+use crate::Result;
+use crate::data::batch::PairBatch;
+use crate::data::tokenize::TokenizedPair;
+use crate::model::policy::{PairStates, Policy};
+use crate::progress::Task;
+use crate::train::interrupt;
+use serde::{Deserialize, Serialize};
+
+/// log π_ref of a pair's completions. Units: nats, summed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReferenceLogps {
+    pub chosen: f32,
+    pub rejected: f32,
+}
+
+/// Scores every pair with `policy` as it is, without a latent: π_ref never sees z.
+///
+/// Pairs are taken shortest first, `batch_size` at a time; each pair's numbers do not depend
+/// on its batch beyond rounding.
+pub fn reference_logps(
+    policy: &Policy,
+    pairs: &[TokenizedPair],
+    batch_size: usize,
+    progress: &Task,
+) -> Result<Vec<ReferenceLogps>> {
+    let decoder = &policy.decoder;
+    let mut logps = vec![ReferenceLogps { chosen: 0.0, rejected: 0.0 }; pairs.len()];
+    for members in by_length(pairs).chunks(batch_size) {
+        interrupt::check("reference log-probabilities")?;
+        let chunk: Vec<&TokenizedPair> = members.iter().map(|&i| &pairs[i]).collect();
+        let batch = PairBatch::new(&chunk, decoder.config.sliding_window, decoder.dtype(), decoder.device())?;
+        let states = PairStates::select(&decoder.hidden_without_graph(&batch.rows)?, &batch)?;
+        let sums = policy.pair_logps(&states, &batch, None)?;
+        let (chosen, rejected) = (sums.chosen.to_vec1::<f32>()?, sums.rejected.to_vec1::<f32>()?);
+        for (&i, (chosen, rejected)) in members.iter().zip(chosen.into_iter().zip(rejected)) {
+            logps[i] = ReferenceLogps { chosen, rejected };
+        }
+        progress.advance(members.len(), String::new);
+    }
+    Ok(logps)
+}
+
+/// Indices of the pairs, shortest first.
+pub fn by_length(pairs: &[TokenizedPair]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..pairs.len()).collect();
+    order.sort_by_key(|&i| (pairs[i].prompt.len() + pairs[i].chosen.len() + pairs[i].rejected.len(), i));
+    order
+}

@@ -1,0 +1,206 @@
+//! One micro-batch: forward, loss, backward, and what is worth reporting about it.
+
+use crate::config::{Latent, Objective};
+use crate::data::batch::PairBatch;
+use crate::model::decoder::{Decoder, TokenRows};
+use crate::model::heads::Heads;
+use crate::model::parameters::Parameters;
+use crate::model::policy::{PairStates, Policy};
+use crate::tensor::elbo::{GumbelNoise, draw_latent, negative_elbo_sampled};
+use crate::tensor::latent::{posterior_logits, prior_logits};
+use crate::tensor::numerics::softmax;
+use crate::tensor::objective::{PairLogps, PairLoss, PairRewards, implicit_rewards, objective_loss};
+use crate::train::optim::Gradients;
+use crate::{Error, Result};
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Tensor, Var};
+
+/// What the latent needs beside the model: noise, and α of this step.
+#[derive(Debug, Clone)]
+pub struct LatentInputs {
+    pub noise: GumbelNoise,
+    pub prior_weight: f64,
+}
+
+/// Loss of each pair and what led to it. Shapes: [B], weights [B, K].
+pub struct PairOutputs {
+    pub loss: Tensor,
+    pub margin: Tensor,
+    pub logps: PairLogps,
+    pub rewards: PairRewards,
+    pub latent: Option<LatentOutputs>,
+}
+
+pub struct LatentOutputs {
+    pub kl: Tensor,
+    pub code_weights: Tensor,
+    /// softmax of the prior's logits.
+    pub prior: Tensor,
+}
+
+/// Sums over a micro-batch's pairs, for metrics.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StepSums {
+    pub loss: f64,
+    pub kl: f64,
+    pub margin: f64,
+    pub correct: f64,
+    pub chosen_logps: f64,
+    pub rejected_logps: f64,
+    pub chosen_reward: f64,
+    pub rejected_reward: f64,
+    /// Σ over pairs of the code weights, [K]; empty without a latent.
+    pub code_weights: Vec<f64>,
+    pub prior_entropy: f64,
+    pub tokens: usize,
+    pub pairs: usize,
+}
+
+/// The paper's loss for a batch: (5), (12), (13) plain, or with the latent of (10), (11) and KL.
+///
+/// Shapes: states as [`PairStates`] says → [B]. `latent` is needed exactly when the recipe has one.
+pub fn pair_losses(
+    policy: &Policy,
+    states: &PairStates,
+    batch: &PairBatch,
+    reference: Option<&PairLogps>,
+    objective: Objective,
+    latent: Latent,
+    inputs: Option<&LatentInputs>,
+) -> Result<PairOutputs> {
+    match (latent, &policy.heads, inputs) {
+        (Latent::Gumbel { gumbel_tau, kl_weight, .. }, Some(heads), Some(inputs)) => {
+            let Heads { codebook, prior, posterior } = heads;
+            let prior = prior_logits(prior, &states.prompt_hidden)?;
+            let posterior = posterior_logits(posterior, &states.chosen_hidden, &states.rejected_hidden)?;
+            let draw = draw_latent(&prior, &posterior, &inputs.noise, codebook, gumbel_tau, inputs.prior_weight)?;
+            let logps = policy.pair_logps(states, batch, Some(&draw.latent))?;
+            let PairLoss { loss, margin } =
+                negative_elbo_sampled(objective, &logps, reference, &batch.lengths, &draw.kl, kl_weight)?;
+            let rewards = implicit_rewards(objective, &logps, reference, &batch.lengths)?;
+            let latent = LatentOutputs { kl: draw.kl, code_weights: draw.code_weights, prior: softmax(&prior)? };
+            Ok(PairOutputs { loss, margin, logps, rewards, latent: Some(latent) })
+        }
+        _ => {
+            let logps = policy.pair_logps(states, batch, None)?;
+            let PairLoss { loss, margin } = objective_loss(objective, &logps, reference, &batch.lengths)?;
+            let rewards = implicit_rewards(objective, &logps, reference, &batch.lengths)?;
+            Ok(PairOutputs { loss, margin, logps, rewards, latent: None })
+        }
+    }
+}
+
+impl PairOutputs {
+    /// Adds up what metrics report.
+    pub fn sums(&self, batch: &PairBatch) -> Result<StepSums> {
+        let values = |t: &Tensor| -> Result<Vec<f64>> { Ok(t.to_dtype(DType::F64)?.to_vec1()?) };
+        let sum = |t: &Tensor| -> Result<f64> { Ok(values(t)?.iter().sum()) };
+        let (chosen, rejected) = (values(&self.rewards.chosen)?, values(&self.rewards.rejected)?);
+        let mut sums = StepSums {
+            loss: sum(&self.loss)?,
+            margin: sum(&self.margin)?,
+            correct: chosen.iter().zip(&rejected).filter(|(c, r)| c > r).count() as f64,
+            chosen_reward: chosen.iter().sum(),
+            rejected_reward: rejected.iter().sum(),
+            chosen_logps: sum(&self.logps.chosen)?,
+            rejected_logps: sum(&self.logps.rejected)?,
+            tokens: batch.tokens,
+            pairs: batch.pairs,
+            ..StepSums::default()
+        };
+        if let Some(latent) = &self.latent {
+            sums.kl = sum(&latent.kl)?;
+            sums.code_weights = values(&latent.code_weights.sum(0)?)?;
+            let prior: Vec<Vec<f64>> = latent.prior.to_dtype(DType::F64)?.to_vec2()?;
+            sums.prior_entropy = prior.iter().flatten().filter(|&&p| p > 0.0).map(|p| -p * p.ln()).sum();
+        }
+        Ok(sums)
+    }
+}
+
+impl StepSums {
+    pub fn add(&mut self, other: &Self) {
+        self.loss += other.loss;
+        self.kl += other.kl;
+        self.margin += other.margin;
+        self.correct += other.correct;
+        self.chosen_logps += other.chosen_logps;
+        self.rejected_logps += other.rejected_logps;
+        self.chosen_reward += other.chosen_reward;
+        self.rejected_reward += other.rejected_reward;
+        self.prior_entropy += other.prior_entropy;
+        self.tokens += other.tokens;
+        self.pairs += other.pairs;
+        self.code_weights.resize(other.code_weights.len().max(self.code_weights.len()), 0.0);
+        self.code_weights.iter_mut().zip(&other.code_weights).for_each(|(a, b)| *a += b);
+    }
+}
+
+/// Adds to `gradients` those of `scalar(hidden)`, where `hidden` are the decoder's states of
+/// `rows` and `scalar` returns the loss with anything else of interest.
+///
+/// With `recompute`, each block's activations are dropped in the forward pass and rebuilt in
+/// the backward pass, block by block: the same operations on the same numbers.
+pub fn backward<T>(
+    decoder: &Decoder,
+    parameters: &Parameters,
+    rows: &TokenRows,
+    recompute: bool,
+    gradients: &mut Gradients,
+    scalar: impl FnOnce(&Tensor) -> Result<(Tensor, T)>,
+) -> Result<T> {
+    if !recompute {
+        let (loss, other) = scalar(&decoder.hidden(rows)?)?;
+        collect(parameters, &loss.backward()?, gradients)?;
+        return Ok(other);
+    }
+    let context = decoder.context(rows)?;
+    let mut inputs = Vec::with_capacity(decoder.blocks().len());
+    let mut x = decoder.embed(&rows.ids)?.detach();
+    for block in decoder.blocks() {
+        let y = block.forward(&x, &context)?.detach();
+        inputs.push(std::mem::replace(&mut x, y));
+    }
+    let top = Var::from_tensor(&x)?;
+    let (loss, other) = scalar(&decoder.final_norm(&top)?)?;
+    let mut upstream = seeded(&loss, None, &top, parameters, gradients)?;
+    for (block, input) in decoder.blocks().iter().zip(inputs).rev() {
+        let input = Var::from_tensor(&input)?;
+        let output = block.forward(&input, &context)?;
+        upstream = seeded(&output, Some(&upstream), &input, parameters, gradients)?;
+    }
+    let embedded = decoder.embed(&rows.ids)?;
+    collect(parameters, &(embedded * upstream)?.sum_all()?.backward()?, gradients)?;
+    Ok(other)
+}
+
+/// Backward from `output` with its upstream gradient; returns the gradient of `input`.
+fn seeded(
+    output: &Tensor,
+    upstream: Option<&Tensor>,
+    input: &Var,
+    parameters: &Parameters,
+    gradients: &mut Gradients,
+) -> Result<Tensor> {
+    // candle has no seeded backward; the product's gradient is the seed.
+    let scalar = match upstream {
+        Some(upstream) => (output * upstream)?.sum_all()?,
+        None => output.clone(),
+    };
+    let mut store = scalar.backward()?;
+    collect(parameters, &store, gradients)?;
+    store.remove(input).ok_or_else(|| Error::argument("backward", "block input", "no gradient", "one"))
+}
+
+fn collect(parameters: &Parameters, store: &GradStore, gradients: &mut Gradients) -> Result<()> {
+    for (name, var) in parameters.iter() {
+        if let Some(gradient) = store.get(var.as_tensor()) {
+            let total = match gradients.remove(name) {
+                Some(sum) => (sum + gradient)?,
+                None => gradient.clone(),
+            };
+            gradients.insert(name.clone(), total.detach());
+        }
+    }
+    Ok(())
+}

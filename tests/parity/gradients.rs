@@ -1,0 +1,172 @@
+//! Gradients: finite differences of every parameter, and the ways of computing them.
+
+use crate::support::{decoder_config, max_abs_diff, pairs, parameters};
+use candle_core::{DType, Device, Tensor};
+use lpc::config::{Latent, Objective, PriorWeight};
+use lpc::data::batch::PairBatch;
+use lpc::data::tokenize::TokenizedPair;
+use lpc::model::parameters::Parameters;
+use lpc::model::config::DecoderConfig;
+use lpc::model::policy::{PairStates, Policy};
+use lpc::seed;
+use lpc::tensor::elbo::GumbelNoise;
+use lpc::tensor::lm_head::token_logps_fused;
+use lpc::tensor::logprob::token_logps;
+use lpc::tensor::objective::PairLogps;
+use lpc::train::optim::Gradients;
+use lpc::train::step::{LatentInputs, backward, pair_losses};
+use proptest::prelude::*;
+
+const CODES: usize = 3;
+
+fn objective() -> impl Strategy<Value = Objective> {
+    prop_oneof![
+        (0.05..2.0f64).prop_map(|beta| Objective::Dpo { beta }),
+        (0.1..1.0f64).prop_map(|ipo_tau| Objective::Ipo { ipo_tau }),
+        ((0.5..3.0f64), (-1.0..1.0f64)).prop_map(|(beta, gamma)| Objective::Simpo { beta, gamma }),
+    ]
+}
+
+fn latent() -> impl Strategy<Value = Latent> {
+    let gumbel = ((0.3..3.0f64), (0.0..2.0f64)).prop_map(|(gumbel_tau, kl_weight)| Latent::Gumbel {
+        codes: CODES,
+        gumbel_tau,
+        kl_weight,
+        prior_weight: PriorWeight::Linear,
+        codebook_std: 1.0,
+        heads_learning_rate: None,
+    });
+    prop_oneof![Just(Latent::None), gumbel]
+}
+
+#[derive(Debug)]
+struct Problem {
+    config: DecoderConfig,
+    pairs: Vec<TokenizedPair>,
+    objective: Objective,
+    latent: Latent,
+    prior_weight: f64,
+    seed: u64,
+}
+
+impl Problem {
+    fn gradients(&self, parameters: &Parameters, recompute: bool) -> (f64, Gradients) {
+        let policy = Policy::new(&self.config, parameters, &self.latent).unwrap();
+        let members: Vec<&TokenizedPair> = self.pairs.iter().collect();
+        let dtype = policy.decoder.dtype();
+        let batch = PairBatch::new(&members, None, dtype, &Device::Cpu).unwrap();
+        let mut rng = seed::stream(self.seed, "inputs");
+        let mut draw = |shape: &[usize], scale: f64| {
+            let n = shape.iter().product();
+            let values: Vec<f64> = seed::gumbel(&mut rng, n).iter().map(|g| g * scale).collect();
+            Tensor::from_vec(values, shape, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+        };
+        let n = self.pairs.len();
+        let reference = PairLogps { chosen: draw(&[n], 3.0), rejected: draw(&[n], 3.0) };
+        let noise = GumbelNoise { prior: draw(&[n, CODES], 1.0), posterior: draw(&[n, CODES], 1.0) };
+        let inputs = LatentInputs { noise, prior_weight: self.prior_weight };
+        let mut gradients = Gradients::new();
+        let loss = backward(&policy.decoder, parameters, &batch.rows, recompute, &mut gradients, |hidden| {
+            let states = PairStates::select(hidden, &batch)?;
+            let outputs = pair_losses(
+                &policy, &states, &batch, Some(&reference), self.objective, self.latent, Some(&inputs),
+            )?;
+            let loss = outputs.loss.mean_all()?;
+            Ok((loss.clone(), loss.to_dtype(DType::F64)?.to_scalar::<f64>()?))
+        })
+        .unwrap();
+        (loss, gradients)
+    }
+}
+
+fn problem() -> impl Strategy<Value = Problem> {
+    let lengths = prop::collection::vec((1usize..6, 1usize..6, 1usize..6), 1..4);
+    (decoder_config(), lengths, objective(), latent(), 0.0..=1.0f64, any::<u64>()).prop_map(
+        |(config, lengths, objective, latent, prior_weight, seed)| Problem {
+            pairs: pairs(config.vocab_size, &lengths, seed),
+            config,
+            objective,
+            latent,
+            prior_weight,
+            seed,
+        },
+    )
+}
+
+fn perturbed(parameters: &Parameters, name: &str, direction: &Tensor, step: f64) -> Parameters {
+    let copy = parameters.to(DType::F64, &Device::Cpu).unwrap();
+    let (_, var) = copy.iter().find(|(n, _)| *n == name).unwrap();
+    var.set(&(var.as_tensor() + (direction * step).unwrap()).unwrap()).unwrap();
+    copy
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    /// Each parameter along a random direction, central differences in f64. The step balances
+    /// truncation (h²) against rounding (1e-16/h): both near 1e-9 of the loss's scale.
+    #[test]
+    fn every_gradient_matches_finite_differences(problem in problem()) {
+        let parameters = parameters(&problem.config, CODES, problem.seed, DType::F64);
+        let (loss, gradients) = problem.gradients(&parameters, false);
+        let mut rng = seed::stream(problem.seed, "directions");
+        for (name, var) in parameters.iter() {
+            if matches!(problem.latent, Latent::None) && name.starts_with("lpc.") {
+                prop_assert!(!gradients.contains_key(name), "{name} has a gradient without a latent");
+                continue;
+            }
+            let gradient = gradients.get(name);
+            prop_assert!(gradient.is_some(), "{name} has no gradient");
+            let direction = Tensor::from_vec(seed::normal(&mut rng, var.elem_count()), var.shape(), &Device::Cpu).unwrap();
+            let step = 1e-5;
+            let at = |s: f64| problem.gradients(&perturbed(&parameters, name, &direction, s), false).0;
+            let numeric = (at(step) - at(-step)) / (2.0 * step);
+            let analytic: f64 = (gradient.unwrap() * &direction).unwrap().sum_all().unwrap().to_scalar().unwrap();
+            let scale = 1.0 + loss.abs() + numeric.abs();
+            prop_assert!((analytic - numeric).abs() < 2e-6 * scale, "{name}: {analytic} and {numeric} by differences");
+        }
+    }
+
+    /// Recomputation repeats the same operations on the same numbers.
+    #[test]
+    fn recomputation_changes_no_bit(problem in problem()) {
+        let parameters = parameters(&problem.config, CODES, problem.seed, DType::F32);
+        let (loss, kept) = problem.gradients(&parameters, false);
+        let (loss_again, recomputed) = problem.gradients(&parameters, true);
+        prop_assert_eq!(loss.to_bits(), loss_again.to_bits());
+        prop_assert_eq!(kept.keys().collect::<Vec<_>>(), recomputed.keys().collect::<Vec<_>>());
+        for (name, gradient) in &kept {
+            // Tied embeddings add their two parts in another order.
+            let tolerance = if name.contains("embed") { 1e-5 } else { 0.0 };
+            let diff = max_abs_diff(gradient, &recomputed[name]);
+            prop_assert!(diff <= tolerance, "{} differs by {:e}", name, diff);
+        }
+    }
+
+    /// The chunked head against its plain composition, f32 values and gradients.
+    #[test]
+    fn the_fused_head_equals_the_plain_one(n in 1usize..40, d in 1usize..20, vocab in 1usize..300, scale in 0.1..10.0f32, seed: u64) {
+        let mut rng = seed::stream(seed, "head");
+        let mut normal = |rows: usize, cols: usize| {
+            let v: Vec<f32> = seed::normal(&mut rng, rows * cols).iter().map(|x| *x as f32 * scale).collect();
+            candle_core::Var::from_tensor(&Tensor::from_vec(v, (rows, cols), &Device::Cpu).unwrap()).unwrap()
+        };
+        let (hidden, head, upstream) = (normal(n, d), normal(vocab, d), normal(n, 1));
+        let tokens: Vec<u32> = (0..n).map(|i| ((i as u64 * 31 + seed % 97) % vocab as u64) as u32).collect();
+        let upstream = upstream.flatten_all().unwrap();
+        let run = |logps: Tensor| {
+            let grads = (&logps * &upstream).unwrap().sum_all().unwrap().backward().unwrap();
+            (logps, grads.get(&hidden).unwrap().clone(), grads.get(&head).unwrap().clone())
+        };
+        let ids = Tensor::new(tokens.as_slice(), &Device::Cpu).unwrap();
+        let (plain, dh, dw) = run(token_logps(&hidden, &head, &ids).unwrap());
+        let (fused, dh_fused, dw_fused) = run(token_logps_fused(&hidden, &head, &tokens).unwrap());
+        // f32 rounding of scores of size `size`, through exp and a sum of up to 40 terms.
+        let size = f64::from(scale * scale) * d as f64 + 1.0;
+        let tolerance = 1e-5 * size * f64::from(scale.max(1.0)).powi(2);
+        for (what, a, b) in [("logps", plain, fused), ("hidden", dh, dh_fused), ("head", dw, dw_fused)] {
+            let diff = max_abs_diff(&a, &b);
+            prop_assert!(diff < tolerance, "{} differ by {:e}, tolerance {:e}", what, diff, tolerance);
+        }
+    }
+}

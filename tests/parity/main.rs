@@ -1,0 +1,6 @@
+//! Our implementations against each other and against other people's.
+
+mod decoder;
+mod gradients;
+mod packing;
+mod support;
