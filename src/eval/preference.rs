@@ -1,5 +1,6 @@
 //! Preference accuracy: is the chosen completion's implicit reward (4) the higher one?
 
+use crate::Result;
 use crate::config::{Latent, LatentAtTest, Recipe};
 use crate::data::batch::PairBatch;
 use crate::data::tokenize::TokenizedPair;
@@ -13,7 +14,6 @@ use crate::tensor::objective::implicit_rewards;
 use crate::train::fit::{gumbel_draws, reference_tensors};
 use crate::train::interrupt;
 use crate::train::reference::{ReferenceLogps, by_length};
-use crate::Result;
 use candle_core::Tensor;
 
 /// A policy's verdict on one pair. Units: nats; rewards as [`implicit_rewards`] scales them.
@@ -40,12 +40,13 @@ pub fn score_pairs(
     for members in by_length(pairs).chunks(recipe.training.micro_batch_size) {
         interrupt::check("evaluation")?;
         let chunk: Vec<&TokenizedPair> = members.iter().map(|&i| &pairs[i]).collect();
-        let batch = PairBatch::new(&chunk, decoder.config.sliding_window, decoder.dtype(), decoder.device())?;
-        let states = PairStates::select(&decoder.hidden_without_graph(&batch.rows)?, &batch)?;
+        let batch = PairBatch::new(&chunk, decoder.dtype(), decoder.device())?;
+        let states = PairStates::select(&decoder.hidden_values(&batch.rows)?, &batch)?;
         let latent = prior_latent(recipe, policy, &states.prompt_hidden, chunk.iter().map(|p| p.index))?;
         let logps = policy.pair_logps(&states, &batch, latent.as_ref())?;
         let reference = reference.map(|r| reference_tensors(members.iter().map(|&i| r[i]), decoder.device()));
-        let rewards = implicit_rewards(recipe.objective, &logps, reference.transpose()?.as_ref(), &batch.lengths)?;
+        let rewards =
+            implicit_rewards(recipe.objective, &logps, reference.transpose()?.as_ref(), &batch.lengths)?;
         let values = |t: &Tensor| t.to_vec1::<f32>();
         let (chosen, rejected) = (values(&rewards.chosen)?, values(&rewards.rejected)?);
         let (chosen_logps, rejected_logps) = (values(&logps.chosen)?, values(&logps.rejected)?);

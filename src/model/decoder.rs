@@ -3,21 +3,12 @@
 
 use crate::Result;
 use crate::model::config::DecoderConfig;
+use crate::model::fused;
 use crate::model::parameters::Parameters;
 use crate::model::rotary::{Angles, Rotary};
+use crate::model::rows::{Padded, TokenRows};
 use crate::tensor::numerics::softmax;
 use candle_core::{D, DType, Device, Tensor};
-
-/// Rows of tokens for one forward pass.
-#[derive(Debug, Clone)]
-pub struct TokenRows {
-    /// [B, T], u32.
-    pub ids: Tensor,
-    /// [B, T], u32: positions restart where a second completion begins.
-    pub positions: Tensor,
-    /// [B, 1, 1, T, S], 0 where a token may look and −∞ where not; a row needs one 0.
-    pub mask: Tensor,
-}
 
 #[derive(Debug, Clone)]
 pub struct Decoder {
@@ -29,10 +20,11 @@ pub struct Decoder {
     rotary: Rotary,
 }
 
-/// What every block of one forward pass shares.
+/// What every block of one plain forward pass shares.
 #[derive(Debug, Clone)]
 pub struct Context {
     angles: Angles,
+    /// [.., T, S]: 0 where a token may look, −∞ where not.
     mask: Tensor,
 }
 
@@ -40,6 +32,7 @@ pub struct Context {
 #[derive(Debug, Clone, Default)]
 pub struct KvCache {
     blocks: Vec<Option<(Tensor, Tensor)>>,
+    tokens: usize,
 }
 
 impl Decoder {
@@ -53,7 +46,7 @@ impl Decoder {
             parameters.get("lm_head.weight", &[c.vocab_size, c.hidden_size])?
         };
         let blocks = (0..c.num_hidden_layers)
-            .map(|layer| Block::new(c, parameters, &format!("model.layers.{layer}")))
+            .map(|layer| Block::new(c, parameters, format!("model.layers.{layer}")))
             .collect::<Result<_>>()?;
         let norm = RmsNorm::new(c, parameters, "model.norm.weight")?;
         let rotary = Rotary::new(c, embed_tokens.dtype(), embed_tokens.device())?;
@@ -77,47 +70,75 @@ impl Decoder {
         &self.blocks
     }
 
-    /// Last hidden states, after the final norm. Shapes: rows [B, T] → [B, T, d].
+    /// Last hidden states, after the final norm. Shapes: → [tokens, d].
     ///
-    /// Source: §3.3's h. A row's values do not depend on the other rows or on padding.
+    /// Source: §3.3's h. A row's values do not depend on the other rows.
     pub fn hidden(&self, rows: &TokenRows) -> Result<Tensor> {
-        let context = self.context(rows)?;
-        let mut x = self.embed(&rows.ids)?;
+        let padded = rows.padded(self.config.sliding_window, self.device())?;
+        let context = self.context(&padded)?;
+        let mut x = self.embed_padded(&padded)?;
         for block in &self.blocks {
             x = block.forward(&x, &context)?;
         }
-        self.final_norm(&x)
+        self.final_norm(&x.flatten_to(1)?.index_select(&padded.index, 0)?)
     }
 
-    /// [`Self::hidden`] for values only: activations are dropped block by block.
-    pub fn hidden_without_graph(&self, rows: &TokenRows) -> Result<Tensor> {
-        let context = self.context(rows)?;
-        let mut x = self.embed(&rows.ids)?.detach();
+    /// [`Self::hidden`] for values only, by the fastest way this decoder has.
+    pub fn hidden_values(&self, rows: &TokenRows) -> Result<Tensor> {
+        if fused::supports(self) {
+            return Ok(self.final_norm(&fused::states(self, rows)?)?.detach());
+        }
+        let padded = rows.padded(self.config.sliding_window, self.device())?;
+        let context = self.context(&padded)?;
+        let mut x = self.embed_padded(&padded)?.detach();
         for block in &self.blocks {
             x = block.forward(&x, &context)?.detach();
         }
-        Ok(self.final_norm(&x)?.detach())
+        Ok(self.final_norm(&x.flatten_to(1)?.index_select(&padded.index, 0)?)?.detach())
     }
 
-    /// [`Self::hidden`] of new tokens behind those in the cache, which grows by them.
-    pub fn hidden_cached(&self, rows: &TokenRows, cache: &mut KvCache) -> Result<Tensor> {
-        let context = self.context(rows)?;
+    /// Last hidden states of new tokens behind those in the cache, which grows by them.
+    /// Shapes: n tokens → [n, d].
+    pub fn extend(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Tensor> {
+        let (past, n) = (cache.tokens, tokens.len());
+        let total = past + n;
+        let near = |i: usize, j: usize| self.config.sliding_window.is_none_or(|w| i - j < w);
+        let sees = |i: usize, j: usize| if j <= i && near(i, j) { 0f32 } else { f32::NEG_INFINITY };
+        let mask: Vec<f32> = (past..total).flat_map(|i| (0..total).map(move |j| sees(i, j))).collect();
+        let positions = Tensor::from_iter(past as u32..total as u32, self.device())?.unsqueeze(0)?;
+        let mask = Tensor::from_vec(mask, (1, 1, 1, n, total), self.device())?.to_dtype(self.dtype())?;
+        let context = Context { angles: self.rotary.at(&positions)?, mask };
         cache.blocks.resize(self.blocks.len(), None);
-        let mut x = self.embed(&rows.ids)?;
+        let ids = Tensor::new(tokens, self.device())?;
+        let mut x = self.embed_tokens.index_select(&ids, 0)?.unsqueeze(0)?.detach();
         for (block, past) in self.blocks.iter().zip(&mut cache.blocks) {
-            x = block.forward_behind(&x, &context, past)?;
+            x = block.forward_behind(&x, &context, past)?.detach();
         }
-        self.final_norm(&x)
+        cache.tokens = total;
+        Ok(self.final_norm(&x.squeeze(0)?)?.detach())
     }
 
-    pub fn context(&self, rows: &TokenRows) -> Result<Context> {
-        Ok(Context { angles: self.rotary.at(&rows.positions)?, mask: rows.mask.to_dtype(self.dtype())? })
+    pub fn context(&self, padded: &Padded) -> Result<Context> {
+        Ok(Context { angles: self.rotary.at(&padded.positions)?, mask: padded.mask.to_dtype(self.dtype())? })
     }
 
-    pub fn embed(&self, ids: &Tensor) -> Result<Tensor> {
-        let (b, t) = ids.dims2()?;
-        let x = self.embed_tokens.index_select(&ids.flatten_all()?, 0)?;
+    /// Embeddings of a padded batch, [B, T, d].
+    pub fn embed_padded(&self, padded: &Padded) -> Result<Tensor> {
+        let (b, t) = padded.ids.dims2()?;
+        let x = self.embed_tokens.index_select(&padded.ids.flatten_all()?, 0)?;
         Ok(x.reshape((b, t, self.config.hidden_size))?)
+    }
+
+    /// Embeddings, [tokens, d].
+    pub fn embed(&self, rows: &TokenRows) -> Result<Tensor> {
+        let ids = Tensor::from_iter(rows.ids(), self.device())?;
+        Ok(self.embed_tokens.index_select(&ids, 0)?)
+    }
+
+    /// Cosines and sines of every token's angles, [tokens · head_dim / 2] each.
+    pub fn turns(&self, rows: &TokenRows) -> Result<(Vec<f32>, Vec<f32>)> {
+        let positions = Tensor::from_iter(rows.positions(), self.device())?.unsqueeze(0)?;
+        self.rotary.at(&positions)?.values()
     }
 
     pub fn final_norm(&self, x: &Tensor) -> Result<Tensor> {
@@ -145,6 +166,7 @@ impl RmsNorm {
 /// One pre-norm transformer block.
 #[derive(Debug, Clone)]
 pub struct Block {
+    prefix: String,
     attention_norm: RmsNorm,
     q_proj: Tensor,
     k_proj: Tensor,
@@ -159,10 +181,11 @@ pub struct Block {
 }
 
 impl Block {
-    fn new(c: &DecoderConfig, parameters: &Parameters, prefix: &str) -> Result<Self> {
+    fn new(c: &DecoderConfig, parameters: &Parameters, prefix: String) -> Result<Self> {
         let (d, ff) = (c.hidden_size, c.intermediate_size);
         let (q, kv) = (c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim);
-        let matrix = |name: &str, rows, cols| parameters.get(&format!("{prefix}.{name}.weight"), &[rows, cols]);
+        let matrix =
+            |name: &str, rows, cols| parameters.get(&format!("{prefix}.{name}.weight"), &[rows, cols]);
         let norm = |name: &str| RmsNorm::new(c, parameters, &format!("{prefix}.{name}.weight"));
         Ok(Self {
             attention_norm: norm("input_layernorm")?,
@@ -176,7 +199,28 @@ impl Block {
             down_proj: matrix("mlp.down_proj", d, ff)?,
             kv_heads: c.num_key_value_heads,
             head_dim: c.head_dim,
+            prefix,
         })
+    }
+
+    /// What its parameters' names begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// In the order attention norm, q, k, v, o, feed-forward norm, gate, up, down.
+    pub(crate) fn weights(&self) -> [&Tensor; 9] {
+        [
+            &self.attention_norm.weight,
+            &self.q_proj,
+            &self.k_proj,
+            &self.v_proj,
+            &self.o_proj,
+            &self.mlp_norm.weight,
+            &self.gate_proj,
+            &self.up_proj,
+            &self.down_proj,
+        ]
     }
 
     /// Shapes: x [B, T, d] → [B, T, d].
@@ -184,13 +228,23 @@ impl Block {
         self.forward_behind(x, context, &mut None)
     }
 
-    fn forward_behind(&self, x: &Tensor, context: &Context, past: &mut Option<(Tensor, Tensor)>) -> Result<Tensor> {
+    fn forward_behind(
+        &self,
+        x: &Tensor,
+        context: &Context,
+        past: &mut Option<(Tensor, Tensor)>,
+    ) -> Result<Tensor> {
         let x = (x + self.attention(&self.attention_norm.forward(x)?, context, past)?)?;
         let mlp = self.mlp(&self.mlp_norm.forward(&x)?)?;
         Ok((x + mlp)?)
     }
 
-    fn attention(&self, x: &Tensor, context: &Context, past: &mut Option<(Tensor, Tensor)>) -> Result<Tensor> {
+    fn attention(
+        &self,
+        x: &Tensor,
+        context: &Context,
+        past: &mut Option<(Tensor, Tensor)>,
+    ) -> Result<Tensor> {
         let (b, t, _) = x.dims3()?;
         let heads = |projection: &Tensor| -> Result<Tensor> {
             Ok(linear(x, projection)?.reshape((b, t, (), self.head_dim))?.transpose(1, 2)?)

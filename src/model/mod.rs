@@ -2,7 +2,9 @@
 
 pub mod config;
 pub mod decoder;
+pub mod fused;
 pub mod heads;
 pub mod parameters;
 pub mod policy;
 pub mod rotary;
+pub mod rows;

@@ -54,7 +54,12 @@ impl Parameters {
             .get(name)
             .ok_or_else(|| Error::argument("parameters", name, "nothing", format!("a tensor {shape:?}")))?;
         if var.dims() != shape {
-            return Err(Error::argument("parameters", name, format!("{:?}", var.dims()), format!("{shape:?}")));
+            return Err(Error::argument(
+                "parameters",
+                name,
+                format!("{:?}", var.dims()),
+                format!("{shape:?}"),
+            ));
         }
         Ok(var.as_tensor().clone())
     }

@@ -31,10 +31,9 @@ pub struct PairStates {
 }
 
 impl PairStates {
-    /// Picks the states out of `hidden` [B, T, d].
+    /// Picks the states out of `hidden` [tokens, d].
     pub fn select(hidden: &Tensor, batch: &PairBatch) -> Result<Self> {
-        let flat = hidden.flatten_to(1)?;
-        let at = |index: &Tensor| flat.index_select(index, 0);
+        let at = |index: &Tensor| hidden.index_select(index, 0);
         Ok(Self {
             prompt_hidden: at(&batch.prompt_last)?,
             chosen_hidden: at(&batch.chosen_last)?,
@@ -56,13 +55,21 @@ impl Policy {
     /// Sequence log-probabilities, with h_z [B, d] added to every predicting state if given.
     ///
     /// Source: (10). Units: nats, summed over each completion's tokens.
-    pub fn pair_logps(&self, states: &PairStates, batch: &PairBatch, latent: Option<&Tensor>) -> Result<PairLogps> {
+    pub fn pair_logps(
+        &self,
+        states: &PairStates,
+        batch: &PairBatch,
+        latent: Option<&Tensor>,
+    ) -> Result<PairLogps> {
         let hidden = match latent {
             Some(latent) => add_latent(&states.predictor_hidden, latent, &batch.token_pair)?,
             None => states.predictor_hidden.clone(),
         };
         let logps = token_logps_fused(&hidden, self.decoder.lm_head(), &batch.targets)?;
         let sums = completion_logps_sum(&logps, &batch.token_completion, 2 * batch.pairs)?;
-        Ok(PairLogps { chosen: sums.narrow(0, 0, batch.pairs)?, rejected: sums.narrow(0, batch.pairs, batch.pairs)? })
+        Ok(PairLogps {
+            chosen: sums.narrow(0, 0, batch.pairs)?,
+            rejected: sums.narrow(0, batch.pairs, batch.pairs)?,
+        })
     }
 }

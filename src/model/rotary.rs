@@ -45,6 +45,12 @@ impl Rotary {
 }
 
 impl Angles {
+    /// Cosines and sines as numbers.
+    pub fn values(&self) -> Result<(Vec<f32>, Vec<f32>)> {
+        let values = |t: &Tensor| t.to_dtype(DType::F32)?.flatten_all()?.to_vec1();
+        Ok((values(&self.cos)?, values(&self.sin)?))
+    }
+
     /// Rotates each head's vectors: x [B, heads, T, head_dim] → the same shape.
     pub fn rotate(&self, x: &Tensor) -> Result<Tensor> {
         let half = x.dim(D::Minus1)? / 2;

@@ -2,7 +2,7 @@
 
 use gemm::Parallelism;
 
-/// A row-major matrix or its transpose, borrowed.
+/// A borrowed row-major matrix, or its transpose.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
     data: &'a [f32],
@@ -28,15 +28,28 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// out = a·b, or out += a·b.
-pub(crate) fn product(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], accumulate: bool) {
+/// How many threads one product may use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// As many as candle is set to.
+    All,
+    /// The caller is one of several threads already.
+    One,
+}
+
+/// out = a·b, or out += a·b. The result does not depend on the number of threads.
+pub(crate) fn product(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], accumulate: bool, threads: Threads) {
     let (m, k, a_rs, a_cs) = a.view();
     let (k_b, n, b_rs, b_cs) = b.view();
     assert_eq!(k, k_b, "inner dimensions");
     assert_eq!(out.len(), m * n, "product of {m} x {n}");
-    let threads = candle_core::utils::get_num_threads();
-    let parallelism = if threads > 1 { Parallelism::Rayon(threads) } else { Parallelism::None };
-    // SAFETY: the assertions above tie every extent and stride to its slice's length.
+    let available = candle_core::utils::get_num_threads();
+    let parallelism = match threads {
+        Threads::All if available > 1 => Parallelism::Rayon(available),
+        _ => Parallelism::None,
+    };
+    // SAFETY: the assertions here and in the constructors tie every extent and stride to its
+    // slice's length.
     unsafe {
         gemm::gemm(
             m,

@@ -2,9 +2,10 @@
 //! with a backward pass of its own that recomputes each chunk.
 
 use crate::Result;
-use crate::tensor::gemm::{Matrix, product};
+use crate::tensor::gemm::{Matrix, Threads, product};
 use crate::tensor::logprob::token_logps;
-use candle_core::{CpuStorage, CustomOp2, DType, Layout, Shape, Storage, Tensor, bail};
+use crate::tensor::slices::{Held, contiguous};
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Shape, Tensor};
 use rayon::prelude::*;
 
 /// Scores held at a time: 4 Mi numbers, 16 MiB.
@@ -20,7 +21,12 @@ const CHUNK_SCORES: usize = 1 << 22;
 pub fn token_logps_fused(hidden: &Tensor, lm_head: &Tensor, tokens: &[u32]) -> Result<Tensor> {
     let vocab = lm_head.dim(0)?;
     if let Some(&bad) = tokens.iter().find(|&&t| t as usize >= vocab) {
-        return Err(crate::Error::argument("token_logps", "token", bad, format!("below the vocabulary's {vocab}")));
+        return Err(crate::Error::argument(
+            "token_logps",
+            "token",
+            bad,
+            format!("below the vocabulary's {vocab}"),
+        ));
     }
     if !hidden.device().is_cpu() || hidden.dtype() != DType::F32 {
         return token_logps(hidden, lm_head, &Tensor::new(tokens, hidden.device())?);
@@ -35,7 +41,13 @@ struct FusedTokenLogps {
 
 impl FusedTokenLogps {
     /// Calls `f(first row, rows, scores)` for each chunk of rows, `scores` = hidden·headᵀ.
-    fn for_chunks(&self, hidden: &[f32], head: &[f32], d: usize, mut f: impl FnMut(usize, usize, &mut [f32])) {
+    fn for_chunks(
+        &self,
+        hidden: &[f32],
+        head: &[f32],
+        d: usize,
+        mut f: impl FnMut(usize, usize, &mut [f32]),
+    ) {
         let (n, vocab) = (self.tokens.len(), head.len() / d);
         let chunk = (CHUNK_SCORES / vocab).clamp(1, n);
         let mut scores = vec![0f32; chunk * vocab];
@@ -43,7 +55,7 @@ impl FusedTokenLogps {
             let rows = chunk.min(n - first);
             let scores = &mut scores[..rows * vocab];
             let h = Matrix::new(&hidden[first * d..(first + rows) * d], rows, d);
-            product(h, Matrix::new(head, vocab, d).t(), scores, false);
+            product(h, Matrix::new(head, vocab, d).t(), scores, false, Threads::All);
             f(first, rows, scores);
         }
     }
@@ -92,7 +104,9 @@ impl CustomOp2 for FusedTokenLogps {
         let (upstream, logps) = (grad.to_vec1::<f32>()?, logps.to_vec1::<f32>()?);
         let mut d_hidden = vec![0f32; self.tokens.len() * d];
         let mut d_head = vec![0f32; vocab * d];
-        with_slices(hidden, head, |hidden, head| {
+        {
+            let (hidden, head) = (Held::new(hidden)?, Held::new(head)?);
+            let (hidden, head) = (hidden.slice(), head.slice());
             self.for_chunks(hidden, head, d, |first, rows, scores| {
                 let at = first..first + rows;
                 scores
@@ -108,29 +122,19 @@ impl CustomOp2 for FusedTokenLogps {
                     });
                 let scores = Matrix::new(scores, rows, vocab);
                 let h = Matrix::new(&hidden[first * d..(first + rows) * d], rows, d);
-                product(scores, Matrix::new(head, vocab, d), &mut d_hidden[first * d..(first + rows) * d], false);
-                product(scores.t(), h, &mut d_head, true);
+                product(
+                    scores,
+                    Matrix::new(head, vocab, d),
+                    &mut d_hidden[first * d..(first + rows) * d],
+                    false,
+                    Threads::All,
+                );
+                product(scores.t(), h, &mut d_head, true, Threads::All);
             });
-        })?;
+        }
         Ok((
             Some(Tensor::from_vec(d_hidden, hidden.shape(), hidden.device())?),
             Some(Tensor::from_vec(d_head, head.shape(), head.device())?),
         ))
     }
-}
-
-fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
-        None => bail!("expected a contiguous tensor"),
-    }
-}
-
-fn with_slices(a: &Tensor, b: &Tensor, f: impl FnOnce(&[f32], &[f32])) -> candle_core::Result<()> {
-    let ((sa, la), (sb, lb)) = (a.storage_and_layout(), b.storage_and_layout());
-    match (&*sa, &*sb) {
-        (Storage::Cpu(sa), Storage::Cpu(sb)) => f(contiguous(sa, la)?, contiguous(sb, lb)?),
-        _ => bail!("expected CPU tensors"),
-    }
-    Ok(())
 }

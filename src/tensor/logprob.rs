@@ -24,7 +24,12 @@ pub fn completion_logps_sum(logps: &Tensor, completion: &[u32], completions: usi
     let mut seen = vec![false; completions];
     completion.iter().for_each(|&c| seen[c as usize] = true);
     if let Some(empty) = seen.iter().position(|s| !s) {
-        return Err(Error::argument("completion_logps_sum", format!("completion {empty}"), 0, "at least 1 token"));
+        return Err(Error::argument(
+            "completion_logps_sum",
+            format!("completion {empty}"),
+            0,
+            "at least 1 token",
+        ));
     }
     let index = Tensor::new(completion, logps.device())?;
     // Sums of a few hundred f32 terms; index_add is sequential, hence reproducible.

@@ -12,3 +12,4 @@ pub mod lm_head;
 pub mod logprob;
 pub mod numerics;
 pub mod objective;
+pub(crate) mod slices;

@@ -45,7 +45,8 @@ impl Checkpoint {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io(&path)(e)),
         };
-        let damaged = |what: String| Error::input(Place::file(&path), "a checkpoint (delete it to start over)", what);
+        let damaged =
+            |what: String| Error::input(Place::file(&path), "a checkpoint (delete it to start over)", what);
         let (_, header) =
             safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
         let steps_done = header
@@ -53,7 +54,8 @@ impl Checkpoint {
             .as_ref()
             .and_then(|m| m.get("steps_done")?.parse().ok())
             .ok_or_else(|| damaged("no steps_done".into()))?;
-        let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| damaged(e.to_string()))?;
+        let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
+            .map_err(|e| damaged(e.to_string()))?;
         Ok(Some(Self { tensors: tensors.into_iter().collect(), steps_done }))
     }
 

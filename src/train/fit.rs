@@ -11,11 +11,12 @@ use crate::tensor::elbo::GumbelNoise;
 use crate::tensor::latent::prior_weight;
 use crate::tensor::objective::PairLogps;
 use crate::train::checkpoint::{self, Checkpoint};
-use crate::train::metrics::{MetricsFile, StepMetrics};
-use crate::train::optim::{AdamW, Gradients, linear_schedule};
-use crate::train::reference::ReferenceLogps;
-use crate::train::step::{LatentInputs, StepSums, backward, pair_losses};
+use crate::train::gradients::Gradients;
 use crate::train::interrupt;
+use crate::train::metrics::{MetricsFile, StepMetrics};
+use crate::train::optim::{AdamW, linear_schedule};
+use crate::train::reference::ReferenceLogps;
+use crate::train::step::{Blocks, LatentInputs, StepSums, backward, pair_losses};
 use crate::{Error, Result, seed};
 use candle_core::{Device, Tensor};
 use std::path::Path;
@@ -66,7 +67,9 @@ pub fn fit(inputs: &FitInputs<'_>, parameters: &Parameters, run: &Path, progress
     for step in done..steps {
         if interrupt::requested() {
             checkpoint::save(run, parameters, &optimiser, step)?;
-            return Err(Error::Interrupted { resume: format!("{} is at step {step} of {steps}", run.display()) });
+            return Err(Error::Interrupted {
+                resume: format!("{} is at step {step} of {steps}", run.display()),
+            });
         }
         let begun = Instant::now();
         let epoch = step / per_epoch;
@@ -75,10 +78,14 @@ pub fn fit(inputs: &FitInputs<'_>, parameters: &Parameters, run: &Path, progress
             Latent::Gumbel { prior_weight: PriorWeight::Fixed { value }, .. } => value,
             _ => prior_weight(step, steps)?,
         };
-        let mut gradients = Gradients::new();
+        let mut gradients = Gradients::default();
         let sums = accumulate(inputs, &policy, parameters, &batch, epoch, alpha, &mut gradients)?;
         let schedule = linear_schedule(step, steps, training.warmup_ratio);
-        let norm = if sums.loss.is_finite() { optimiser.step(&gradients, schedule)? } else { f64::NAN };
+        let norm = if sums.loss.is_finite() {
+            optimiser.step(&gradients.into_tensors(parameters)?, schedule)?
+        } else {
+            f64::NAN
+        };
         for (what, got) in [("loss", sums.loss), ("gradient norm", norm)] {
             if !got.is_finite() {
                 checkpoint::save(run, parameters, &optimiser, step)?;
@@ -115,12 +122,12 @@ fn accumulate(
     alpha: f64,
     gradients: &mut Gradients,
 ) -> Result<StepSums> {
-    let FitInputs { recipe, config, pairs, reference } = inputs;
+    let FitInputs { recipe, pairs, reference, .. } = inputs;
     let mut total = StepSums::default();
     for micro in batch.chunks(recipe.training.micro_batch_size) {
         let members: Vec<&TokenizedPair> = micro.iter().map(|&i| &pairs[i]).collect();
         let decoder = &policy.decoder;
-        let rows = PairBatch::new(&members, config.sliding_window, decoder.dtype(), decoder.device())?;
+        let rows = PairBatch::new(&members, decoder.dtype(), decoder.device())?;
         let reference = reference.map(|r| reference_tensors(micro.iter().map(|&i| r[i]), decoder.device()));
         let reference = reference.transpose()?;
         let latent = match recipe.latent {
@@ -135,20 +142,29 @@ fn accumulate(
                 Some(LatentInputs { noise, prior_weight: alpha })
             }
         };
-        let sums = backward(decoder, parameters, &rows.rows, recipe.training.recompute, gradients, |hidden| {
-            let states = PairStates::select(hidden, &rows)?;
-            let outputs = pair_losses(
-                policy,
-                &states,
-                &rows,
-                reference.as_ref(),
-                recipe.objective,
-                recipe.latent,
-                latent.as_ref(),
-            )?;
-            let mean = (outputs.loss.sum_all()? / batch.len() as f64)?;
-            Ok((mean, outputs.sums(&rows)?))
-        })?;
+        let blocks = Blocks::best(decoder);
+        let sums = backward(
+            decoder,
+            parameters,
+            &rows.rows,
+            blocks,
+            recipe.training.recompute,
+            gradients,
+            |hidden| {
+                let states = PairStates::select(hidden, &rows)?;
+                let outputs = pair_losses(
+                    policy,
+                    &states,
+                    &rows,
+                    reference.as_ref(),
+                    recipe.objective,
+                    recipe.latent,
+                    latent.as_ref(),
+                )?;
+                let mean = (outputs.loss.sum_all()? / batch.len() as f64)?;
+                Ok((mean, outputs.sums(&rows)?))
+            },
+        )?;
         total.add(&sums);
     }
     Ok(total)
@@ -161,7 +177,12 @@ pub fn reference_tensors(logps: impl Iterator<Item = ReferenceLogps>, device: &D
 }
 
 /// One row of `codes` standard Gumbel draws for each named stream.
-pub fn gumbel_draws(seed: u64, streams: impl Iterator<Item = String>, codes: usize, device: &Device) -> Result<Tensor> {
+pub fn gumbel_draws(
+    seed: u64,
+    streams: impl Iterator<Item = String>,
+    codes: usize,
+    device: &Device,
+) -> Result<Tensor> {
     let mut draws: Vec<f32> = vec![];
     for name in streams {
         draws.extend(seed::gumbel(&mut seed::stream(seed, &name), codes).into_iter().map(|g| g as f32));

@@ -41,7 +41,14 @@ pub struct LatentMetrics {
 }
 
 impl StepMetrics {
-    pub fn new(step: usize, sums: &StepSums, grad_norm: f64, schedule: f64, prior_weight: f64, seconds: f64) -> Self {
+    pub fn new(
+        step: usize,
+        sums: &StepSums,
+        grad_norm: f64,
+        schedule: f64,
+        prior_weight: f64,
+        seconds: f64,
+    ) -> Self {
         let n = sums.pairs as f64;
         let latent = (!sums.code_weights.is_empty()).then(|| {
             let usage = sums.code_weights.iter().map(|w| w / n).filter(|&w| w > 0.0);

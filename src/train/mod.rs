@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod fit;
+pub mod gradients;
 pub mod interrupt;
 pub mod metrics;
 pub mod optim;

@@ -3,8 +3,9 @@
 use crate::config::Training;
 use crate::model::heads;
 use crate::model::parameters::Parameters;
+use crate::tensor::slices::{Held, contiguous};
 use crate::{Error, Result};
-use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Tensor, Var, bail};
+use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, Var, bail};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -12,9 +13,6 @@ use std::sync::Mutex;
 /// Numbers a task works on; also the fixed unit in which sums are formed, so that they do not
 /// depend on the number of threads.
 const CHUNK: usize = 1 << 15;
-
-/// Gradients by parameter name, accumulated over micro-batches.
-pub type Gradients = BTreeMap<String, Tensor>;
 
 /// Learning-rate factor: 0 → 1 over the warm-up, then linearly to 0 after the last step.
 ///
@@ -57,7 +55,8 @@ impl AdamW {
             let peak_learning_rate = if is_head { heads_learning_rate } else { settings.learning_rate };
             if peak_learning_rate > 0.0 {
                 let n = var.elem_count();
-                let slot = Slot { var: var.clone(), peak_learning_rate, first: vec![0.0; n], second: vec![0.0; n] };
+                let slot =
+                    Slot { var: var.clone(), peak_learning_rate, first: vec![0.0; n], second: vec![0.0; n] };
                 slots.insert(name.clone(), slot);
             }
         }
@@ -73,12 +72,12 @@ impl AdamW {
     ///
     /// Errors: a trained parameter without gradient. A norm that is not finite leaves
     /// everything as it was; the caller decides.
-    pub fn step(&mut self, gradients: &Gradients, schedule: f64) -> Result<f64> {
+    pub fn step(&mut self, gradients: &BTreeMap<String, Tensor>, schedule: f64) -> Result<f64> {
         let mut square_norm = 0.0;
         for name in self.slots.keys() {
-            let gradient = gradients
-                .get(name)
-                .ok_or_else(|| Error::argument("backward", name, "no gradient", "one for each trained parameter"))?;
+            let gradient = gradients.get(name).ok_or_else(|| {
+                Error::argument("backward", name, "no gradient", "one for each trained parameter")
+            })?;
             square_norm += square_sum(gradient)?;
         }
         let norm = square_norm.sqrt();
@@ -128,7 +127,12 @@ impl AdamW {
             for (which, moment) in [("first", &mut slot.first), ("second", &mut slot.second)] {
                 let values = find(&format!("{which}.{name}"))?.to_vec1::<f32>()?;
                 if values.len() != moment.len() {
-                    return Err(Error::argument("optimiser state", name, values.len(), moment.len().to_string()));
+                    return Err(Error::argument(
+                        "optimiser state",
+                        name,
+                        values.len(),
+                        moment.len().to_string(),
+                    ));
                 }
                 *moment = values;
             }
@@ -140,8 +144,9 @@ impl AdamW {
 
 /// Σ g², in f64 over fixed chunks.
 fn square_sum(gradient: &Tensor) -> Result<f64> {
-    let flat = gradient.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
-    let chunks: Vec<f64> = flat
+    let gradient = gradient.contiguous()?;
+    let chunks: Vec<f64> = Held::new(&gradient)?
+        .slice()
         .par_chunks(CHUNK)
         .map(|chunk| chunk.iter().map(|&g| f64::from(g) * f64::from(g)).sum())
         .collect();
@@ -172,13 +177,11 @@ impl InplaceOp2 for Update<'_> {
         gradient: &CpuStorage,
         gradient_layout: &Layout,
     ) -> candle_core::Result<()> {
-        let (Some((start, end)), Some((g_start, g_end))) =
-            (parameter_layout.contiguous_offsets(), gradient_layout.contiguous_offsets())
-        else {
-            bail!("adamw: expected contiguous tensors")
+        let Some((start, end)) = parameter_layout.contiguous_offsets() else {
+            bail!("adamw: expected a contiguous parameter")
         };
         let CpuStorage::F32(values) = parameter else { bail!("adamw: expected f32 parameters") };
-        let gradient = &gradient.as_slice::<f32>()?[g_start..g_end];
+        let gradient = contiguous(gradient, gradient_layout)?;
         let mut moments = self.moments.lock().unwrap_or_else(|e| e.into_inner());
         let (first, second) = &mut *moments;
         values[start..end]

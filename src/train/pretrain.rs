@@ -1,15 +1,16 @@
 //! Language-model training of the toy scale's base models, on the built-in world's corpus.
 
 use crate::config::Training;
-use crate::data::batch::Row;
 use crate::model::config::DecoderConfig;
-use crate::model::decoder::{Decoder, TokenRows};
+use crate::model::decoder::Decoder;
 use crate::model::parameters::Parameters;
+use crate::model::rows::{Row, TokenRows};
 use crate::progress::Task;
 use crate::tensor::lm_head::token_logps_fused;
+use crate::train::gradients::Gradients;
 use crate::train::interrupt;
-use crate::train::optim::{AdamW, Gradients, linear_schedule};
-use crate::train::step::backward;
+use crate::train::optim::{AdamW, linear_schedule};
+use crate::train::step::{Blocks, backward};
 use crate::{Error, Result, seed};
 use candle_core::Tensor;
 
@@ -34,12 +35,15 @@ pub fn pretrain(
         let order = seed::permutation(&mut rng, texts.len());
         let members = order.iter().skip(step % per_epoch * training.batch_size).take(training.batch_size);
         let rows: Vec<Row> = members.map(|&i| Row::causal(&texts[i])).collect();
-        let mut gradients = Gradients::new();
-        let loss = language_model_step(&decoder, parameters, &rows, training.recompute, &mut gradients)?;
+        let mut gradients = Gradients::default();
+        let loss = language_model_step(&decoder, parameters, rows, training.recompute, &mut gradients)?;
         if !loss.is_finite() {
             return Err(Error::argument("pretrain", format!("loss of step {step}"), loss, "finite"));
         }
-        optimiser.step(&gradients, linear_schedule(step, steps, training.warmup_ratio))?;
+        optimiser.step(
+            &gradients.into_tensors(parameters)?,
+            linear_schedule(step, steps, training.warmup_ratio),
+        )?;
         losses.push(loss);
         progress.advance(1, || format!("loss {loss:.3}"));
     }
@@ -51,18 +55,16 @@ pub fn pretrain(
 fn language_model_step(
     decoder: &Decoder,
     parameters: &Parameters,
-    rows: &[Row],
+    rows: Vec<Row>,
     recompute: bool,
     gradients: &mut Gradients,
 ) -> Result<f64> {
-    let width = rows.iter().map(|r| r.ids.len()).max().unwrap_or(0);
-    let predictors: Vec<u32> =
-        rows.iter().enumerate().flat_map(|(b, r)| (0..r.ids.len() - 1).map(move |t| (b * width + t) as u32)).collect();
-    let targets: Vec<u32> = rows.iter().flat_map(|r| r.ids[1..].iter().copied()).collect();
-    let predictors = Tensor::new(predictors, decoder.device())?;
-    let batch = TokenRows::new(rows, decoder.config.sliding_window, decoder.device())?;
-    backward(decoder, parameters, &batch, recompute, gradients, |hidden| {
-        let states = hidden.flatten_to(1)?.index_select(&predictors, 0)?;
+    let rows = TokenRows::new(rows);
+    let predictors = rows.iter().flat_map(|(start, row)| start as u32..(start + row.ids.len() - 1) as u32);
+    let predictors = Tensor::from_iter(predictors, decoder.device())?;
+    let targets: Vec<u32> = rows.iter().flat_map(|(_, row)| row.ids[1..].iter().copied()).collect();
+    backward(decoder, parameters, &rows, Blocks::best(decoder), recompute, gradients, |hidden| {
+        let states = hidden.index_select(&predictors, 0)?;
         let loss = token_logps_fused(&states, decoder.lm_head(), &targets)?.mean_all()?.neg()?;
         let value = f64::from(loss.to_scalar::<f32>()?);
         Ok((loss, value))

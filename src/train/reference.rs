@@ -31,8 +31,8 @@ pub fn reference_logps(
     for members in by_length(pairs).chunks(batch_size) {
         interrupt::check("reference log-probabilities")?;
         let chunk: Vec<&TokenizedPair> = members.iter().map(|&i| &pairs[i]).collect();
-        let batch = PairBatch::new(&chunk, decoder.config.sliding_window, decoder.dtype(), decoder.device())?;
-        let states = PairStates::select(&decoder.hidden_without_graph(&batch.rows)?, &batch)?;
+        let batch = PairBatch::new(&chunk, decoder.dtype(), decoder.device())?;
+        let states = PairStates::select(&decoder.hidden_values(&batch.rows)?, &batch)?;
         let sums = policy.pair_logps(&states, &batch, None)?;
         let (chosen, rejected) = (sums.chosen.to_vec1::<f32>()?, sums.rejected.to_vec1::<f32>()?);
         for (&i, (chosen, rejected)) in members.iter().zip(chosen.into_iter().zip(rejected)) {

@@ -2,17 +2,18 @@
 
 use crate::config::{Latent, Objective};
 use crate::data::batch::PairBatch;
-use crate::model::decoder::{Decoder, TokenRows};
+use crate::model::decoder::Decoder;
+use crate::model::fused;
 use crate::model::heads::Heads;
 use crate::model::parameters::Parameters;
 use crate::model::policy::{PairStates, Policy};
+use crate::model::rows::TokenRows;
 use crate::tensor::elbo::{GumbelNoise, draw_latent, negative_elbo_sampled};
 use crate::tensor::latent::{posterior_logits, prior_logits};
 use crate::tensor::numerics::softmax;
 use crate::tensor::objective::{PairLogps, PairLoss, PairRewards, implicit_rewards, objective_loss};
-use crate::train::optim::Gradients;
+use crate::train::gradients::Gradients;
 use crate::{Error, Result};
-use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor, Var};
 
 /// What the latent needs beside the model: noise, and α of this step.
@@ -73,12 +74,14 @@ pub fn pair_losses(
             let Heads { codebook, prior, posterior } = heads;
             let prior = prior_logits(prior, &states.prompt_hidden)?;
             let posterior = posterior_logits(posterior, &states.chosen_hidden, &states.rejected_hidden)?;
-            let draw = draw_latent(&prior, &posterior, &inputs.noise, codebook, gumbel_tau, inputs.prior_weight)?;
+            let draw =
+                draw_latent(&prior, &posterior, &inputs.noise, codebook, gumbel_tau, inputs.prior_weight)?;
             let logps = policy.pair_logps(states, batch, Some(&draw.latent))?;
             let PairLoss { loss, margin } =
                 negative_elbo_sampled(objective, &logps, reference, &batch.lengths, &draw.kl, kl_weight)?;
             let rewards = implicit_rewards(objective, &logps, reference, &batch.lengths)?;
-            let latent = LatentOutputs { kl: draw.kl, code_weights: draw.code_weights, prior: softmax(&prior)? };
+            let latent =
+                LatentOutputs { kl: draw.kl, code_weights: draw.code_weights, prior: softmax(&prior)? };
             Ok(PairOutputs { loss, margin, logps, rewards, latent: Some(latent) })
         }
         _ => {
@@ -104,7 +107,7 @@ impl PairOutputs {
             rejected_reward: rejected.iter().sum(),
             chosen_logps: sum(&self.logps.chosen)?,
             rejected_logps: sum(&self.logps.rejected)?,
-            tokens: batch.tokens,
+            tokens: batch.rows.tokens(),
             pairs: batch.pairs,
             ..StepSums::default()
         };
@@ -136,8 +139,24 @@ impl StepSums {
     }
 }
 
-/// Adds to `gradients` those of `scalar(hidden)`, where `hidden` are the decoder's states of
-/// `rows` and `scalar` returns the loss with anything else of interest.
+/// Which implementation of the decoder's blocks a backward pass uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blocks {
+    /// Composed candle operations: any device and dtype; the oracle.
+    Plain,
+    /// [`crate::model::fused`]: f32 on the CPU.
+    Fused,
+}
+
+impl Blocks {
+    /// The fastest that this decoder has.
+    pub fn best(decoder: &Decoder) -> Self {
+        if fused::supports(decoder) { Self::Fused } else { Self::Plain }
+    }
+}
+
+/// Adds to `gradients` those of `scalar(hidden)`, where `hidden` [tokens, d] are the decoder's
+/// states of `rows` and `scalar` returns the loss with anything else of interest.
 ///
 /// With `recompute`, each block's activations are dropped in the forward pass and rebuilt in
 /// the backward pass, block by block: the same operations on the same numbers.
@@ -145,32 +164,55 @@ pub fn backward<T>(
     decoder: &Decoder,
     parameters: &Parameters,
     rows: &TokenRows,
+    blocks: Blocks,
     recompute: bool,
     gradients: &mut Gradients,
     scalar: impl FnOnce(&Tensor) -> Result<(Tensor, T)>,
 ) -> Result<T> {
-    if !recompute {
-        let (loss, other) = scalar(&decoder.hidden(rows)?)?;
-        collect(parameters, &loss.backward()?, gradients)?;
-        return Ok(other);
+    match (blocks, recompute) {
+        (Blocks::Fused, _) => {
+            let (states, pass) = fused::Pass::forward(decoder, rows, recompute)?;
+            let top = Var::from_tensor(&states)?;
+            let (loss, other) = scalar(&decoder.final_norm(&top)?)?;
+            let upstream = seeded(&loss, None, &top, parameters, gradients)?;
+            pass.backward(&upstream, gradients)?;
+            Ok(other)
+        }
+        (Blocks::Plain, false) => {
+            let (loss, other) = scalar(&decoder.hidden(rows)?)?;
+            gradients.collect(parameters, &loss.backward()?)?;
+            Ok(other)
+        }
+        (Blocks::Plain, true) => plain_recomputed(decoder, parameters, rows, gradients, scalar),
     }
-    let context = decoder.context(rows)?;
+}
+
+fn plain_recomputed<T>(
+    decoder: &Decoder,
+    parameters: &Parameters,
+    rows: &TokenRows,
+    gradients: &mut Gradients,
+    scalar: impl FnOnce(&Tensor) -> Result<(Tensor, T)>,
+) -> Result<T> {
+    let padded = rows.padded(decoder.config.sliding_window, decoder.device())?;
+    let context = decoder.context(&padded)?;
     let mut inputs = Vec::with_capacity(decoder.blocks().len());
-    let mut x = decoder.embed(&rows.ids)?.detach();
+    let mut x = decoder.embed_padded(&padded)?.detach();
     for block in decoder.blocks() {
         let y = block.forward(&x, &context)?.detach();
         inputs.push(std::mem::replace(&mut x, y));
     }
     let top = Var::from_tensor(&x)?;
-    let (loss, other) = scalar(&decoder.final_norm(&top)?)?;
+    let states = top.flatten_to(1)?.index_select(&padded.index, 0)?;
+    let (loss, other) = scalar(&decoder.final_norm(&states)?)?;
     let mut upstream = seeded(&loss, None, &top, parameters, gradients)?;
     for (block, input) in decoder.blocks().iter().zip(inputs).rev() {
         let input = Var::from_tensor(&input)?;
         let output = block.forward(&input, &context)?;
         upstream = seeded(&output, Some(&upstream), &input, parameters, gradients)?;
     }
-    let embedded = decoder.embed(&rows.ids)?;
-    collect(parameters, &(embedded * upstream)?.sum_all()?.backward()?, gradients)?;
+    let embedded = decoder.embed_padded(&padded)?;
+    gradients.collect(parameters, &(embedded * upstream)?.sum_all()?.backward()?)?;
     Ok(other)
 }
 
@@ -188,19 +230,6 @@ fn seeded(
         None => output.clone(),
     };
     let mut store = scalar.backward()?;
-    collect(parameters, &store, gradients)?;
+    gradients.collect(parameters, &store)?;
     store.remove(input).ok_or_else(|| Error::argument("backward", "block input", "no gradient", "one"))
-}
-
-fn collect(parameters: &Parameters, store: &GradStore, gradients: &mut Gradients) -> Result<()> {
-    for (name, var) in parameters.iter() {
-        if let Some(gradient) = store.get(var.as_tensor()) {
-            let total = match gradients.remove(name) {
-                Some(sum) => (sum + gradient)?,
-                None => gradient.clone(),
-            };
-            gradients.insert(name.clone(), total.detach());
-        }
-    }
-    Ok(())
 }

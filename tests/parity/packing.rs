@@ -3,10 +3,11 @@
 use crate::support::{decoder_config, max_abs_diff, pairs, parameters};
 use candle_core::{DType, Device, Tensor};
 use lpc::config::Latent;
-use lpc::data::batch::{PairBatch, Row};
+use lpc::data::batch::PairBatch;
 use lpc::data::tokenize::TokenizedPair;
-use lpc::model::decoder::TokenRows;
+use lpc::model::config::DecoderConfig;
 use lpc::model::policy::{PairStates, Policy};
+use lpc::model::rows::{Row, TokenRows};
 use lpc::tensor::logprob::token_logps;
 use proptest::prelude::*;
 
@@ -14,10 +15,9 @@ use proptest::prelude::*;
 const ORDER_TOLERANCE: f64 = 1e-11;
 
 /// log π(completion | prompt) by a pass of its own: prompt and completion, nothing else.
-fn separate(policy: &Policy, prompt: &[u32], completion: &[u32], window: Option<usize>) -> (f64, Tensor, Tensor) {
+fn separate(policy: &Policy, prompt: &[u32], completion: &[u32]) -> (f64, Tensor, Tensor) {
     let tokens: Vec<u32> = prompt.iter().chain(completion).copied().collect();
-    let rows = TokenRows::new(&[Row::causal(&tokens)], window, &Device::Cpu).unwrap();
-    let hidden = policy.decoder.hidden(&rows).unwrap().squeeze(0).unwrap();
+    let hidden = policy.decoder.hidden(&TokenRows::new(vec![Row::causal(&tokens)])).unwrap();
     let predictors = hidden.narrow(0, prompt.len() - 1, completion.len()).unwrap();
     let targets = Tensor::new(completion, &Device::Cpu).unwrap();
     let sum = token_logps(&predictors, policy.decoder.lm_head(), &targets).unwrap().sum_all().unwrap();
@@ -35,17 +35,18 @@ proptest! {
         lengths in prop::collection::vec((1usize..8, 1usize..8, 1usize..8), 1..5),
         window in prop::option::of(1usize..10),
     ) {
+        let config = DecoderConfig { sliding_window: window, ..config };
         let parameters = parameters(&config, 0, seed, DType::F64);
         let policy = Policy::new(&config, &parameters, &Latent::None).unwrap();
         let pairs = pairs(config.vocab_size, &lengths, seed);
         let members: Vec<&TokenizedPair> = pairs.iter().collect();
-        let batch = PairBatch::new(&members, window, DType::F64, &Device::Cpu).unwrap();
+        let batch = PairBatch::new(&members, DType::F64, &Device::Cpu).unwrap();
         let states = PairStates::select(&policy.decoder.hidden(&batch.rows).unwrap(), &batch).unwrap();
         let logps = policy.pair_logps(&states, &batch, None).unwrap();
         for (i, pair) in pairs.iter().enumerate() {
             let sides = [(&pair.chosen, &logps.chosen, &states.chosen_hidden), (&pair.rejected, &logps.rejected, &states.rejected_hidden)];
             for (completion, ours, last_hidden) in sides {
-                let (sum, h_x, h_xy) = separate(&policy, &pair.prompt, completion, window);
+                let (sum, h_x, h_xy) = separate(&policy, &pair.prompt, completion);
                 let ours: f64 = ours.get(i).unwrap().to_scalar().unwrap();
                 prop_assert!((ours - sum).abs() < ORDER_TOLERANCE * (1.0 + sum.abs()), "{ours} and {sum}");
                 prop_assert!(max_abs_diff(&states.prompt_hidden.get(i).unwrap(), &h_x) < ORDER_TOLERANCE);

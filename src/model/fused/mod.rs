@@ -1,0 +1,255 @@
+//! The decoder's blocks on the CPU in f32, forward and backward written by hand: no padding, no
+//! autograd graph, buffers of plain numbers. [`crate::model::decoder`] is its oracle.
+
+mod attention;
+mod pointwise;
+
+use crate::Result;
+use crate::model::decoder::{Block, Decoder};
+use crate::model::rows::TokenRows;
+use crate::tensor::gemm::{Matrix, Threads, product};
+use crate::tensor::slices::Held;
+use crate::train::gradients::Gradients;
+use attention::{Heads, Mixed, Sight, sights};
+use candle_core::{DType, Tensor};
+use pointwise::{Turns, join_heads, rms_norm, rms_norm_backward, split_heads, swiglu, swiglu_backward};
+
+/// Can this decoder's blocks run here?
+pub fn supports(decoder: &Decoder) -> bool {
+    decoder.device().is_cpu() && decoder.dtype() == DType::F32
+}
+
+/// One forward pass, with what its backward pass needs.
+pub struct Pass<'a> {
+    decoder: &'a Decoder,
+    rows: &'a TokenRows,
+    batch: Batch,
+    saved: Vec<Saved>,
+}
+
+/// What all blocks of a pass share.
+struct Batch {
+    heads: Heads,
+    turns: Turns,
+    sights: Vec<Sight>,
+    eps: f64,
+}
+
+/// A block's input, and its inner activations unless they are recomputed.
+struct Saved {
+    input: Vec<f32>,
+    inner: Option<Inner>,
+}
+
+struct Inner {
+    attention_inverse: Vec<f32>,
+    /// Rotated, [heads, tokens, head_dim]; keys and values [kv heads, ..].
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    mixed: Mixed,
+    /// After attention, [tokens, d].
+    middle: Vec<f32>,
+    mlp_inverse: Vec<f32>,
+    gate: Vec<f32>,
+    up: Vec<f32>,
+}
+
+impl<'a> Pass<'a> {
+    /// States before the final norm, [tokens, d], and the pass for [`Self::backward`].
+    pub fn forward(decoder: &'a Decoder, rows: &'a TokenRows, recompute: bool) -> Result<(Tensor, Self)> {
+        let mut saved = Vec::with_capacity(decoder.blocks().len());
+        let (states, batch) = run(decoder, rows, |input, inner| {
+            saved.push(Saved { input, inner: (!recompute).then_some(inner) });
+        })?;
+        Ok((states, Self { decoder, rows, batch, saved }))
+    }
+
+    /// Adds every block's and the embeddings' gradients, from that of the states.
+    pub fn backward(self, d_states: &Tensor, gradients: &mut Gradients) -> Result<()> {
+        let mut upstream = d_states.contiguous()?.flatten_all()?.to_vec1::<f32>()?;
+        for (block, saved) in self.decoder.blocks().iter().zip(self.saved).rev() {
+            let weights = Weights::new(block)?;
+            let inner = match saved.inner {
+                Some(inner) => inner,
+                None => weights.forward(&saved.input, &self.batch).1,
+            };
+            let mut sink = Sink { gradients, prefix: block.prefix(), rows: self.rows.tokens() };
+            weights.backward(&saved.input, inner, &self.batch, &mut upstream, &mut sink)?;
+        }
+        let d = self.decoder.config.hidden_size;
+        let embedding = gradients.buffer("model.embed_tokens.weight", self.decoder.config.vocab_size * d)?;
+        for (id, upstream) in self.rows.ids().zip(upstream.chunks(d)) {
+            let row = &mut embedding[id as usize * d..][..d];
+            row.iter_mut().zip(upstream).for_each(|(a, b)| *a += b);
+        }
+        Ok(())
+    }
+}
+
+/// States before the final norm, [tokens, d], for values only.
+pub fn states(decoder: &Decoder, rows: &TokenRows) -> Result<Tensor> {
+    Ok(run(decoder, rows, |_, _| {})?.0)
+}
+
+fn run(
+    decoder: &Decoder,
+    rows: &TokenRows,
+    mut keep: impl FnMut(Vec<f32>, Inner),
+) -> Result<(Tensor, Batch)> {
+    let c = &decoder.config;
+    let (cos, sin) = decoder.turns(rows)?;
+    let batch = Batch {
+        heads: Heads {
+            heads: c.num_attention_heads,
+            kv_heads: c.num_key_value_heads,
+            head_dim: c.head_dim,
+            tokens: rows.tokens(),
+        },
+        turns: Turns { cos, sin },
+        sights: sights(rows, c.sliding_window),
+        eps: c.rms_norm_eps,
+    };
+    let mut x = decoder.embed(rows)?.detach().flatten_all()?.to_vec1::<f32>()?;
+    for block in decoder.blocks() {
+        let (output, inner) = Weights::new(block)?.forward(&x, &batch);
+        keep(std::mem::replace(&mut x, output), inner);
+    }
+    Ok((Tensor::from_vec(x, (rows.tokens(), c.hidden_size), decoder.device())?, batch))
+}
+
+/// A block's weights, borrowed.
+struct Weights<'a> {
+    attention_norm: Held<'a>,
+    q: Held<'a>,
+    k: Held<'a>,
+    v: Held<'a>,
+    o: Held<'a>,
+    mlp_norm: Held<'a>,
+    gate: Held<'a>,
+    up: Held<'a>,
+    down: Held<'a>,
+}
+
+/// x·Wᵀ, W [outputs, inputs].
+fn linear(x: &[f32], weight: &Held<'_>, inputs: usize) -> Vec<f32> {
+    let (rows, outputs) = (x.len() / inputs, weight.slice().len() / inputs);
+    let mut out = vec![0f32; rows * outputs];
+    let weight = Matrix::new(weight.slice(), outputs, inputs);
+    product(Matrix::new(x, rows, inputs), weight.t(), &mut out, false, Threads::All);
+    out
+}
+
+/// Where a block's weight gradients go.
+struct Sink<'a> {
+    gradients: &'a mut Gradients,
+    prefix: &'a str,
+    /// Tokens in the batch.
+    rows: usize,
+}
+
+impl Sink<'_> {
+    fn buffer(&mut self, name: &str, len: usize) -> Result<&mut [f32]> {
+        self.gradients.buffer(&format!("{}.{name}.weight", self.prefix), len)
+    }
+
+    /// Adds to `dx` and the sink what flows back through [`linear`].
+    fn linear(
+        &mut self,
+        name: &str,
+        weight: &Held<'_>,
+        d_out: &[f32],
+        x: &[f32],
+        dx: &mut [f32],
+    ) -> Result<()> {
+        let rows = self.rows;
+        let (outputs, inputs) = (d_out.len() / rows, x.len() / rows);
+        let d_weight = self.buffer(name, outputs * inputs)?;
+        let d_out = Matrix::new(d_out, rows, outputs);
+        product(d_out, Matrix::new(weight.slice(), outputs, inputs), dx, true, Threads::All);
+        product(d_out.t(), Matrix::new(x, rows, inputs), d_weight, true, Threads::All);
+        Ok(())
+    }
+}
+
+impl<'a> Weights<'a> {
+    fn new(block: &'a Block) -> Result<Self> {
+        let [attention_norm, q, k, v, o, mlp_norm, gate, up, down] = block.weights().map(Held::new);
+        Ok(Self {
+            attention_norm: attention_norm?,
+            q: q?,
+            k: k?,
+            v: v?,
+            o: o?,
+            mlp_norm: mlp_norm?,
+            gate: gate?,
+            up: up?,
+            down: down?,
+        })
+    }
+
+    fn forward(&self, x: &[f32], batch: &Batch) -> (Vec<f32>, Inner) {
+        let Batch { heads, turns, sights, eps } = batch;
+        let (d, hd) = (self.attention_norm.slice().len(), heads.head_dim);
+        let (normed, attention_inverse) = rms_norm(x, self.attention_norm.slice(), *eps);
+        let q = split_heads(&linear(&normed, &self.q, d), heads.heads, hd, Some(turns));
+        let k = split_heads(&linear(&normed, &self.k, d), heads.kv_heads, hd, Some(turns));
+        let v = split_heads(&linear(&normed, &self.v, d), heads.kv_heads, hd, None);
+        let mixed = heads.forward(&q, &k, &v, sights);
+        let joined = join_heads(&mixed.out, heads.heads, hd, None);
+        let mut middle = linear(&joined, &self.o, heads.heads * hd);
+        middle.iter_mut().zip(x).for_each(|(m, x)| *m += x);
+        let (normed, mlp_inverse) = rms_norm(&middle, self.mlp_norm.slice(), *eps);
+        let gate = linear(&normed, &self.gate, d);
+        let up = linear(&normed, &self.up, d);
+        let ff = gate.len() / heads.tokens;
+        let mut out = linear(&swiglu(&gate, &up), &self.down, ff);
+        out.iter_mut().zip(&middle).for_each(|(o, m)| *o += m);
+        (out, Inner { attention_inverse, q, k, v, mixed, middle, mlp_inverse, gate, up })
+    }
+
+    /// `upstream` is the gradient of the block's output and becomes that of its input.
+    fn backward(
+        &self,
+        x: &[f32],
+        inner: Inner,
+        batch: &Batch,
+        upstream: &mut [f32],
+        sink: &mut Sink<'_>,
+    ) -> Result<()> {
+        let Batch { heads, turns, sights, eps } = batch;
+        let (d, hd) = (self.attention_norm.slice().len(), heads.head_dim);
+        let Inner { attention_inverse, q, k, v, mixed, middle, mlp_inverse, mut gate, mut up } = inner;
+
+        // Feed-forward: out = middle + down·swiglu(gate, up), gate and up from the normed middle.
+        let mut d_activated = vec![0f32; gate.len()];
+        sink.linear("mlp.down_proj", &self.down, upstream, &swiglu(&gate, &up), &mut d_activated)?;
+        swiglu_backward(&d_activated, &mut gate, &mut up);
+        let norm = self.mlp_norm.slice();
+        let (normed, _) = rms_norm(&middle, norm, *eps);
+        let mut d_normed = vec![0f32; middle.len()];
+        sink.linear("mlp.gate_proj", &self.gate, &gate, &normed, &mut d_normed)?;
+        sink.linear("mlp.up_proj", &self.up, &up, &normed, &mut d_normed)?;
+        let d_norm = sink.buffer("post_attention_layernorm", d)?;
+        rms_norm_backward(&d_normed, &middle, &mlp_inverse, norm, upstream, d_norm);
+
+        // Attention: middle = x + o·mix(q, k, v), all three from the normed input.
+        let joined = join_heads(&mixed.out, heads.heads, hd, None);
+        let mut d_joined = vec![0f32; joined.len()];
+        sink.linear("self_attn.o_proj", &self.o, upstream, &joined, &mut d_joined)?;
+        let d_mixed = split_heads(&d_joined, heads.heads, hd, None);
+        let (dq, dk, dv) = heads.backward(&d_mixed, &mixed, &q, &k, &v, sights);
+        let dq = join_heads(&dq, heads.heads, hd, Some(turns));
+        let dk = join_heads(&dk, heads.kv_heads, hd, Some(turns));
+        let dv = join_heads(&dv, heads.kv_heads, hd, None);
+        let norm = self.attention_norm.slice();
+        let (normed, _) = rms_norm(x, norm, *eps);
+        let mut d_normed = vec![0f32; x.len()];
+        sink.linear("self_attn.q_proj", &self.q, &dq, &normed, &mut d_normed)?;
+        sink.linear("self_attn.k_proj", &self.k, &dk, &normed, &mut d_normed)?;
+        sink.linear("self_attn.v_proj", &self.v, &dv, &normed, &mut d_normed)?;
+        let d_norm = sink.buffer("input_layernorm", d)?;
+        rms_norm_backward(&d_normed, x, &attention_inverse, norm, upstream, d_norm);
+        Ok(())
+    }
+}
