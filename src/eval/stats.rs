@@ -74,7 +74,12 @@ pub fn student_interval(x: &[f64]) -> Result<Estimate> {
 pub fn wilson_interval(successes: usize, trials: usize) -> Result<Interval> {
     if trials == 0 || successes > trials {
         let got = format!("{successes} of {trials}");
-        return Err(Error::argument("wilson_interval", "successes", got, "at most `trials`, and some trials"));
+        return Err(Error::argument(
+            "wilson_interval",
+            "successes",
+            got,
+            "at most `trials`, and some trials",
+        ));
     }
     let n = trials as f64;
     let p = successes as f64 / n;
@@ -140,7 +145,9 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
 ///
 /// One seed leaves examples alone as replicates: a Student interval that speaks about these
 /// training runs only, marked [`Generalises::OverExamples`]. Two seeds are allowed but leave the
-/// seeds' variance to one degree of freedom; measured coverage then drops towards 90 %.
+/// seeds' variance to one degree of freedom, and simulated coverage of the 95 % interval drops to
+/// 90 % where seeds dominate. From three seeds on it lies between 92 and 98.6 %, the most where
+/// neither seeds nor examples have an effect of their own.
 ///
 /// Shapes: `x` [S seeds, N examples].
 ///

@@ -121,8 +121,9 @@ impl Manifest {
     /// Errors: the file cannot be read, or is not a manifest.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-        serde_json::from_str(&text)
-            .map_err(|e| Error::input(Place::file(path).line(e.line()), "a run's manifest", super::files::json_fault(&e)))
+        serde_json::from_str(&text).map_err(|e| {
+            Error::input(Place::file(path).line(e.line()), "a run's manifest", super::files::json_fault(&e))
+        })
     }
 
     pub(super) fn to_json(&self) -> Vec<u8> {

@@ -96,18 +96,18 @@ impl Claim {
     /// the checkpoint. `metrics.jsonl` must be there, complete.
     ///
     /// Errors: an invalid record, a final metric that is not finite, counts that disagree.
-    pub fn finish(
-        self,
-        records: &[Record],
-        machine: Machine,
-        outcome: Outcome,
-    ) -> Result<Manifest> {
+    pub fn finish(self, records: &[Record], machine: Machine, outcome: Outcome) -> Result<Manifest> {
         const OP: &str = "finish";
         if let Some((name, value)) = outcome.metrics.iter().find(|(_, v)| !v.is_finite()) {
             return Err(Error::argument(OP, format!("metrics.{name}"), value, "finite"));
         }
         if records.len() != outcome.test_pairs {
-            return Err(Error::argument(OP, "test_pairs", outcome.test_pairs, format!("{} records", records.len())));
+            return Err(Error::argument(
+                OP,
+                "test_pairs",
+                outcome.test_pairs,
+                format!("{} records", records.len()),
+            ));
         }
         let Claim { key, folder, _lock } = self;
         let path = folder.join("records.jsonl");
@@ -156,7 +156,11 @@ impl Store {
         for (field, got) in [("run", manifest.run.clone()), ("recipe", key.id())] {
             if got != id {
                 let place = Place::file(&path).field(field);
-                return Err(Error::input(place, format!("what run {id} was made from"), format!("run {got}")));
+                return Err(Error::input(
+                    place,
+                    format!("what run {id} was made from"),
+                    format!("run {got}"),
+                ));
             }
         }
         let recipe = folder.join("recipe.toml");
@@ -170,7 +174,11 @@ impl Store {
             let got = sha256_file(&path)?;
             if got != *expected {
                 let expected = format!("sha256 {expected} as in its manifest");
-                return Err(Error::input(Place::file(path), expected, format!("{got} (delete the folder to retrain)")));
+                return Err(Error::input(
+                    Place::file(path),
+                    expected,
+                    format!("{got} (delete the folder to retrain)"),
+                ));
             }
         }
         Ok(Some(manifest))
@@ -221,7 +229,11 @@ fn lock(path: &Path) -> Result<File> {
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
-            Err(Error::input(Place::file(path), "a run that nobody trains", format!("process {holder} at it")))
+            Err(Error::input(
+                Place::file(path),
+                "a run that nobody trains",
+                format!("process {holder} at it"),
+            ))
         }
         Err(TryLockError::Error(e)) => Err(Error::io(path)(e)),
     }

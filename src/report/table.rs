@@ -3,12 +3,12 @@
 /// A Markdown table with a header; columns are aligned by `alignment`, a character each: `l` or `r`.
 pub fn markdown(alignment: &str, header: &[&str], rows: &[Vec<String>]) -> String {
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let escape = |cell: &str| cell.replace('|', "\\|").replace(['\n', '\r'], " ");
     let rule = |c| if c == 'r' { "---:" } else { "---" }.to_string();
-    let escape = |cell: &String| cell.replace('|', "\\|");
-    let mut text = line(header.iter().map(|h| h.to_string()).collect());
-    text += &line(alignment.chars().map(rule).collect());
-    rows.iter().for_each(|row| text += &line(row.iter().map(escape).collect()));
-    text
+    let header = line(header.iter().map(|h| escape(h)).collect());
+    let rule = line(alignment.chars().map(rule).collect());
+    let rows = rows.iter().map(|row| line(row.iter().map(|c| escape(c)).collect()));
+    [header, rule].into_iter().chain(rows).collect()
 }
 
 /// `text` between comments that name it, so that a program can find it again.

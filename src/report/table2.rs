@@ -235,9 +235,7 @@ fn arm<'a>(input: &'a Input, base: &str, objective: &str, latent: bool) -> Resul
     let accuracy = match runs.first() {
         Some(first) => {
             let correct = |(s, e): (usize, usize)| correct(&runs[s].records[e]);
-            Some(crossed_interval(
-                Array2::from_shape_fn((runs.len(), first.records.len()), correct).view(),
-            )?)
+            Some(crossed_interval(Array2::from_shape_fn((runs.len(), first.records.len()), correct).view())?)
         }
         None => None,
     };

@@ -95,7 +95,8 @@ impl Sheet {
         let Some(published) = row.published else { return };
         for (quantity, accuracy) in [("paper_without", published.without), ("paper_with", published.with)] {
             let interval = paper::table2().interval(accuracy);
-            for (statistic, value) in [("accuracy", accuracy), ("low", interval.low), ("high", interval.high)] {
+            for (statistic, value) in [("accuracy", accuracy), ("low", interval.low), ("high", interval.high)]
+            {
                 let columns = [row.base, row.objective, quantity, "", statistic, "percent"];
                 self.put(columns, csv_number(value), "");
             }

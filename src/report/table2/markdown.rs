@@ -18,7 +18,12 @@ pub(super) fn render(summary: &Summary) -> String {
         by_source(summary),
         runs(summary),
     ];
-    sections.map(|s| s.trim_end().to_string()).into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join("\n\n")
+    sections
+        .map(|s| s.trim_end().to_string())
+        .into_iter()
+        .filter(|s| !s.is_empty())
+        .collect::<Vec<_>>()
+        .join("\n\n")
         + "\n"
 }
 
@@ -36,7 +41,9 @@ fn warning(scale: Scale) -> &'static str {
             "Our own runs, not at the paper's scale: compare the direction of an effect with the paper, never \
              the height of an accuracy. The paper's numbers stand in columns of their own, as published."
         }
-        Scale::Paper => "Our own runs at the paper's scale. The paper's numbers stand in columns of their own.",
+        Scale::Paper => {
+            "Our own runs at the paper's scale. The paper's numbers stand in columns of their own."
+        }
     }
 }
 
@@ -128,7 +135,12 @@ fn sentence(c: &Comparison) -> String {
 /// What accuracy could be at the least and at the most.
 fn limits(summary: &Summary) -> String {
     let rows: Vec<_> = summary.bases.iter().map(limits_row).collect();
-    let header = ["Base model", "Before preference training", "Bayes-optimal, expected", "Bayes-optimal, these labels"];
+    let header = [
+        "Base model",
+        "Before preference training",
+        "Bayes-optimal, expected",
+        "Bayes-optimal, these labels",
+    ];
     format!(
         "## Floor and ceiling\n\nAccuracy in % of the base model itself (chance is 50.0), and of a judge who knows \
          the true utilities: in expectation over label noise, and on the labels drawn.\n\n{}",
@@ -153,7 +165,14 @@ fn published(summary: &Summary) -> String {
             format!("{accuracy:.1} [{:.1}, {:.1}]", i.low, i.high)
         };
         let difference = format!("{:+.1}", p.with - p.without);
-        vec![p.cell.clone(), p.base.clone(), p.objective.clone(), number(p.without), number(p.with), difference]
+        vec![
+            p.cell.clone(),
+            p.base.clone(),
+            p.objective.clone(),
+            number(p.without),
+            number(p.with),
+            difference,
+        ]
     });
     let rows: Vec<Vec<String>> = rows.collect();
     if rows.is_empty() {
@@ -176,14 +195,16 @@ fn by_source(summary: &Summary) -> String {
     );
     for base in summary.bases.iter().filter(|b| !b.sources.is_empty()) {
         let names: Vec<String> = base.sources.iter().map(|(s, n)| format!("{} ({n})", named(s))).collect();
-        let header: Vec<&str> = std::iter::once("Objective").chain(names.iter().map(String::as_str)).collect();
+        let header: Vec<&str> =
+            std::iter::once("Objective").chain(names.iter().map(String::as_str)).collect();
         let rows = summary.rows.iter().filter(|r| r.base == base.name).map(|row| {
             let share = |arm: &Arm, s: &str| arm.by_source.get(s).map_or(NOT_RUN.into(), |a| percent(*a));
             let both = |s: &&str| format!("{} / {}", share(&row.without, s), share(&row.with, s));
             std::iter::once(row.objective.to_string()).chain(base.sources.keys().map(both)).collect()
         });
         let alignment = format!("l{}", "r".repeat(names.len()));
-        text += &format!("\n**{}**\n\n{}", base.name, markdown(&alignment, &header, &rows.collect::<Vec<_>>()));
+        text +=
+            &format!("\n**{}**\n\n{}", base.name, markdown(&alignment, &header, &rows.collect::<Vec<_>>()));
     }
     text
 }
