@@ -64,7 +64,7 @@ pub struct Store {
 #[derive(Debug)]
 pub enum Begin {
     /// Nothing to train.
-    Finished(Box<Manifest>),
+    Finished(Manifest),
     /// This process, and no other, may train the run.
     Train(Claim),
 }
@@ -205,7 +205,7 @@ impl Store {
         // Locked first: a run that finishes between the look and the lock is not trained again.
         let lock = lock(&folder.join("lock"))?;
         if let Some(manifest) = self.finished(&id)? {
-            return Ok(Begin::Finished(Box::new(manifest)));
+            return Ok(Begin::Finished(manifest));
         }
         let recipe = toml::to_string(&key.recipe)
             .map_err(|e| Error::argument("recipe.toml", "recipe", e, "values that TOML can hold"))?;

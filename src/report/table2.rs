@@ -6,12 +6,14 @@
 mod csv;
 mod markdown;
 
+use super::files::write_atomic;
 use super::paper::{self, Published};
 use super::records::Record;
 use crate::error::{Error, Result};
 use crate::eval::stats::{Estimate, Interval, crossed_interval, holm, wilson_interval};
 use ndarray::Array2;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// Holm-adjusted p-values below this decide a comparison.
 pub const SIGNIFICANCE: f64 = 0.05;
@@ -148,6 +150,17 @@ pub enum Verdict {
 pub fn render(input: &Input) -> Result<Rendered> {
     let summary = summarise(input)?;
     Ok(Rendered { markdown: markdown::render(&summary), csv: csv::render(&summary) })
+}
+
+/// Writes `table2.md`, `table2.csv` and `table2.svg` into `folder`, each atomically.
+///
+/// Errors: see [`summarise`]; the folder cannot be written.
+pub fn write(folder: &Path, input: &Input) -> Result<()> {
+    let rendered = render(input)?;
+    let figure = super::figure::table2(&summarise(input)?)?;
+    write_atomic(&folder.join("table2.md"), rendered.markdown.as_bytes())?;
+    write_atomic(&folder.join("table2.csv"), rendered.csv.as_bytes())?;
+    write_atomic(&folder.join("table2.svg"), figure.as_bytes())
 }
 
 /// Estimates for every cell.

@@ -282,6 +282,20 @@ fn the_same_records_give_the_same_bytes() {
 }
 
 #[test]
+fn the_three_files_are_written_and_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let reports = folder.path().join("reports/toy");
+    write(&reports, &input()).unwrap();
+    write(&reports, &four()).unwrap();
+    let Rendered { markdown, csv } = render(&four()).unwrap();
+    let read = |name: &str| std::fs::read_to_string(reports.join(name)).unwrap();
+    assert_eq!((read("table2.md"), read("table2.csv")), (markdown, csv));
+    assert!(read("table2.svg").ends_with("</svg>\n"));
+    let left: Vec<_> = std::fs::read_dir(&reports).unwrap().collect();
+    assert_eq!(left.len(), 3, "no temporary file stays: {left:?}");
+}
+
+#[test]
 fn input_that_cannot_be_compared_is_refused() {
     let refused = |change: fn(&mut Input), text: &str| {
         let mut input = input();
