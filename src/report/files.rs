@@ -1,0 +1,58 @@
+//! Writing files so that a reader never sees half of one.
+
+use crate::error::{Error, Result};
+use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+/// Replaces `path` by `bytes` in one step: a temporary file in the same folder, flushed to disk,
+/// then renamed over it. Missing folders are made.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(Error::io(folder))?;
+    temporary.write_all(bytes).and_then(|()| temporary.as_file().sync_all()).map_err(Error::io(path))?;
+    readable_by_all(temporary.as_file()).map_err(Error::io(path))?;
+    temporary.persist(path).map_err(|e| Error::io(path)(e.error))?;
+    sync_folder(folder)
+}
+
+/// Temporary files are private to their owner; results are not.
+fn readable_by_all(file: &File) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        file.set_permissions(fs::Permissions::from_mode(0o644))?;
+    }
+    let _ = file;
+    Ok(())
+}
+
+/// A rename is durable only once its folder is on disk. Only Unix can open a folder for that.
+fn sync_folder(folder: &Path) -> Result<()> {
+    if cfg!(unix) {
+        File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io(folder))?;
+    }
+    Ok(())
+}
+
+/// Lower-case hexadecimal SHA-256.
+///
+/// ```
+/// assert!(lpc::report::files::sha256(b"abc").starts_with("ba7816bf8f01cfea"));
+/// ```
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// SHA-256 of a file's content.
+pub fn sha256_file(path: &Path) -> Result<String> {
+    fs::read(path).map(|bytes| sha256(&bytes)).map_err(Error::io(path))
+}
+
+/// A JSON fault without serde's own line number, which counts within the text it was given.
+pub(crate) fn json_fault(e: &serde_json::Error) -> String {
+    let text = e.to_string();
+    text.rsplit_once(" at line ").map_or(text.clone(), |(fault, _)| fault.into())
+}

@@ -1,0 +1,325 @@
+//! Table 2: preference accuracy of each objective without and with LPC, on each base model.
+//!
+//! [`summarise`] turns the records of runs into estimates, [`render`] sets them as Markdown and
+//! CSV. Both are pure: the same records give the same bytes.
+
+mod csv;
+mod markdown;
+
+use super::files::write_atomic;
+use super::paper::{self, Published};
+use super::records::Record;
+use crate::error::{Error, Result};
+use crate::eval::stats::{Estimate, Interval, crossed_interval, holm, wilson_interval};
+use ndarray::Array2;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Holm-adjusted p-values below this decide a comparison.
+pub const SIGNIFICANCE: f64 = 0.05;
+
+/// Everything the table is made from.
+#[derive(Debug, Clone)]
+pub struct Input {
+    pub scale: Scale,
+    /// What the reader must know: data, limits, truncations. A bullet each.
+    pub notes: Vec<String>,
+    /// In the order of the table.
+    pub bases: Vec<BaseModel>,
+    /// Rows follow the order in which objectives first appear. A cell left out, or without
+    /// runs, is `not run`.
+    pub cells: Vec<Cell>,
+}
+
+/// How far the harness went; a report never passes one scale off as another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    Toy,
+    Small,
+    Paper,
+}
+
+#[derive(Debug, Clone)]
+pub struct BaseModel {
+    pub name: String,
+    /// The paper's column this model stands for, if any.
+    pub paper: Option<String>,
+    /// Test pairs that the base model itself decides rightly.
+    pub accuracy: Option<Proportion>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proportion {
+    pub correct: usize,
+    pub total: usize,
+}
+
+/// One objective on one base model, without or with LPC.
+#[derive(Debug, Clone)]
+pub struct Cell {
+    pub base: String,
+    pub objective: String,
+    pub latent: bool,
+    pub runs: Vec<RunSummary>,
+}
+
+#[derive(Debug, Clone)]
+pub struct RunSummary {
+    pub run_id: String,
+    pub seed: u64,
+    pub records: Vec<Record>,
+}
+
+/// The table as text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rendered {
+    pub markdown: String,
+    /// Tidy: a row a cell and statistic.
+    pub csv: String,
+}
+
+/// What the records say, before any formatting.
+#[derive(Debug)]
+pub struct Summary<'a> {
+    pub scale: Scale,
+    pub notes: &'a [String],
+    pub bases: Vec<BaseSummary<'a>>,
+    pub rows: Vec<Row<'a>>,
+}
+
+#[derive(Debug)]
+pub struct BaseSummary<'a> {
+    pub name: &'a str,
+    pub accuracy: Option<(Proportion, Interval)>,
+    pub ceiling: Option<Ceiling>,
+    /// Test pairs by source; empty when nothing ran.
+    pub sources: BTreeMap<&'a str, usize>,
+}
+
+/// What a judge who knows the world's true utilities reaches on its noisy labels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ceiling {
+    /// Mean probability that the likelier label was drawn: E max(p, 1 − p).
+    pub expected: f64,
+    /// Share of these very labels that agree with the true utilities; even odds count half.
+    pub realised: f64,
+}
+
+#[derive(Debug)]
+pub struct Row<'a> {
+    pub base: &'a str,
+    pub objective: &'a str,
+    pub without: Arm<'a>,
+    pub with: Arm<'a>,
+    pub comparison: Option<Comparison<'a>>,
+    pub published: Option<&'static Published>,
+}
+
+/// One side of a comparison.
+#[derive(Debug)]
+pub struct Arm<'a> {
+    /// By seed.
+    pub runs: Vec<&'a RunSummary>,
+    /// `None`: not run.
+    pub accuracy: Option<Estimate>,
+    pub by_source: BTreeMap<&'a str, f64>,
+}
+
+/// With LPC minus without, paired by seed and test pair.
+#[derive(Debug)]
+pub struct Comparison<'a> {
+    /// (without, with) of every seed that both ran.
+    pub runs: Vec<(&'a RunSummary, &'a RunSummary)>,
+    pub difference: Estimate,
+    pub p_holm: f64,
+    pub verdict: Verdict,
+}
+
+/// On the claim that LPC raises accuracy in this cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Supported,
+    /// Significant the other way.
+    NotSupported,
+    Undecided,
+}
+
+/// The table from the records of runs.
+///
+/// Errors: see [`summarise`].
+pub fn render(input: &Input) -> Result<Rendered> {
+    let summary = summarise(input)?;
+    Ok(Rendered { markdown: markdown::render(&summary), csv: csv::render(&summary) })
+}
+
+/// Writes `table2.md`, `table2.csv` and `table2.svg` into `folder`, each atomically.
+///
+/// Errors: see [`summarise`]; the folder cannot be written.
+pub fn write(folder: &Path, input: &Input) -> Result<()> {
+    let rendered = render(input)?;
+    let figure = super::figure::table2(&summarise(input)?)?;
+    write_atomic(&folder.join("table2.md"), rendered.markdown.as_bytes())?;
+    write_atomic(&folder.join("table2.csv"), rendered.csv.as_bytes())?;
+    write_atomic(&folder.join("table2.svg"), figure.as_bytes())
+}
+
+/// Estimates for every cell.
+///
+/// Errors: a cell of a base model that is not listed, a cell or a seed given twice, a paper
+/// column that does not exist, runs on one base model that were tested on different pairs.
+pub fn summarise(input: &Input) -> Result<Summary<'_>> {
+    check_cells(input)?;
+    let mut objectives: Vec<&str> = Vec::new();
+    for cell in &input.cells {
+        if !objectives.contains(&cell.objective.as_str()) {
+            objectives.push(&cell.objective);
+        }
+    }
+    let mut rows = Vec::new();
+    for base in &input.bases {
+        for objective in &objectives {
+            let arm = |latent| arm(input, &base.name, objective, latent);
+            let (without, with) = (arm(false)?, arm(true)?);
+            let comparison = compare(&without, &with)?;
+            let published = match &base.paper {
+                Some(column) => Some(paper::table2().find(column, objective).ok_or_else(|| {
+                    let got = format!("{column}, {objective}");
+                    Error::argument("table2", "base.paper", got, "a cell of the paper's table")
+                })?),
+                None => None,
+            };
+            rows.push(Row { base: &base.name, objective, without, with, comparison, published });
+        }
+    }
+    let mut comparisons: Vec<&mut Comparison> =
+        rows.iter_mut().filter_map(|r| r.comparison.as_mut()).collect();
+    let p: Vec<f64> = comparisons.iter().map(|c| c.difference.p_value).collect();
+    for (comparison, p_holm) in comparisons.iter_mut().zip(holm(&p)) {
+        comparison.p_holm = p_holm;
+        comparison.verdict = match comparison.difference.mean {
+            _ if p_holm >= SIGNIFICANCE => Verdict::Undecided,
+            up if up > 0.0 => Verdict::Supported,
+            _ => Verdict::NotSupported,
+        };
+    }
+    let bases = input.bases.iter().map(|b| summarise_base(input, b)).collect::<Result<_>>()?;
+    Ok(Summary { scale: input.scale, notes: &input.notes, bases, rows })
+}
+
+fn check_cells(input: &Input) -> Result<()> {
+    const OP: &str = "table2";
+    let mut seen = BTreeSet::new();
+    for cell in &input.cells {
+        let name = format!("{}, {}, latent = {}", cell.base, cell.objective, cell.latent);
+        if !input.bases.iter().any(|b| b.name == cell.base) {
+            return Err(Error::argument(OP, "cell.base", &cell.base, "one of the base models listed"));
+        }
+        let mut seeds = BTreeSet::new();
+        if let Some(twice) = cell.runs.iter().find(|r| !seeds.insert(r.seed)) {
+            return Err(Error::argument(OP, "seed", twice.seed, format!("given once in {name}")));
+        }
+        if !seen.insert(name.clone()) {
+            return Err(Error::argument(OP, "cell", name, "given once"));
+        }
+    }
+    for base in &input.bases {
+        let mut runs = runs_on(input, &base.name);
+        let Some(first) = runs.next() else { continue };
+        let test_set = |r: &RunSummary| -> Vec<_> {
+            r.records.iter().map(|r| (r.id.clone(), r.source.clone(), r.bayes.map(f64::to_bits))).collect()
+        };
+        let expected = test_set(first);
+        if let Some(other) = runs.find(|r| test_set(r) != expected) {
+            let expected = format!("a run tested on the pairs of run {}", first.run_id);
+            return Err(Error::argument(OP, "run", &other.run_id, expected));
+        }
+    }
+    Ok(())
+}
+
+fn runs_on<'a>(input: &'a Input, base: &str) -> impl Iterator<Item = &'a RunSummary> {
+    input.cells.iter().filter(move |c| c.base == base).flat_map(|c| &c.runs)
+}
+
+fn arm<'a>(input: &'a Input, base: &str, objective: &str, latent: bool) -> Result<Arm<'a>> {
+    let this = |c: &&Cell| c.base == base && c.objective == objective && c.latent == latent;
+    let mut runs: Vec<&RunSummary> = input.cells.iter().filter(this).flat_map(|c| &c.runs).collect();
+    runs.sort_by_key(|r| r.seed);
+    let accuracy = match runs.first() {
+        Some(first) => {
+            let correct = |(s, e): (usize, usize)| correct(&runs[s].records[e]);
+            Some(crossed_interval(Array2::from_shape_fn((runs.len(), first.records.len()), correct).view())?)
+        }
+        None => None,
+    };
+    let mut answers: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for record in runs.iter().flat_map(|r| &r.records) {
+        answers.entry(&record.source).or_default().push(correct(record));
+    }
+    let by_source = answers.into_iter().map(|(s, a)| (s, a.iter().sum::<f64>() / a.len() as f64)).collect();
+    Ok(Arm { runs, accuracy, by_source })
+}
+
+fn correct(record: &Record) -> f64 {
+    f64::from(u8::from(record.correct))
+}
+
+/// Over the seeds that both arms ran. Holm's value and the verdict wait for the other cells.
+fn compare<'a>(without: &Arm<'a>, with: &Arm<'a>) -> Result<Option<Comparison<'a>>> {
+    let partner = |run: &RunSummary| without.runs.iter().find(|r| r.seed == run.seed);
+    let runs: Vec<_> = with.runs.iter().filter_map(|with| Some((*partner(with)?, *with))).collect();
+    let Some((first, _)) = runs.first() else { return Ok(None) };
+    let difference = Array2::from_shape_fn((runs.len(), first.records.len()), |(s, e)| {
+        correct(&runs[s].1.records[e]) - correct(&runs[s].0.records[e])
+    });
+    let difference = crossed_interval(difference.view())?;
+    let (p_holm, verdict) = (difference.p_value, Verdict::Undecided);
+    Ok(Some(Comparison { runs, difference, p_holm, verdict }))
+}
+
+fn summarise_base<'a>(input: &'a Input, base: &'a BaseModel) -> Result<BaseSummary<'a>> {
+    let accuracy = match base.accuracy {
+        Some(p) => Some((p, wilson_interval(p.correct, p.total)?)),
+        None => None,
+    };
+    let records = runs_on(input, &base.name).next().map_or(&[][..], |r| &r.records);
+    let mut sources = BTreeMap::new();
+    records.iter().for_each(|r| *sources.entry(r.source.as_str()).or_default() += 1);
+    let bayes: Option<Vec<f64>> = records.iter().map(|r| r.bayes).collect();
+    let ceiling = bayes.filter(|p| !p.is_empty()).map(|p| {
+        let mean = |f: fn(&f64) -> f64| p.iter().map(f).sum::<f64>() / p.len() as f64;
+        let right = |p: &f64| match p.total_cmp(&0.5) {
+            std::cmp::Ordering::Greater => 1.0,
+            std::cmp::Ordering::Equal => 0.5,
+            std::cmp::Ordering::Less => 0.0,
+        };
+        Ceiling { expected: mean(|p| p.max(1.0 - p)), realised: mean(right) }
+    });
+    Ok(BaseSummary { name: &base.name, accuracy, ceiling, sources })
+}
+
+impl Scale {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Toy => "toy",
+            Self::Small => "small",
+            Self::Paper => "paper",
+        }
+    }
+}
+
+impl Proportion {
+    pub fn share(self) -> f64 {
+        self.correct as f64 / self.total as f64
+    }
+}
+
+impl Verdict {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Supported => "supported",
+            Self::NotSupported => "not supported",
+            Self::Undecided => "undecided",
+        }
+    }
+}

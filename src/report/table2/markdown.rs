@@ -1,0 +1,238 @@
+//! Table 2 as Markdown: the verdicts first, then what they rest on.
+
+use super::{Arm, BaseSummary, Comparison, Row, Scale, Summary, Verdict};
+use crate::eval::stats::{Estimate, Generalises};
+use crate::report::paper;
+use crate::report::table::{mark, markdown, p_value, percent, points};
+use std::collections::BTreeSet;
+
+const NOT_RUN: &str = "not run";
+
+pub(super) fn render(summary: &Summary) -> String {
+    let sections = [
+        header(summary),
+        mark("table2", &main_table(summary)),
+        verdicts(summary),
+        limits(summary),
+        published(summary),
+        by_source(summary),
+        runs(summary),
+    ];
+    sections
+        .map(|s| s.trim_end().to_string())
+        .into_iter()
+        .filter(|s| !s.is_empty())
+        .collect::<Vec<_>>()
+        .join("\n\n")
+        + "\n"
+}
+
+fn header(summary: &Summary) -> String {
+    let mut text = format!("# Table 2 at the {} scale\n\n{}\n", summary.scale.name(), warning(summary.scale));
+    for note in summary.notes {
+        text += &format!("\n- {note}");
+    }
+    text
+}
+
+fn warning(scale: Scale) -> &'static str {
+    match scale {
+        Scale::Toy | Scale::Small => {
+            "Our own runs, not at the paper's scale: compare the direction of an effect with the paper, never \
+             the height of an accuracy. The paper's numbers stand in columns of their own, as published."
+        }
+        Scale::Paper => {
+            "Our own runs at the paper's scale. The paper's numbers stand in columns of their own."
+        }
+    }
+}
+
+/// The table that the README shows too.
+fn main_table(summary: &Summary) -> String {
+    let arms = || summary.rows.iter().flat_map(|r| [&r.without, &r.with]).filter(|a| !a.runs.is_empty());
+    let seeds = span(arms().map(|a| a.runs.len()));
+    let pairs = span(arms().map(|a| a.runs[0].records.len()));
+    let scale = match summary.scale {
+        Scale::Paper => "The paper's scale".to_string(),
+        other => format!("The {} scale, not the paper's", other.name()),
+    };
+    let measured = match (seeds, pairs) {
+        (Some(seeds), Some(pairs)) => {
+            format!("preference accuracy in % on {pairs} held-out pairs, training seeds a cell: {seeds}")
+        }
+        _ => "nothing run yet".into(),
+    };
+    let rows: Vec<_> = summary.rows.iter().map(main_row).collect();
+    let header = [
+        "Base model",
+        "Objective",
+        "Without LPC",
+        "With LPC",
+        "Paired difference",
+        "p",
+        "p (Holm)",
+        "Paper, 7–8B: without → with",
+    ];
+    let brackets = "Brackets: 95 % intervals over seeds and pairs; differences in points.";
+    format!("{scale}: {measured}. {brackets}\n\n{}", markdown("llrrrrrr", &header, &rows))
+}
+
+fn main_row(row: &Row) -> Vec<String> {
+    let (difference, p, p_holm) = match &row.comparison {
+        Some(Comparison { difference, p_holm, .. }) => {
+            (bracketed(difference, points), p_value(difference.p_value), p_value(*p_holm))
+        }
+        None => (NOT_RUN.into(), "–".into(), "–".into()),
+    };
+    let paper = row.published.map_or("–".into(), |p| format!("{:.1} → {:.1}", p.without, p.with));
+    let cells = [accuracy(&row.without), accuracy(&row.with), difference, p, p_holm, paper];
+    [row.base.into(), row.objective.into()].into_iter().chain(cells).collect()
+}
+
+fn accuracy(arm: &Arm) -> String {
+    arm.accuracy.as_ref().map_or(NOT_RUN.into(), |e| bracketed(e, percent))
+}
+
+fn bracketed(e: &Estimate, format: fn(f64) -> String) -> String {
+    format!("{} [{}, {}]", format(e.mean), format(e.low), format(e.high))
+}
+
+fn verdicts(summary: &Summary) -> String {
+    let compared: Vec<&Comparison> = summary.rows.iter().filter_map(|r| r.comparison.as_ref()).collect();
+    let count = |v: Verdict| compared.iter().filter(|c| c.verdict == v).count();
+    let mut text = format!(
+        "## Does LPC raise accuracy here?\n\nSupported in {}, not supported (significantly lower) in {}, undecided in {} \
+         of {} comparisons; {} not run. Decided means: p < 0.05 after Holm's correction over these comparisons.\n",
+        count(Verdict::Supported),
+        count(Verdict::NotSupported),
+        count(Verdict::Undecided),
+        compared.len(),
+        summary.rows.len() - compared.len(),
+    );
+    for row in &summary.rows {
+        let verdict = row.comparison.as_ref().map_or(format!("{NOT_RUN}."), sentence);
+        text += &format!("\n- {}, {}: {verdict}", row.base, row.objective);
+    }
+    text
+}
+
+fn sentence(c: &Comparison) -> String {
+    let d = &c.difference;
+    let interval = format!("the interval of the difference, {} to {} points,", points(d.low), points(d.high));
+    let why = match (c.verdict, d.low <= 0.0 && 0.0 <= d.high) {
+        (Verdict::Supported, _) => format!("{interval} lies above zero"),
+        (Verdict::NotSupported, _) => format!("{interval} lies below zero"),
+        (Verdict::Undecided, true) => format!("{interval} includes zero"),
+        (Verdict::Undecided, false) => format!("{interval} excludes zero, but not after Holm's correction"),
+    };
+    let reach = match d.generalises {
+        Generalises::OverSeedsAndExamples => format!("{} seeds", c.runs.len()),
+        Generalises::OverExamples => "one seed, so nothing is said about other training runs".into(),
+    };
+    format!("**{}**: {why} ({reach}).", c.verdict.name())
+}
+
+/// What accuracy could be at the least and at the most.
+fn limits(summary: &Summary) -> String {
+    let rows: Vec<_> = summary.bases.iter().map(limits_row).collect();
+    let header = [
+        "Base model",
+        "Before preference training",
+        "Bayes-optimal, expected",
+        "Bayes-optimal, these labels",
+    ];
+    format!(
+        "## Floor and ceiling\n\nAccuracy in % of the base model itself (chance is 50.0), and of a judge who knows \
+         the true utilities: in expectation over label noise, and on the labels drawn.\n\n{}",
+        markdown("lrrr", &header, &rows)
+    )
+}
+
+fn limits_row(base: &BaseSummary) -> Vec<String> {
+    let floor = base.accuracy.map_or(NOT_RUN.into(), |(share, i)| {
+        format!("{} [{}, {}]", percent(share.share()), percent(i.low), percent(i.high))
+    });
+    let ceiling = |value: Option<f64>| value.map_or("unknown".into(), percent);
+    let (expected, realised) = (base.ceiling.map(|c| c.expected), base.ceiling.map(|c| c.realised));
+    vec![base.name.into(), floor, ceiling(expected), ceiling(realised)]
+}
+
+fn published(summary: &Summary) -> String {
+    let table = paper::table2();
+    let rows = summary.rows.iter().filter_map(|r| r.published).map(|p| {
+        let number = |accuracy: f64| {
+            let i = table.interval(accuracy);
+            format!("{accuracy:.1} [{:.1}, {:.1}]", i.low, i.high)
+        };
+        let difference = format!("{:+.1}", p.with - p.without);
+        vec![
+            p.cell.clone(),
+            p.base.clone(),
+            p.objective.clone(),
+            number(p.without),
+            number(p.with),
+            difference,
+        ]
+    });
+    let rows: Vec<Vec<String>> = rows.collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let header = ["Cell", "Base model", "Objective", "Without LPC", "With LPC", "Difference"];
+    format!(
+        "## The paper's numbers\n\n{}. Accuracy in % as published, without intervals. In brackets the 95 % interval that {} test \
+         pairs alone would leave (Wilson, computed here).\n\n{}",
+        table.source,
+        table.test_pairs,
+        markdown("lllrrr", &header, &rows)
+    )
+}
+
+fn by_source(summary: &Summary) -> String {
+    let mut text = String::from(
+        "## By source\n\nAccuracy in % without LPC / with LPC, mean over seeds; the number of pairs in brackets. \
+         No intervals: read these for patterns, not for differences.\n",
+    );
+    for base in summary.bases.iter().filter(|b| !b.sources.is_empty()) {
+        let names: Vec<String> = base.sources.iter().map(|(s, n)| format!("{} ({n})", named(s))).collect();
+        let header: Vec<&str> =
+            std::iter::once("Objective").chain(names.iter().map(String::as_str)).collect();
+        let rows = summary.rows.iter().filter(|r| r.base == base.name).map(|row| {
+            let share = |arm: &Arm, s: &str| arm.by_source.get(s).map_or(NOT_RUN.into(), |a| percent(*a));
+            let both = |s: &&str| format!("{} / {}", share(&row.without, s), share(&row.with, s));
+            std::iter::once(row.objective.to_string()).chain(base.sources.keys().map(both)).collect()
+        });
+        let alignment = format!("l{}", "r".repeat(names.len()));
+        text +=
+            &format!("\n**{}**\n\n{}", base.name, markdown(&alignment, &header, &rows.collect::<Vec<_>>()));
+    }
+    text
+}
+
+fn named(source: &str) -> &str {
+    if source.is_empty() { "no source" } else { source }
+}
+
+fn runs(summary: &Summary) -> String {
+    let arms = summary.rows.iter().flat_map(|r| [(r, "without", &r.without), (r, "with", &r.with)]);
+    let rows: Vec<Vec<String>> = arms
+        .flat_map(|(row, side, arm)| {
+            arm.runs.iter().map(move |run| {
+                let (seed, id) = (run.seed.to_string(), format!("`{}`", run.run_id));
+                vec![row.base.into(), row.objective.into(), side.into(), seed, id]
+            })
+        })
+        .collect();
+    let header = ["Base model", "Objective", "LPC", "Seed", "Run"];
+    format!(
+        "## Runs\n\nEach number above comes from `runs/<run>/records.jsonl` of these runs, a line a test pair.\n\n{}",
+        markdown("lllrl", &header, &rows)
+    )
+}
+
+/// `3`, or `2–3` where it differs.
+fn span(counts: impl Iterator<Item = usize>) -> Option<String> {
+    let counts: BTreeSet<usize> = counts.collect();
+    let (low, high) = (counts.first()?, counts.last()?);
+    Some(if low == high { low.to_string() } else { format!("{low}–{high}") })
+}

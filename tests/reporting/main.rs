@@ -1,0 +1,71 @@
+//! From records to reports: statistics, stored runs, tables. Synthetic records only.
+
+mod paper;
+mod readme;
+mod records;
+mod stats;
+mod store;
+mod table2;
+
+use lpc::config::*;
+use lpc::report::records::Record;
+use lpc::seed;
+
+/// A recipe whose numbers print alike in every JSON library.
+fn recipe() -> Recipe {
+    Recipe {
+        seed: 7,
+        model: ModelSource::World { shape: Shape::Mistral },
+        data: DataSource::World(World {
+            seed: 1,
+            train: 64,
+            test: 20,
+            sharpness: 2.5,
+            flip_rate: 0.0,
+            flip_marked: false,
+        }),
+        truncation: Truncation { max_length: 128, max_prompt_length: 96 },
+        objective: Objective::Dpo { beta: 0.1 },
+        latent: Latent::None,
+        training: Training {
+            epochs: 1,
+            batch_size: 8,
+            micro_batch_size: 8,
+            learning_rate: 0.001,
+            warmup_ratio: 0.1,
+            weight_decay: 0.0,
+            adam_beta1: 0.9,
+            adam_beta2: 0.95,
+            adam_epsilon: 0.0001,
+            max_grad_norm: 1.0,
+            recompute: false,
+            checkpoint_every: 4,
+        },
+    }
+}
+
+/// `n` answers of a run of seed `run`, right about as often as `accuracy`. The pairs themselves
+/// (ids, sources, `bayes`) are the same for every run.
+fn synthetic(run: u64, n: usize, accuracy: f64) -> Vec<Record> {
+    let mut rng = seed::stream(run, "synthetic answers");
+    let mut world = seed::stream(0, "synthetic pairs");
+    (0..n)
+        .map(|index| {
+            let bayes = 0.2 + 0.8 * seed::open_unit(&mut world);
+            let size = seed::open_unit(&mut rng);
+            let correct = seed::open_unit(&mut rng) < accuracy;
+            Record {
+                index,
+                id: format!("pair-{index}"),
+                source: ["sharegpt", "flan", "truthful | qa"][seed::below(&mut world, 3)].into(),
+                margin: if correct { size } else { -size },
+                correct,
+                bayes: Some(bayes),
+                policy_chosen_logps: -10.0 * size,
+                policy_rejected_logps: -11.0 * size,
+                reference_chosen_logps: None,
+                reference_rejected_logps: None,
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,327 @@
+//! Table 2 from synthetic records: every number in the CSV recomputed here, another way.
+
+use crate::synthetic;
+use lpc::report::records::Record;
+use lpc::report::table::marked;
+use lpc::report::table2::*;
+use statrs::distribution::{ContinuousCDF, StudentsT};
+use std::collections::HashMap;
+
+fn run(base: u64, seed: u64, n: usize, accuracy: f64) -> RunSummary {
+    RunSummary {
+        run_id: format!("{base:08x}{seed:08x}"),
+        seed,
+        records: synthetic(1000 * base + seed, n, accuracy),
+    }
+}
+
+fn cell(base: &str, objective: &str, latent: bool, runs: Vec<RunSummary>) -> Cell {
+    Cell { base: base.into(), objective: objective.into(), latent, runs }
+}
+
+/// Two base models, three objectives: a clear gain, a clear loss, noise, one seed, a missing side.
+fn input() -> Input {
+    let runs =
+        |tag: u64, seeds: &[u64], accuracy: f64| seeds.iter().map(|s| run(tag, *s, 240, accuracy)).collect();
+    let (a, b) = ("Mistral-shaped", "Other");
+    let base = |name: &str, paper: Option<&str>, accuracy| BaseModel {
+        name: name.into(),
+        paper: paper.map(Into::into),
+        accuracy,
+    };
+    Input {
+        scale: Scale::Toy,
+        notes: vec!["Synthetic.".into()],
+        bases: vec![
+            base(a, Some("Mistral-7B"), Some(Proportion { correct: 121, total: 240 })),
+            base(b, None, None),
+        ],
+        cells: vec![
+            cell(a, "DPO", false, runs(1, &[1, 2, 3], 0.55)),
+            cell(a, "DPO", true, runs(2, &[1, 2, 3], 0.85)),
+            cell(a, "IPO", false, runs(3, &[3, 1, 2], 0.8)),
+            cell(a, "IPO", true, runs(4, &[1, 2, 4], 0.5)),
+            cell(a, "SimPO", false, runs(5, &[1, 2, 3], 0.7)),
+            cell(a, "SimPO", true, runs(6, &[1, 2, 3], 0.7)),
+            cell(b, "DPO", false, runs(7, &[1], 0.7)),
+            cell(b, "DPO", true, runs(8, &[1], 0.71)),
+            cell(b, "IPO", true, runs(9, &[1, 2], 0.6)),
+        ],
+    }
+}
+
+/// (base model, objective, quantity, source, statistic) -> (value, run ids).
+type Sheet = HashMap<[String; 5], (String, String)>;
+
+fn sheet(csv_text: &str) -> Sheet {
+    let mut reader = csv::Reader::from_reader(csv_text.as_bytes());
+    let rows = reader.records().map(|row| {
+        let row = row.unwrap();
+        let key = [1, 2, 3, 4, 5].map(|i| row[i].to_string());
+        (key, (row[7].to_string(), row[8].to_string()))
+    });
+    let rows: Vec<_> = rows.collect();
+    let count = rows.len();
+    let sheet: Sheet = rows.into_iter().collect();
+    assert_eq!(sheet.len(), count, "a row a cell and statistic");
+    sheet
+}
+
+fn text<'a>(sheet: &'a Sheet, key: [&str; 5]) -> &'a str {
+    &sheet.get(&key.map(String::from)).unwrap_or_else(|| panic!("no row {key:?}")).0
+}
+
+fn value(sheet: &Sheet, key: [&str; 5]) -> f64 {
+    text(sheet, key).parse().unwrap()
+}
+
+/// The CSV's own precision: eight decimals, or eight digits after the first.
+fn close(got: f64, expected: f64, what: &str) {
+    let tolerance = 6e-9f64.max(6e-9 * expected.abs());
+    assert!((got - expected).abs() <= tolerance, "{what}: CSV says {got}, recomputed {expected}");
+}
+
+/// Mean, standard error and degrees of freedom from sums of squares by the textbook shortcut
+/// (Σ of squared totals), not by deviations as the library does.
+fn crossed(x: &[Vec<f64>]) -> (f64, f64, f64) {
+    let (s, n) = (x.len() as f64, x[0].len() as f64);
+    let all = x.iter().flatten().sum::<f64>();
+    let correction = all * all / (s * n);
+    let total = x.iter().flatten().map(|v| v * v).sum::<f64>() - correction;
+    if x.len() == 1 {
+        return (all / n, (total / (n - 1.0) / n).sqrt(), n - 1.0);
+    }
+    let seeds = x.iter().map(|r| r.iter().sum::<f64>().powi(2)).sum::<f64>() / n - correction;
+    let columns = (0..x[0].len()).map(|e| x.iter().map(|r| r[e]).sum::<f64>().powi(2)).sum::<f64>();
+    let examples = columns / s - correction;
+    let rest = total - seeds - examples;
+    let df = [s - 1.0, n - 1.0, (s - 1.0) * (n - 1.0)];
+    let [a, b, r] = [seeds / df[0], examples / df[1], rest / df[2]];
+    let sum = r + (a - r).max(0.0) + (b - r).max(0.0);
+    let freedom = sum * sum / (a * a / df[0] + b * b / df[1] + r * r / df[2]);
+    (all / (s * n), (sum / (s * n)).sqrt(), freedom.max(df[0].min(df[1])))
+}
+
+fn check_estimate(sheet: &Sheet, cell: [&str; 3], statistic: &str, x: &[Vec<f64>]) {
+    let get = |statistic| value(sheet, [cell[0], cell[1], cell[2], "", statistic]);
+    let (mean, error, freedom) = crossed(x);
+    close(get(statistic), 100.0 * mean, "mean");
+    close(get("standard_error"), 100.0 * error, "standard error");
+    close(get("degrees_of_freedom"), freedom, "degrees of freedom");
+    let t = StudentsT::new(0.0, 1.0, freedom).unwrap();
+    let (low, high) = (get("low"), get("high"));
+    close((low + high) / 2.0, 100.0 * mean, "the middle of the interval");
+    let covered = 1.0 - 2.0 * t.sf((high - low) / 2.0 / (100.0 * error));
+    assert!((covered - 0.95).abs() < 1e-7, "{covered}");
+}
+
+fn answers(run: &RunSummary) -> Vec<f64> {
+    run.records.iter().map(|r| if r.margin > 0.0 { 1.0 } else { 0.0 }).collect()
+}
+
+#[test]
+fn every_number_in_the_csv_follows_from_the_records() {
+    let input = input();
+    let sheet = sheet(&render(&input).unwrap().csv);
+    let find = |base: &str, objective: &str, latent| {
+        let mut runs = input
+            .cells
+            .iter()
+            .find(|c| c.base == base && c.objective == objective && c.latent == latent)
+            .map_or(vec![], |c| c.runs.clone());
+        runs.sort_by_key(|r| r.seed);
+        runs
+    };
+    let mut p_values = Vec::new();
+    for base in ["Mistral-shaped", "Other"] {
+        for objective in ["DPO", "IPO", "SimPO"] {
+            let arms = [find(base, objective, false), find(base, objective, true)];
+            for (quantity, runs) in ["without", "with"].into_iter().zip(&arms) {
+                let key = [base, objective, quantity, "", "accuracy"];
+                if runs.is_empty() {
+                    assert_eq!(text(&sheet, key), "not run");
+                    continue;
+                }
+                let x: Vec<_> = runs.iter().map(answers).collect();
+                check_estimate(&sheet, [base, objective, quantity], "accuracy", &x);
+                let ids: Vec<_> = runs.iter().map(|r| r.run_id.as_str()).collect();
+                assert_eq!(sheet[&key.map(String::from)].1, ids.join(" "));
+                for (run, x) in runs.iter().zip(&x) {
+                    let key = [base, objective, quantity, "", &format!("accuracy of seed {}", run.seed)];
+                    close(value(&sheet, key), x.iter().sum::<f64>() / 2.4, "one seed");
+                    assert_eq!(sheet[&key.map(String::from)].1, run.run_id);
+                }
+                for source in ["flan", "sharegpt", "truthful | qa"] {
+                    let of: Vec<&Record> =
+                        runs.iter().flat_map(|r| &r.records).filter(|r| r.source == source).collect();
+                    let right = of.iter().filter(|r| r.margin > 0.0).count() as f64;
+                    let got = value(&sheet, [base, objective, quantity, source, "accuracy"]);
+                    close(got, 100.0 * right / of.len() as f64, source);
+                }
+            }
+            let pairs: Vec<_> = arms[0]
+                .iter()
+                .filter_map(|a| Some((a, arms[1].iter().find(|b| b.seed == a.seed)?)))
+                .collect();
+            let key = |statistic| [base, objective, "difference", "", statistic];
+            if pairs.is_empty() {
+                assert_eq!(text(&sheet, key("difference")), "not run");
+                continue;
+            }
+            let minus = |(a, b): &(&RunSummary, &RunSummary)| -> Vec<f64> {
+                answers(b).iter().zip(answers(a)).map(|(b, a)| b - a).collect()
+            };
+            let x: Vec<_> = pairs.iter().map(minus).collect();
+            check_estimate(&sheet, [base, objective, "difference"], "difference", &x);
+            close(value(&sheet, key("seeds")), pairs.len() as f64, "seeds");
+            let (mean, error, freedom) = crossed(&x);
+            let p = 2.0 * StudentsT::new(0.0, 1.0, freedom).unwrap().sf((mean / error).abs());
+            close(value(&sheet, key("p_value")), p, "p");
+            p_values.push((p, value(&sheet, key("p_holm")), mean, text(&sheet, key("verdict"))));
+        }
+    }
+    // Holm by its definition: the largest of (m − rank) · p over everything at most as large.
+    let m = p_values.len();
+    assert_eq!(m, 4);
+    for (p, p_holm, mean, verdict) in &p_values {
+        let rank = |q: f64| p_values.iter().filter(|(other, ..)| *other < q).count();
+        let below = p_values.iter().filter(|(q, ..)| q <= p);
+        let expected = below.map(|(q, ..)| q * (m - rank(*q)) as f64).fold(0.0, f64::max).min(1.0);
+        close(*p_holm, expected, "Holm");
+        let right = match (*p_holm < 0.05, *mean > 0.0) {
+            (true, true) => "supported",
+            (true, false) => "not supported",
+            (false, _) => "undecided",
+        };
+        assert_eq!(*verdict, right);
+    }
+    let verdicts: Vec<_> = p_values.iter().map(|v| v.3).collect();
+    assert_eq!(verdicts, ["supported", "not supported", "undecided", "undecided"]);
+}
+
+#[test]
+fn floor_ceiling_and_paper_in_the_csv() {
+    let input = input();
+    let sheet = sheet(&render(&input).unwrap().csv);
+    let base = |quantity, statistic| value(&sheet, ["Mistral-shaped", "", quantity, "", statistic]);
+    close(base("base", "accuracy"), 100.0 * 121.0 / 240.0, "base");
+    let bayes: Vec<f64> = input.cells[0].runs[0].records.iter().map(|r| r.bayes.unwrap()).collect();
+    let likelier: f64 = bayes.iter().map(|p| 0.5 + (p - 0.5).abs()).sum();
+    close(base("bayes_expected", "accuracy"), likelier / 2.4, "expected");
+    let right = bayes.iter().filter(|p| **p > 0.5).count();
+    close(base("bayes_realised", "accuracy"), right as f64 / 2.4, "realised");
+    close(value(&sheet, ["Mistral-shaped", "IPO", "paper_with", "", "accuracy"]), 74.7, "paper");
+    assert!(!sheet.contains_key(&["Other", "DPO", "paper_with", "", "accuracy"].map(String::from)));
+}
+
+/// Four pairs, one seed: right, wrong, right, wrong against right, right, right, wrong.
+fn four() -> Input {
+    let records = |correct: [bool; 4]| {
+        let mut records = synthetic(1, 4, 0.5);
+        for (record, right) in records.iter_mut().zip(correct) {
+            (record.correct, record.margin) = (right, if right { 1.0 } else { -1.0 });
+            record.bayes = None;
+        }
+        records
+    };
+    let run = |id: &str, correct| RunSummary { run_id: id.into(), seed: 9, records: records(correct) };
+    Input {
+        scale: Scale::Toy,
+        notes: vec![],
+        bases: vec![BaseModel { name: "Tiny".into(), paper: Some("Mistral-7B".into()), accuracy: None }],
+        cells: vec![
+            cell("Tiny", "DPO", false, vec![run("aaaa", [true, false, true, false])]),
+            cell("Tiny", "DPO", true, vec![run("bbbb", [true, true, true, false])]),
+            cell("Tiny", "IPO", true, vec![]),
+        ],
+    }
+}
+
+#[test]
+fn the_markdown_reads_as_promised() {
+    let markdown = render(&four()).unwrap().markdown;
+    // scipy.stats.ttest_1samp on [1, 0, 1, 0], [1, 1, 1, 0] and [0, 1, 0, 0].
+    let main = marked("table2", &markdown).unwrap();
+    let row = "| Tiny | DPO | 50.0 [-41.9, 141.9] | 75.0 [-4.6, 154.6] | +25.00 [-54.56, +104.56] | 0.391 | 0.391 | 71.9 → 73.4 |\n";
+    assert!(main.contains(row), "{main}");
+    assert!(main.contains("| Tiny | IPO | not run | not run | not run | – | – | 74.2 → 74.7 |\n"), "{main}");
+    assert!(main.starts_with("The toy scale, not the paper's: preference accuracy in % on 4 held-out pairs"));
+    for text in [
+        "# Table 2 at the toy scale\n",
+        "Supported in 0, not supported (significantly lower) in 0, undecided in 1 of 1 comparisons; 1 not run.",
+        "- Tiny, DPO: **undecided**: the interval of the difference, -54.56 to +104.56 points, includes zero \
+         (one seed, so nothing is said about other training runs).",
+        "- Tiny, IPO: not run.",
+        "| Tiny | not run | unknown | unknown |",
+        "| table2/mistral-7b/dpo | Mistral-7B | DPO | 71.9 [69.0, 74.6] | 73.4 [70.6, 76.0] | +1.5 |",
+        "| Tiny | DPO | without | 9 | `aaaa` |\n| Tiny | DPO | with | 9 | `bbbb` |\n",
+    ] {
+        assert!(markdown.contains(text), "expected {text:?} in\n{markdown}");
+    }
+    // Every table row has as many cells as its header; a bar in a source's name is escaped.
+    let full = render(&input()).unwrap().markdown;
+    assert!(full.contains("truthful \\| qa ("));
+    let mut width = None;
+    for line in full.lines() {
+        let cells = line.starts_with('|').then(|| line.replace("\\|", "").matches('|').count());
+        assert!(width.is_none() || cells.is_none() || width == cells, "{line}");
+        width = cells;
+    }
+}
+
+#[test]
+fn the_same_records_give_the_same_bytes() {
+    let (first, second) = (render(&input()).unwrap(), render(&input()).unwrap());
+    assert_eq!(first, second);
+    // The order in which runs come back does not matter, that of cells only orders the rows.
+    let mut shuffled = input();
+    shuffled.cells.iter_mut().for_each(|c| c.runs.reverse());
+    assert_eq!(render(&shuffled).unwrap(), first);
+    let figure = |input: &Input| lpc::report::figure::table2(&summarise(input).unwrap()).unwrap();
+    assert_eq!(figure(&input()), figure(&shuffled));
+}
+
+#[test]
+fn the_three_files_are_written_and_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let reports = folder.path().join("reports/toy");
+    write(&reports, &input()).unwrap();
+    write(&reports, &four()).unwrap();
+    let Rendered { markdown, csv } = render(&four()).unwrap();
+    let read = |name: &str| std::fs::read_to_string(reports.join(name)).unwrap();
+    assert_eq!((read("table2.md"), read("table2.csv")), (markdown, csv));
+    assert!(read("table2.svg").ends_with("</svg>\n"));
+    let left: Vec<_> = std::fs::read_dir(&reports).unwrap().collect();
+    assert_eq!(left.len(), 3, "no temporary file stays: {left:?}");
+}
+
+#[test]
+fn input_that_cannot_be_compared_is_refused() {
+    let refused = |change: fn(&mut Input), text: &str| {
+        let mut input = input();
+        change(&mut input);
+        let message = render(&input).unwrap_err().to_string();
+        assert!(message.contains(text), "{message}");
+    };
+    refused(|i| i.cells[0].base = "Elsewhere".into(), "cell.base = Elsewhere");
+    refused(|i| i.cells[1].latent = false, "cell = Mistral-shaped, DPO, latent = false, expected given once");
+    refused(|i| i.cells[0].runs[1].seed = 1, "seed = 1, expected given once");
+    refused(|i| i.cells[1].runs[0].records[5].id = "another".into(), "run = 0000000200000001, expected");
+    refused(|i| drop(i.cells[1].runs[0].records.pop()), "tested on the pairs of run 0000000100000001");
+    refused(|i| i.cells[1].runs[0].records[5].bayes = Some(0.9), "tested on the pairs of run");
+    refused(|i| i.bases[0].paper = Some("GPT".into()), "base.paper = GPT, DPO");
+    refused(|i| i.bases[0].accuracy = Some(Proportion { correct: 3, total: 2 }), "3 of 2");
+}
+
+#[test]
+fn the_figure_shows_every_cell() {
+    let input = input();
+    let summary = summarise(&input).unwrap();
+    let svg = lpc::report::figure::table2(&summary).unwrap();
+    // Seven cells ran and four... circles are drawn twice (fill and rim), once more in the legend.
+    let count = |what: &str| svg.matches(what).count();
+    assert_eq!(count("<circle"), 2 * (4 + 1));
+    assert_eq!(count("<polygon"), 5 + 1);
+    assert_eq!(count("not run"), 3);
+    assert!(svg.contains("toy scale (not the paper"));
+}
