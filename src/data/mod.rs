@@ -1,3 +1,5 @@
 //! Preference data: pairs, the built-in world, batches.
 
+pub mod noise;
 pub mod pairs;
+pub mod world;
