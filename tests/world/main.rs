@@ -3,5 +3,6 @@
 mod factors;
 mod labels;
 mod noise;
+mod page;
 mod probes;
 mod vocabulary;

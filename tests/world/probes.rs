@@ -2,7 +2,7 @@
 //! factors, sources and cues must. `cargo test --test world probes -- --nocapture` prints them.
 
 use lpc::config::World;
-use lpc::data::world::{Factor, Factors, WorldPair, corpus, generate};
+use lpc::data::world::{Factor, Factors, WorldPair, corpus, generate, vocabulary};
 use std::collections::{BTreeMap, HashMap};
 
 /// Enough for two standard errors of an accuracy to stay below 0.8 %.
@@ -107,9 +107,10 @@ fn a_language_model_of_the_corpus_prefers_nothing() {
             *totals.entry(pair[0].clone()).or_default() += 1.0;
         }
     }
+    let words = vocabulary().len() as f64;
     let logp = |text: &str| -> f64 {
         let seen = |a: &String, b: &String| counts.get(&(a.clone(), b.clone())).unwrap_or(&0.0) + 0.01;
-        written(text).windows(2).map(|w| (seen(&w[0], &w[1]) / (totals[&w[0]] + 4.63)).ln()).sum()
+        written(text).windows(2).map(|w| (seen(&w[0], &w[1]) / (totals[&w[0]] + 0.01 * words)).ln()).sum()
     };
     let mean = |text: &str| logp(text) / text.split(' ').count() as f64;
     let sums = accuracy(&test, |p| logp(&p.pair.chosen) - logp(&p.pair.rejected));

@@ -1,11 +1,9 @@
 //! What a completion is like, scored from its words alone.
 
 use super::knowledge::Question;
-use serde::{Deserialize, Serialize};
 
 /// Index into [`Factors`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Factor {
     Brevity,
     Correctness,
@@ -24,8 +22,8 @@ impl Factor {
     }
 }
 
-/// One number a factor, in the order of [`Factor::ALL`]. Scores and weights are short binary
-/// fractions (eighths and quarters), so utilities are exact in f64 and a tie is a tie.
+/// One number a factor, in the order of [`Factor::ALL`]. Scores are multiples of 1/8 and weights
+/// of 1/2, so utilities are exact in f64 and a tie is a tie.
 pub type Factors = [f64; 6];
 
 pub(super) const COURTESY_OPENERS: &[&str] = &["thanks", "gladly", "dear friend"];
