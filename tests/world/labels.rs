@@ -1,0 +1,147 @@
+//! The data set: identity, splits, truth, and labels at the rate that σ predicts.
+
+use lpc::config::World;
+use lpc::data::world::source::parse;
+use lpc::data::world::{WorldPair, corpus, generate, utility};
+use lpc::data::{noise, pairs::Pair};
+use sha2::{Digest, Sha256};
+use statrs::distribution::{ChiSquared, ContinuousCDF};
+use std::collections::HashSet;
+
+fn digest(pairs: &[WorldPair]) -> Vec<u8> {
+    Sha256::digest(serde_json::to_vec(pairs).unwrap()).to_vec()
+}
+
+#[test]
+fn bit_identical_for_a_seed_at_any_size() {
+    let small = World { train: 300, test: 100, ..World::default() };
+    let large = World { train: 700, test: 250, ..World::default() };
+    let [once, again, more] = [&small, &small, &large].map(|w| generate(w).unwrap());
+    assert_eq!(digest(&once.train), digest(&again.train));
+    assert_eq!(digest(&once.test), digest(&again.test));
+    assert_eq!(digest(&once.train), digest(&more.train[..300]));
+    assert_eq!(digest(&once.test), digest(&more.test[..100]));
+    let other = generate(&World { seed: 7, ..small }).unwrap();
+    assert_ne!(digest(&once.train), digest(&other.train));
+    assert_eq!(corpus(7, 50), corpus(7, 80)[..50]);
+    assert_eq!(
+        (&*once.train[12].pair.id, &*once.test[12].pair.id),
+        ("world/train/000012", "world/test/000012")
+    );
+}
+
+/// Sharpness decides labels and nothing else.
+#[test]
+fn sharpness_moves_labels_only() {
+    let texts = |sharpness| {
+        let data = generate(&World { sharpness, train: 200, ..World::default() }).unwrap();
+        let unordered = |p: &WorldPair| {
+            let mut both = [p.pair.chosen.clone(), p.pair.rejected.clone()];
+            both.sort();
+            (p.pair.prompt.clone(), both)
+        };
+        data.train.iter().map(unordered).collect::<Vec<_>>()
+    };
+    assert_eq!(texts(0.1), texts(5.0));
+    let sure = generate(&World { sharpness: 1e6, ..World::default() }).unwrap();
+    assert!(sure.train.iter().all(|p| p.truth.bayes == 1.0 && !p.truth.swapped));
+}
+
+#[test]
+fn no_test_prompt_is_trained_on() {
+    let data = generate(&World::default()).unwrap();
+    let trained: HashSet<String> = data.train.iter().map(|p| p.pair.prompt.clone()).collect();
+    let pretrained: HashSet<String> = corpus(1, 10_000).into_iter().map(|(prompt, _)| prompt).collect();
+    for pair in &data.test {
+        assert!(
+            !trained.contains(&pair.pair.prompt) && !pretrained.contains(&pair.pair.prompt),
+            "{}",
+            pair.pair.prompt
+        );
+    }
+}
+
+/// Everything in `Truth` follows from the texts.
+#[test]
+fn truth_follows_from_the_texts() {
+    let data = generate(&World { flip_rate: 0.3, flip_marked: true, ..World::default() }).unwrap();
+    for WorldPair { pair, truth } in data.train.iter().chain(&data.test) {
+        let context = parse(&pair.prompt).unwrap();
+        assert_eq!((context.source.name, context.flips), (&*pair.source, truth.cue_flips));
+        assert_eq!(context.weights(), truth.weights);
+        assert_eq!(utility(&pair.prompt, &pair.chosen).unwrap(), truth.utility_chosen);
+        assert_eq!(utility(&pair.prompt, &pair.rejected).unwrap(), truth.utility_rejected);
+        let by_factors: f64 =
+            (0..6).map(|j| truth.weights[j] * (truth.factors_chosen[j] - truth.factors_rejected[j])).sum();
+        assert_eq!(by_factors, truth.utility_chosen - truth.utility_rejected);
+        // A swap or a flip puts the worse one first; both together do not.
+        assert_eq!(by_factors < 0.0, truth.swapped != truth.flipped);
+        let tokens = pair.prompt.trim_end_matches(" [FLIP]").split(' ').count();
+        assert!((10..=20).contains(&tokens), "{tokens}: {}", pair.prompt);
+    }
+}
+
+/// Swaps in ten bands of Bayes accuracy against Σ(1 − σ), by chi-square at p = 0.001.
+#[test]
+fn labels_swap_as_often_as_sigma_says() {
+    for sharpness in [0.4, World::default().sharpness, 3.0] {
+        let world = World { train: 20_000, sharpness, ..World::default() };
+        let mut bands = [[0.0; 3]; 10];
+        for WorldPair { truth, .. } in generate(&world).unwrap().train {
+            let gap = (truth.utility_chosen - truth.utility_rejected).abs();
+            let keep = 1.0 / (1.0 + (-sharpness * gap).exp());
+            let band = &mut bands[((keep - 0.5) * 20.0).min(9.0) as usize];
+            band[0] += f64::from(u8::from(truth.swapped));
+            band[1] += 1.0 - keep;
+            band[2] += keep * (1.0 - keep);
+        }
+        let filled: Vec<_> = bands.iter().filter(|b| b[2] > 5.0).collect();
+        let statistic: f64 =
+            filled.iter().map(|[swaps, mean, variance]| (swaps - mean).powi(2) / variance).sum();
+        let limit = ChiSquared::new(filled.len() as f64).unwrap().inverse_cdf(0.999);
+        assert!(filled.len() >= 8 && statistic < limit, "sharpness {sharpness}: {statistic} against {limit}");
+    }
+}
+
+/// Every source and cue gets its share: a model cannot gain from knowing how often each occurs.
+#[test]
+fn sources_and_cues_are_uniform() {
+    let data = generate(&World { train: 12_000, ..World::default() }).unwrap();
+    let mut counts = std::collections::HashMap::new();
+    for pair in &data.train {
+        *counts.entry((pair.pair.source.clone(), pair.truth.cue_flips)).or_insert(0.0) += 1.0;
+    }
+    let statistic: f64 = counts.values().map(|c: &f64| (c - 1000.0).powi(2) / 1000.0).sum();
+    assert_eq!(counts.len(), 12);
+    // The hash that holds prompts out may favour a context a little: hence 1e-6, not 0.001.
+    assert!(statistic < ChiSquared::new(11.0).unwrap().inverse_cdf(1.0 - 1e-6), "{statistic}");
+}
+
+#[test]
+fn flips_of_the_world_are_marked_and_leave_the_test_alone() {
+    let clean = generate(&World::default()).unwrap();
+    for (rate, marked) in [(0.5, true), (0.3, false)] {
+        let noisy = generate(&World { flip_rate: rate, flip_marked: marked, ..World::default() }).unwrap();
+        assert_eq!(noisy.test, clean.test);
+        let mut pairs: Vec<Pair> = clean.train.iter().map(|p| p.pair.clone()).collect();
+        let flipped = noise::flip(&mut pairs, rate, marked, World::default().seed).unwrap();
+        assert_eq!(flipped.len(), (rate * 4096.0_f64).round() as usize);
+        for (i, (noisy, clean)) in noisy.train.iter().zip(&clean.train).enumerate() {
+            assert_eq!(noisy.pair, pairs[i]);
+            assert_eq!(noisy.truth.flipped, flipped.binary_search(&i).is_ok());
+            let sign = if noisy.truth.flipped { -1.0 } else { 1.0 };
+            let gap = |p: &WorldPair| p.truth.utility_chosen - p.truth.utility_rejected;
+            assert_eq!(gap(noisy), sign * gap(clean));
+            assert_eq!(noisy.truth.bayes, clean.truth.bayes);
+        }
+    }
+}
+
+#[test]
+fn bad_settings_are_refused() {
+    let error = |world| generate(&world).unwrap_err().to_string();
+    let sharpness = World { sharpness: f64::NAN, ..World::default() };
+    assert_eq!(error(sharpness), "world: sharpness = NaN, expected finite and >= 0");
+    let rate = World { flip_rate: 1.5, ..World::default() };
+    assert_eq!(error(rate), "flip: rate = 1.5, expected in [0, 1]");
+}
