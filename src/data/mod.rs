@@ -1,3 +1,4 @@
 //! Preference data: pairs, the built-in world, batches.
 
 pub mod pairs;
+pub mod tokenize;
