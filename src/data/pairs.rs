@@ -138,8 +138,10 @@ impl PairReader {
                 let got = format!("{:?}, which line {first} has", pair.id);
                 return Err(Error::input(place.field("id"), "an id of its own", got));
             }
-            let empty = [("chosen", &pair.chosen), ("rejected", &pair.rejected)].into_iter();
-            match empty.filter(|(_, text)| text.is_empty()).map(|(field, _)| field).next() {
+            let empty = [("chosen", &pair.chosen), ("rejected", &pair.rejected)]
+                .into_iter()
+                .find_map(|(field, text)| text.is_empty().then_some(field));
+            match empty {
                 None => return Ok(Some(pair)),
                 Some(_) if self.empty == EmptyCompletion::LeaveOut => self.left_out.push(self.line),
                 Some(field) => {
