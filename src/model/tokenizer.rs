@@ -1,0 +1,113 @@
+//! Text to token ids and back, with what a model says about its special tokens.
+
+use crate::error::{Error, Result};
+use crate::model::chat_template::ChatTemplate;
+use crate::model::save::{write_atomically, write_json};
+use serde_json::json;
+use std::path::Path;
+use tokenizers::Tokenizer;
+
+/// A tokenizer, its special tokens and its chat template.
+#[derive(Debug, Clone)]
+pub struct TextTokenizer {
+    tokenizer: Tokenizer,
+    eos: Vec<u32>,
+    bos: Option<u32>,
+    chat_template: Option<ChatTemplate>,
+}
+
+impl TextTokenizer {
+    /// `eos`: every id that ends a generation; the first one also ends a completion in training
+    /// (for a chat model, its end-of-turn token).
+    ///
+    /// # Errors
+    /// `eos` is empty, an id is not in the vocabulary, or the template does not parse.
+    pub fn new(
+        mut tokenizer: Tokenizer,
+        eos: Vec<u32>,
+        bos: Option<u32>,
+        chat_template: Option<String>,
+    ) -> Result<Self> {
+        let token = |what: &str, id: u32| {
+            let missing = || Error::argument("tokenizer", what, id, "an id of the vocabulary");
+            tokenizer.id_to_token(id).ok_or_else(missing)
+        };
+        let eos_tokens = eos.iter().map(|&id| token("eos", id)).collect::<Result<Vec<_>>>()?;
+        let eos_token = eos_tokens.into_iter().next();
+        if eos_token.is_none() {
+            return Err(Error::argument("tokenizer", "eos", "nothing", "at least one end-of-sequence token"));
+        }
+        let bos_token = bos.map(|id| token("bos", id)).transpose()?;
+        let chat_template =
+            chat_template.map(|source| ChatTemplate::new(source, bos_token, eos_token)).transpose()?;
+        // A tokenizer.json may carry the truncation of the run that wrote it; ours is the recipe's.
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|e| failed("truncation", e))?;
+        Ok(Self { tokenizer, eos, bos, chat_template })
+    }
+
+    /// Token ids of a text. Special tokens written out in it are recognised; `add_special` also
+    /// adds what the tokenizer puts around a text (a beginning-of-sequence token, usually).
+    ///
+    /// # Errors
+    /// The tokenizer has neither a token nor an unknown token for a part of the text.
+    pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
+        let encoding = self.tokenizer.encode_fast(text, add_special).map_err(|e| failed("text", e))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text of token ids; ids outside the vocabulary are left out.
+    ///
+    /// # Errors
+    /// The tokenizer's decoder fails.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        self.tokenizer.decode(ids, skip_special).map_err(|e| failed("ids", e))
+    }
+
+    /// Every id that ends a generation.
+    pub fn eos_ids(&self) -> &[u32] {
+        &self.eos
+    }
+
+    /// The id that ends a completion: the end-of-turn token of a chat model.
+    pub fn end_of_turn(&self) -> u32 {
+        self.eos[0]
+    }
+
+    pub fn bos_id(&self) -> Option<u32> {
+        self.bos
+    }
+
+    pub fn chat_template(&self) -> Option<&ChatTemplate> {
+        self.chat_template.as_ref()
+    }
+
+    /// One more than the largest id: what the embedding must at least have in rows.
+    pub fn vocab_size(&self) -> usize {
+        self.tokenizer.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1)
+    }
+
+    /// Writes `tokenizer.json` and `tokenizer_config.json`.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        let text = self.tokenizer.to_string(true).map_err(|e| failed("tokenizer.json", e))?;
+        write_atomically(&folder.join("tokenizer.json"), text.as_bytes())?;
+        let mut config = json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "clean_up_tokenization_spaces": false,
+            "bos_token": self.bos.and_then(|id| self.tokenizer.id_to_token(id)),
+            "eos_token": self.tokenizer.id_to_token(self.end_of_turn()),
+        });
+        if let Some(template) = &self.chat_template {
+            config["chat_template"] = template.source().into();
+        }
+        write_json(&folder.join("tokenizer_config.json"), &config)
+    }
+}
+
+fn failed(argument: &str, error: tokenizers::Error) -> Error {
+    let got = error.to_string().replace('\n', " ");
+    Error::argument("tokenizer", argument, got, "something the tokenizer accepts")
+}

@@ -1,0 +1,11 @@
+//! Models, tokenizers and preference data from files: real, damaged and hostile ones.
+
+mod allocations;
+mod chat_template;
+mod folder;
+mod gguf;
+mod hub;
+mod pairs;
+mod smollm2;
+mod tiny;
+mod tokenize;
