@@ -116,7 +116,9 @@ pub enum Latent {
 pub enum PriorWeight {
     /// 0 at the first step, 1 at the last.
     Linear,
-    Fixed { value: f64 },
+    Fixed {
+        value: f64,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -170,8 +172,14 @@ impl Recipe {
                 check("objective.gamma", gamma, gamma.is_finite(), "finite")?;
             }
         }
-        if let Latent::Gumbel { codes, gumbel_tau, kl_weight, prior_weight, codebook_std, heads_learning_rate } =
-            self.latent
+        if let Latent::Gumbel {
+            codes,
+            gumbel_tau,
+            kl_weight,
+            prior_weight,
+            codebook_std,
+            heads_learning_rate,
+        } = self.latent
         {
             count("latent.codes", codes)?;
             positive("latent.gumbel_tau", gumbel_tau)?;
@@ -203,7 +211,12 @@ impl Recipe {
         positive("training.max_grad_norm", t.max_grad_norm)?;
         let Truncation { max_length, max_prompt_length } = self.truncation;
         let fits = max_prompt_length > 0 && max_prompt_length < max_length;
-        check("truncation.max_prompt_length", max_prompt_length as f64, fits, "at least 1 and below max_length")
+        check(
+            "truncation.max_prompt_length",
+            max_prompt_length as f64,
+            fits,
+            "at least 1 and below max_length",
+        )
     }
 }
 
