@@ -1,6 +1,6 @@
 //! Logarithms of sums and of sigmoids that neither overflow nor cancel.
 
-use ndarray::{Array1, Array2, ArrayRef1, Axis};
+use ndarray::{Array1, Array2, ArrayRef1};
 
 /// log σ(x) = −log(1 + e^−x).
 ///
@@ -59,7 +59,7 @@ pub fn softmax(x: &ArrayRef1<f64>) -> Array1<f64> {
 
 /// a ⊗ b, [m] and [n] → [m, n].
 pub(super) fn outer(a: &ArrayRef1<f64>, b: &ArrayRef1<f64>) -> Array2<f64> {
-    a.view().insert_axis(Axis(1)).dot(&b.view().insert_axis(Axis(0)))
+    Array2::from_shape_fn((a.len(), b.len()), |(i, j)| a[i] * b[j])
 }
 
 /// The largest element, and log Σ e^{x − peak}. The peak's own 1 is left to `ln_1p`, so that a
