@@ -1,0 +1,9 @@
+//! `spec` against numbers it had no part in: mpmath at 50 digits, PyTorch autograd in float64,
+//! the losses of TRL and OpenRLHF. The scripts beside the fixtures made them; SHA256SUMS says that
+//! they are still what was made.
+
+mod fixture;
+mod from_mpmath;
+mod from_torch;
+mod from_trainers;
+mod integrity;

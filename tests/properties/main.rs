@@ -1,0 +1,12 @@
+//! Mathematical properties of `spec`, on random data and random hyper-parameters.
+
+mod bound;
+mod codes;
+mod errors;
+mod extremes;
+mod gradients;
+mod logprob;
+mod objectives;
+mod rewards;
+mod sampling;
+mod support;
