@@ -41,6 +41,24 @@ fn scores_by_hand() {
     }
 }
 
+/// Writer and scorer share their phrases; this list, written as in paper/world.md, does not.
+#[test]
+fn every_marker_counts_a_half() {
+    let snow = ask("the colour of snow");
+    for (factor, markers) in [
+        (Factor::Politeness, "thanks|gladly|dear friend|my pleasure|with respect|warm regards"),
+        (Factor::Detail, "because|since|also"),
+        (Factor::Hedging, "perhaps|maybe|i think|i guess|be careful|not certain|check first"),
+        (Factor::Format, "answer :|note :|-|*"),
+    ] {
+        for marker in markers.split('|') {
+            let mut expected = [1.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+            expected[factor as usize] = 0.5;
+            assert_eq!(score(snow, &format!("so {marker} .")), expected, "{marker}");
+        }
+    }
+}
+
 /// The writer's latent style and the scorer's reading of the text are two accounts of one thing.
 #[test]
 fn scores_recover_the_latent_style() {

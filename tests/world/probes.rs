@@ -2,11 +2,15 @@
 //! factors, sources and cues must. `cargo test --test world probes -- --nocapture` prints them.
 
 use lpc::config::World;
-use lpc::data::world::{Factor, Factors, WorldPair, corpus, generate, vocabulary};
+use lpc::data::world::{Dataset, Factor, Factors, WorldPair, corpus, generate, vocabulary};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 
 /// Enough for two standard errors of an accuracy to stay below 0.8 %.
 const PAIRS: usize = 20_000;
+
+static DATA: LazyLock<Dataset> =
+    LazyLock::new(|| generate(&World { test: PAIRS, ..World::default() }).expect("valid settings"));
 
 /// Share of the pairs with `margin` > 0; ties count a half.
 fn accuracy(pairs: &[WorldPair], margin: impl Fn(&WorldPair) -> f64) -> f64 {
@@ -56,26 +60,25 @@ fn grouped<K: Ord>(train: &[WorldPair], test: &[WorldPair], group: impl Fn(&Worl
 #[test]
 fn the_ceiling_is_where_it_should_be() {
     let data = generate(&World::default()).unwrap();
-    let many = generate(&World { test: PAIRS, ..World::default() }).unwrap();
     println!(
         "Bayes-optimal accuracy: {:.3} on the default's test pairs, {:.3} on {PAIRS}",
         ceiling(&data.test),
-        ceiling(&many.test)
+        ceiling(&DATA.test)
     );
-    for pairs in [&data.train, &data.test, &many.test] {
+    for pairs in [&data.train, &data.test, &DATA.test] {
         assert!((0.85..=0.90).contains(&ceiling(pairs)), "{}", ceiling(pairs));
     }
     // The ceiling is what always naming the better completion reaches, up to chance.
-    let reached = accuracy(&many.test, |p| p.truth.utility_chosen - p.truth.utility_rejected);
-    assert!((reached - ceiling(&many.test)).abs() < 0.008, "{reached}");
+    let reached = accuracy(&DATA.test, |p| p.truth.utility_chosen - p.truth.utility_rejected);
+    assert!((reached - ceiling(&DATA.test)).abs() < 0.008, "{reached}");
 }
 
 #[test]
 fn no_trivial_feature_decides() {
-    let test = generate(&World { test: PAIRS, ..World::default() }).unwrap().test;
+    let test = &DATA.test;
     let tokens = |text: &str| text.split(' ').count() as f64;
-    let features = Factor::ALL.map(|f| (f.name(), accuracy(&test, |p| difference(p)[f as usize])));
-    let longer = ("length", accuracy(&test, |p| tokens(&p.pair.chosen) - tokens(&p.pair.rejected)));
+    let features = Factor::ALL.map(|f| (f.name(), accuracy(test, |p| difference(p)[f as usize])));
+    let longer = ("length", accuracy(test, |p| tokens(&p.pair.chosen) - tokens(&p.pair.rejected)));
     for (name, more) in features.into_iter().chain([longer]) {
         println!("more {name:<12} {more:.3}, less {:.3}", 1.0 - more);
         assert!((0.40..=0.62).contains(&more) && (0.40..=0.62).contains(&(1.0 - more)), "{name}: {more}");
@@ -84,7 +87,7 @@ fn no_trivial_feature_decides() {
 
 #[test]
 fn one_taste_fails_and_knowing_source_and_cue_does_not() {
-    let data = generate(&World { test: PAIRS, ..World::default() }).unwrap();
+    let data = &*DATA;
     let one = grouped(&data.train, &data.test, |_| ());
     let by_source = grouped(&data.train, &data.test, |p| p.pair.source.clone());
     let by_both = grouped(&data.train, &data.test, |p| (p.pair.source.clone(), p.truth.cue_flips));
@@ -97,7 +100,7 @@ fn one_taste_fails_and_knowing_source_and_cue_does_not() {
 /// A bigram model of un-preferred completions must not know what is preferred.
 #[test]
 fn a_language_model_of_the_corpus_prefers_nothing() {
-    let test = generate(&World { test: PAIRS, ..World::default() }).unwrap().test;
+    let test = &DATA.test;
     let mut counts: HashMap<(String, String), f64> = HashMap::new();
     let mut totals: HashMap<String, f64> = HashMap::new();
     let written = |text: &str| format!("<s> {text} </s>").split(' ').map(String::from).collect::<Vec<_>>();
@@ -113,8 +116,8 @@ fn a_language_model_of_the_corpus_prefers_nothing() {
         written(text).windows(2).map(|w| (seen(&w[0], &w[1]) / (totals[&w[0]] + 0.01 * words)).ln()).sum()
     };
     let mean = |text: &str| logp(text) / text.split(' ').count() as f64;
-    let sums = accuracy(&test, |p| logp(&p.pair.chosen) - logp(&p.pair.rejected));
-    let means = accuracy(&test, |p| mean(&p.pair.chosen) - mean(&p.pair.rejected));
+    let sums = accuracy(test, |p| logp(&p.pair.chosen) - logp(&p.pair.rejected));
+    let means = accuracy(test, |p| mean(&p.pair.chosen) - mean(&p.pair.rejected));
     println!("bigram model of the corpus: {sums:.3} by sums, {means:.3} by means");
     assert!((0.45..=0.55).contains(&sums) && (0.45..=0.55).contains(&means));
 }
