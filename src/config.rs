@@ -50,7 +50,16 @@ pub enum DataSource {
     /// The built-in preference world.
     World(World),
     /// `train.jsonl` and `test.jsonl` in a folder; `limit` bounds both.
-    Jsonl { folder: PathBuf, limit: Option<usize> },
+    Jsonl { folder: PathBuf, limit: Option<usize>, empty_completion: EmptyCompletion },
+}
+
+/// What to do with a pair of which a completion is empty: models do sometimes say nothing, and
+/// UltraFeedback has such answers, also as the chosen one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EmptyCompletion {
+    Refuse,
+    LeaveOut,
 }
 
 /// Settings of the built-in preference world; see `data::world`.

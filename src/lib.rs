@@ -11,6 +11,7 @@
 //! | Tables 1–3, Figures 1–2: the run matrix of each | [`experiment`] |
 //! | tables and figures from the records of runs | [`report`] |
 
+pub mod cli;
 pub mod config;
 pub mod data;
 pub mod error;

@@ -1,5 +1,6 @@
 //! A preference pair as text, and reading it from the files people have.
 
+use crate::config::EmptyCompletion;
 use crate::error::{Error, Place, Result};
 use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
@@ -19,14 +20,6 @@ pub struct Pair {
     pub prompt: String,
     pub chosen: String,
     pub rejected: String,
-}
-
-/// What to do with a pair of which a completion is empty: models do sometimes say nothing, and
-/// UltraFeedback has such answers, also as the chosen one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EmptyCompletion {
-    Refuse,
-    LeaveOut,
 }
 
 /// Pairs of a file with what a reader of the results should know about them.

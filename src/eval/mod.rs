@@ -1,4 +1,5 @@
 //! What is measured of a trained policy.
 
+pub mod generation;
 pub mod preference;
 pub mod stats;

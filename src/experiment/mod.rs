@@ -1,1 +1,10 @@
-//! See lib.rs.
+//! The paper's tables and figures: which runs each is made of, and carrying them out.
+
+pub mod base;
+pub mod cell;
+pub mod dataset;
+pub mod matrix;
+pub mod pool;
+pub mod reference;
+pub mod saved;
+pub mod table2;

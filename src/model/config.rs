@@ -33,13 +33,12 @@ pub struct RopeScaling {
 }
 
 impl DecoderConfig {
-    /// Every parameter's Hugging Face name and shape.
-    pub fn parameter_shapes(&self) -> Vec<(String, Vec<usize>)> {
-        let (d, ff) = (self.hidden_size, self.intermediate_size);
-        let (q, kv) = (self.num_attention_heads * self.head_dim, self.num_key_value_heads * self.head_dim);
-        let mut shapes = vec![("model.embed_tokens.weight".to_string(), vec![self.vocab_size, d])];
-        for layer in 0..self.num_hidden_layers {
-            for (name, shape) in [
+    /// Hugging Face name and shape of every parameter; linear weights are [outputs, inputs].
+    pub fn parameter_shapes(&self) -> impl Iterator<Item = (String, Vec<usize>)> {
+        let &DecoderConfig { vocab_size, hidden_size: d, intermediate_size: ff, head_dim, .. } = self;
+        let (q, kv) = (self.num_attention_heads * head_dim, self.num_key_value_heads * head_dim);
+        let blocks = (0..self.num_hidden_layers).flat_map(move |layer| {
+            [
                 ("input_layernorm", vec![d]),
                 ("self_attn.q_proj", vec![q, d]),
                 ("self_attn.k_proj", vec![kv, d]),
@@ -49,14 +48,13 @@ impl DecoderConfig {
                 ("mlp.gate_proj", vec![ff, d]),
                 ("mlp.up_proj", vec![ff, d]),
                 ("mlp.down_proj", vec![d, ff]),
-            ] {
-                shapes.push((format!("model.layers.{layer}.{name}.weight"), shape));
-            }
-        }
-        shapes.push(("model.norm.weight".to_string(), vec![d]));
-        if !self.tie_word_embeddings {
-            shapes.push(("lm_head.weight".to_string(), vec![self.vocab_size, d]));
-        }
-        shapes
+            ]
+            .map(|(name, shape)| (format!("model.layers.{layer}.{name}.weight"), shape))
+        });
+        let head = (!self.tie_word_embeddings).then(|| ("lm_head.weight".to_string(), vec![vocab_size, d]));
+        std::iter::once(("model.embed_tokens.weight".to_string(), vec![vocab_size, d]))
+            .chain(blocks)
+            .chain(std::iter::once(("model.norm.weight".to_string(), vec![d])))
+            .chain(head)
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::model::config::DecoderConfig;
-use crate::model::load::tensor_shapes;
+use crate::model::heads;
+use crate::model::parameters::Parameters;
 use crate::model::tokenizer::TextTokenizer;
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
@@ -25,7 +26,7 @@ pub fn save(
     tokenizer: &TextTokenizer,
 ) -> Result<()> {
     let mut tensors = Vec::with_capacity(weights.len());
-    for (name, shape) in tensor_shapes(config) {
+    for (name, shape) in config.parameter_shapes() {
         let tensor =
             weights.get(&name).ok_or_else(|| Error::argument("save", &name, "nothing", "a tensor"))?;
         if tensor.dims() != shape {
@@ -47,6 +48,32 @@ pub fn save(
     let special = json!({ "bos_token_id": tokenizer.bos_id(), "eos_token_id": tokenizer.eos_ids() });
     write_json(&folder.join("generation_config.json"), &special)?;
     write_json(&folder.join("config.json"), &config_json(config, tokenizer))
+}
+
+/// File of LPC's own parameters, beside `model.safetensors`.
+pub const HEADS: &str = "lpc.safetensors";
+
+/// Writes a policy: LPC's heads in `lpc.safetensors` if it has any, then the decoder as [`save`].
+///
+/// # Errors
+/// As [`save`].
+pub fn save_policy(
+    folder: &Path,
+    config: &DecoderConfig,
+    parameters: &Parameters,
+    tokenizer: &TextTokenizer,
+) -> Result<()> {
+    let (heads, decoder): (HashMap<_, _>, HashMap<_, _>) =
+        parameters.tensors().into_iter().partition(|(name, _)| name.starts_with(heads::PREFIX));
+    if !heads.is_empty() {
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let path = folder.join(HEADS);
+        let file = temporary(&path)?;
+        safetensors::serialize_to_file(&heads, None, file.path())
+            .map_err(|e| Error::io(&path)(std::io::Error::other(e)))?;
+        persist(file, &path)?;
+    }
+    save(folder, config, &decoder, tokenizer)
 }
 
 /// `config.json` as `save_pretrained` writes it. A decoder with a sliding window is a Mistral,

@@ -15,20 +15,33 @@ const OPTIMISER: &str = "optimiser.";
 pub struct Checkpoint {
     tensors: BTreeMap<String, Tensor>,
     pub steps_done: usize,
+    /// Time at work so far.
+    pub seconds: f64,
 }
 
 pub fn path(run: &Path) -> PathBuf {
-    run.join("checkpoint.safetensors")
+    run.join("checkpoint").join("state.safetensors")
 }
 
 /// Writes atomically: an interrupted or failed write leaves the previous checkpoint.
-pub fn save(run: &Path, parameters: &Parameters, optimiser: &AdamW, steps_done: usize) -> Result<()> {
+pub fn save(
+    run: &Path,
+    parameters: &Parameters,
+    optimiser: &AdamW,
+    steps_done: usize,
+    seconds: f64,
+) -> Result<()> {
     let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
     tensors.extend(parameters.tensors().into_iter().map(|(k, v)| (format!("{PARAMETER}{k}"), v)));
     tensors.extend(optimiser.state()?.into_iter().map(|(k, v)| (format!("{OPTIMISER}{k}"), v)));
-    let metadata = HashMap::from([("steps_done".to_string(), steps_done.to_string())]);
+    let metadata = HashMap::from([
+        ("steps_done".to_string(), steps_done.to_string()),
+        ("seconds".to_string(), seconds.to_string()),
+    ]);
     let path = path(run);
-    let temporary = tempfile::NamedTempFile::new_in(run).map_err(Error::io(run))?;
+    let folder = run.join("checkpoint");
+    std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+    let temporary = tempfile::NamedTempFile::new_in(&folder).map_err(Error::io(&folder))?;
     safetensors::serialize_to_file(&tensors, Some(metadata), temporary.path())
         .map_err(|e| Error::io(&path)(std::io::Error::other(e)))?;
     temporary.as_file().sync_all().map_err(Error::io(&path))?;
@@ -49,14 +62,14 @@ impl Checkpoint {
             |what: String| Error::input(Place::file(&path), "a checkpoint (delete it to start over)", what);
         let (_, header) =
             safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
-        let steps_done = header
-            .metadata()
-            .as_ref()
-            .and_then(|m| m.get("steps_done")?.parse().ok())
-            .ok_or_else(|| damaged("no steps_done".into()))?;
+        let number = |key: &str| -> Result<f64> {
+            let text = header.metadata().as_ref().and_then(|m| m.get(key)?.parse().ok());
+            text.ok_or_else(|| damaged(format!("no {key}")))
+        };
+        let (steps_done, seconds) = (number("steps_done")? as usize, number("seconds")?);
         let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
             .map_err(|e| damaged(e.to_string()))?;
-        Ok(Some(Self { tensors: tensors.into_iter().collect(), steps_done }))
+        Ok(Some(Self { tensors: tensors.into_iter().collect(), steps_done, seconds }))
     }
 
     /// Writes the stored values into the variables and the optimiser.
@@ -74,14 +87,5 @@ impl Checkpoint {
             .filter_map(|(k, v)| Some((k.strip_prefix(OPTIMISER)?.to_string(), v.clone())))
             .collect();
         optimiser.restore(&optimiser_state)
-    }
-}
-
-/// Removes the checkpoint of a run that is finished.
-pub fn remove(run: &Path) -> Result<()> {
-    let path = path(run);
-    match std::fs::remove_file(&path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&path)(e)),
-        _ => Ok(()),
     }
 }

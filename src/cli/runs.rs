@@ -1,0 +1,98 @@
+//! `lpc train` and `lpc eval`: one recipe, one saved run.
+
+use super::{EvalArguments, Measure};
+use crate::Result;
+use crate::config::{EmptyCompletion, Latent, Recipe};
+use crate::data::pairs;
+use crate::eval::preference::score_pairs;
+use crate::eval::stats::wilson_interval;
+use crate::experiment::base;
+use crate::experiment::cell::{self, Bench, records};
+use crate::experiment::dataset::TextPairs;
+use crate::experiment::reference::Reference;
+use crate::experiment::saved;
+use crate::model::load::Loaded;
+use crate::model::parameters::Parameters;
+use crate::model::policy::Policy;
+use crate::progress::Progress;
+use crate::report::records::{self as record_file, Record};
+use crate::report::store::Store;
+use crate::train::reference::reference_logps;
+use std::path::{Path, PathBuf};
+
+pub fn train(recipe: &Path, runs: PathBuf) -> Result<()> {
+    let recipe = Recipe::read(recipe)?;
+    let progress = Progress::stderr();
+    let text = TextPairs::load(&recipe.data)?;
+    let base = base::load(&recipe.model, &runs, &progress)?;
+    let data = text.tokenized(&base.tokenizer, &recipe.truncation)?;
+    let reference = if recipe.objective.needs_reference() {
+        let batch_size = recipe.training.micro_batch_size;
+        Reference::load(&plain(&base)?, &base.fingerprint, &data, batch_size, &runs, &progress)?
+    } else {
+        Reference::default()
+    };
+    let store = Store::new(&runs);
+    let bench = Bench { base: &base, data: &data, reference: &reference };
+    let manifest = cell::run(&recipe, "train", &bench, &store, true, &progress)?;
+    for note in text.notes.iter().chain([&data.truncation_note("model", &recipe.truncation)]) {
+        println!("{note}");
+    }
+    print_accuracy(&store.records(&manifest.run)?)?;
+    println!("run: {}", store.folder(&manifest.run).display());
+    Ok(())
+}
+
+pub fn evaluate(arguments: EvalArguments, runs: &Path) -> Result<()> {
+    let Measure::Preference = arguments.measure;
+    let progress = Progress::stderr();
+    let (mut recipe, loaded, policy) = saved::load(&arguments.run)?;
+    recipe.evaluation.latent = arguments.latent.unwrap_or(recipe.evaluation.latent);
+    let mut text = match &arguments.data {
+        Some(file) => {
+            let read = pairs::read(file, arguments.limit, EmptyCompletion::Refuse)?;
+            TextPairs { train: vec![], test: read.pairs, bayes: None, notes: vec![] }
+        }
+        None => TextPairs { train: vec![], ..TextPairs::load(&recipe.data)? },
+    };
+    if let Some(limit) = arguments.limit {
+        text.test.truncate(limit);
+        text.bayes.iter_mut().for_each(|b| b.truncate(limit));
+    }
+    let data = text.tokenized(&loaded.tokenizer, &recipe.truncation)?;
+    let reference = if recipe.objective.needs_reference() {
+        let base = base::load(&recipe.model, runs, &progress)?;
+        let task = progress.task("reference log-probabilities", data.test.len());
+        let test = reference_logps(&plain(&base)?, &data.test, recipe.training.micro_batch_size, &task)?;
+        Some(Reference { train: vec![], test })
+    } else {
+        None
+    };
+    let task = progress.task("preference accuracy", data.test.len());
+    let verdicts =
+        score_pairs(&recipe, &policy, &data.test, reference.as_ref().map(|r| r.test.as_slice()), &task)?;
+    drop(task);
+    let records = records(&data, &verdicts, reference.as_ref());
+    if let Some(path) = &arguments.records {
+        record_file::write(path, &records)?;
+    }
+    print_accuracy(&records)
+}
+
+fn plain(base: &Loaded) -> Result<Policy> {
+    Policy::new(&base.config, &Parameters::from_tensors(&base.weights)?, &Latent::None)
+}
+
+fn print_accuracy(records: &[Record]) -> Result<()> {
+    let correct = records.iter().filter(|r| r.correct).count();
+    let interval = wilson_interval(correct, records.len())?;
+    let percent = |x: f64| 100.0 * x;
+    println!(
+        "preference accuracy: {:.1} % ({correct} of {}), 95 % interval {:.1} to {:.1}",
+        percent(correct as f64 / records.len() as f64),
+        records.len(),
+        percent(interval.low),
+        percent(interval.high)
+    );
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! One run from its recipe to its records.
+
+use crate::config::{Latent, Recipe};
+use crate::eval::preference::{Preference, score_pairs};
+use crate::experiment::dataset::PairData;
+use crate::experiment::reference::Reference;
+use crate::model::heads::init_heads;
+use crate::model::load::Loaded;
+use crate::model::parameters::Parameters;
+use crate::model::policy::Policy;
+use crate::model::save::save_policy;
+use crate::progress::Progress;
+use crate::report::manifest::{Code, Machine, Manifest, Outcome, peak_memory_mib};
+use crate::report::records::Record;
+use crate::report::store::{Begin, RunKey, Store};
+use crate::train::fit::{FitInputs, Fitted, fit, steps};
+use crate::{Result, seed};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+/// What runs on one base model share.
+pub struct Bench<'a> {
+    pub base: &'a Loaded,
+    pub data: &'a PairData,
+    pub reference: &'a Reference,
+}
+
+/// Trains and scores a recipe unless `store` has it finished.
+///
+/// With `keep_model`, the trained model is saved in the run's folder.
+pub fn run(
+    recipe: &Recipe,
+    name: &str,
+    bench: &Bench<'_>,
+    store: &Store,
+    keep_model: bool,
+    progress: &Progress,
+) -> Result<Manifest> {
+    let key = RunKey {
+        recipe: recipe.clone(),
+        data: bench.data.fingerprint.clone(),
+        model: bench.base.fingerprint.clone(),
+        code: Code::current().fingerprint,
+    };
+    let claim = match store.begin(&key)? {
+        Begin::Finished(manifest) => return Ok(manifest),
+        Begin::Train(claim) => claim,
+    };
+    let started = Timestamp::now();
+    let PairData { train, test, .. } = bench.data;
+    let config = &bench.base.config;
+    let parameters = initial_parameters(recipe, bench.base)?;
+    let reference = recipe.objective.needs_reference().then_some(bench.reference);
+    let inputs = FitInputs { recipe, config, pairs: train, reference: reference.map(|r| r.train.as_slice()) };
+    let task = progress.task(name, steps(recipe, train.len()));
+    let fitted = fit(&inputs, &parameters, claim.folder(), &task)?;
+    drop(task);
+    let policy = Policy::new(config, &parameters, &recipe.latent)?;
+    let test_reference = reference.map(|r| r.test.as_slice());
+    let task = progress.task(format!("{name}: test"), test.len());
+    let verdicts = score_pairs(recipe, &policy, test, test_reference, &task)?;
+    drop(task);
+    let records = records(bench.data, &verdicts, reference);
+    if keep_model {
+        save_policy(&claim.folder().join("model"), config, &parameters, &bench.base.tokenizer)?;
+    }
+    let outcome = outcome(started, &fitted, bench.data, &records);
+    claim.finish(&records, Machine::cpu(), outcome)
+}
+
+/// The base model's weights and, with a latent, heads drawn from the run's seed.
+pub fn initial_parameters(recipe: &Recipe, base: &Loaded) -> Result<Parameters> {
+    let mut parameters = Parameters::from_tensors(&base.weights)?;
+    if let Latent::Gumbel { codes, codebook_std, .. } = recipe.latent {
+        let mut rng = seed::stream(recipe.seed, "init");
+        init_heads(&mut parameters, base.config.hidden_size, codes, codebook_std, &mut rng)?;
+    }
+    Ok(parameters)
+}
+
+/// One record a test pair.
+pub fn records(data: &PairData, verdicts: &[Preference], reference: Option<&Reference>) -> Vec<Record> {
+    let record = |(index, verdict): (usize, &Preference)| Record {
+        index,
+        id: data.test_text[index].id.clone(),
+        source: data.test_text[index].source.clone(),
+        margin: verdict.margin,
+        correct: verdict.margin > 0.0,
+        bayes: data.bayes.as_ref().map(|b| b[index]),
+        policy_chosen_logps: verdict.policy_chosen_logps,
+        policy_rejected_logps: verdict.policy_rejected_logps,
+        reference_chosen_logps: reference.map(|r| r.test[index].chosen.into()),
+        reference_rejected_logps: reference.map(|r| r.test[index].rejected.into()),
+    };
+    verdicts.iter().enumerate().map(record).collect()
+}
+
+fn outcome(started: Timestamp, fitted: &Fitted, data: &PairData, records: &[Record]) -> Outcome {
+    let accuracy = records.iter().filter(|r| r.correct).count() as f64 / records.len() as f64;
+    let mut metrics = BTreeMap::from([("test_accuracy".to_string(), accuracy)]);
+    if let Some(last) = &fitted.last {
+        metrics.insert("train_loss".into(), last.loss);
+        metrics.insert("train_accuracy".into(), last.accuracy);
+        if let Some(latent) = &last.latent {
+            metrics.insert("kl".into(), latent.kl);
+            metrics.insert("code_perplexity".into(), latent.code_perplexity);
+        }
+    }
+    let [train, test] = data.truncated.map(|t| t.prompts_truncated.max(t.completions_truncated));
+    Outcome {
+        started,
+        finished: Timestamp::now(),
+        wall_seconds: fitted.seconds,
+        peak_memory_mib: peak_memory_mib(),
+        steps: fitted.steps,
+        metrics,
+        train_pairs: data.train.len(),
+        test_pairs: data.test.len(),
+        truncated: train + test,
+    }
+}

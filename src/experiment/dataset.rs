@@ -1,0 +1,120 @@
+//! A recipe's pairs, tokenised, with what the report says of them.
+
+use crate::config::{DataSource, Truncation};
+use crate::data::pairs::{self, Pair};
+use crate::data::tokenize::{TokenizedPair, TruncationReport, tokenize};
+use crate::data::world;
+use crate::error::Place;
+use crate::model::tokenizer::TextTokenizer;
+use crate::report::files::sha256;
+use crate::{Error, Result};
+
+/// Pairs as text.
+pub struct TextPairs {
+    pub train: Vec<Pair>,
+    pub test: Vec<Pair>,
+    /// One a test pair where the truth is known: the probability of the label as it is.
+    pub bayes: Option<Vec<f64>>,
+    /// For the report.
+    pub notes: Vec<String>,
+}
+
+/// Pairs as one model reads them.
+pub struct PairData {
+    pub train: Vec<TokenizedPair>,
+    pub test: Vec<TokenizedPair>,
+    pub test_text: Vec<Pair>,
+    pub bayes: Option<Vec<f64>>,
+    /// Pairs that lost tokens, in training and test.
+    pub truncated: [TruncationReport; 2],
+    /// SHA-256 over tokens, test ids and truth.
+    pub fingerprint: String,
+}
+
+impl TextPairs {
+    /// Errors: a file that is missing or faulty (file, line and field are named), an empty set.
+    pub fn load(source: &DataSource) -> Result<Self> {
+        match source {
+            DataSource::World(settings) => {
+                let data = world::generate(settings)?;
+                let as_labelled = |truth: &world::Truth| {
+                    if truth.utility_chosen > truth.utility_rejected {
+                        truth.bayes
+                    } else {
+                        1.0 - truth.bayes
+                    }
+                };
+                let mut notes = vec![format!(
+                    "Data: the built-in preference world (seed {}), {} training and {} test pairs.",
+                    settings.seed, settings.train, settings.test
+                )];
+                if settings.flip_rate > 0.0 {
+                    let marked = if settings.flip_marked { "marked" } else { "not marked" };
+                    notes.push(format!(
+                        "{} of the training labels are flipped, {marked}.",
+                        settings.flip_rate
+                    ));
+                }
+                Ok(Self {
+                    bayes: Some(data.test.iter().map(|p| as_labelled(&p.truth)).collect()),
+                    train: data.train.into_iter().map(|p| p.pair).collect(),
+                    test: data.test.into_iter().map(|p| p.pair).collect(),
+                    notes,
+                })
+            }
+            DataSource::Jsonl { folder, limit, empty_completion } => {
+                let mut notes = vec![];
+                let mut read = |name: &str| -> Result<Vec<Pair>> {
+                    let path = folder.join(name);
+                    let read = pairs::read(&path, *limit, *empty_completion)?;
+                    if read.pairs.is_empty() {
+                        return Err(Error::input(Place::file(&path), "at least one pair", "none"));
+                    }
+                    let bounded = limit.map_or(String::new(), |n| format!(" (limit {n})"));
+                    notes.push(format!(
+                        "{name}: {} pairs{bounded}, {} left out for an empty completion, {} with two identical completions.",
+                        read.pairs.len(),
+                        read.left_out.len(),
+                        read.identical
+                    ));
+                    Ok(read.pairs)
+                };
+                let (train, test) = (read("train.jsonl")?, read("test.jsonl")?);
+                Ok(Self { train, test, bayes: None, notes })
+            }
+        }
+    }
+
+    /// Tokenised for one model. Errors: a prompt or completion without a token.
+    pub fn tokenized(&self, tokenizer: &TextTokenizer, truncation: &Truncation) -> Result<PairData> {
+        let train = tokenize(&self.train, tokenizer, truncation)?;
+        let test = tokenize(&self.test, tokenizer, truncation)?;
+        let ids: Vec<&str> = self.test.iter().map(|p| p.id.as_str()).collect();
+        let content = serde_json::to_vec(&(&train, &test, ids, &self.bayes))
+            .map_err(|e| Error::argument("fingerprint", "pairs", e, "plain data"))?;
+        Ok(PairData {
+            truncated: [TruncationReport::of(&train), TruncationReport::of(&test)],
+            fingerprint: sha256(&content),
+            test_text: self.test.clone(),
+            bayes: self.bayes.clone(),
+            train,
+            test,
+        })
+    }
+}
+
+impl PairData {
+    /// What was truncated, for the report.
+    pub fn truncation_note(&self, model: &str, truncation: &Truncation) -> String {
+        let [train, test] = self.truncated.map(|t| {
+            format!(
+                "{} prompts and {} pairs' completions of {}",
+                t.prompts_truncated, t.completions_truncated, t.pairs
+            )
+        });
+        format!(
+            "{model}: truncated to {} tokens ({} for the prompt): {train} in training; {test} in test.",
+            truncation.max_length, truncation.max_prompt_length
+        )
+    }
+}

@@ -1,0 +1,120 @@
+//! The run matrix of a table: what all cells share, and what each varies.
+
+use crate::Result;
+use crate::config::{DataSource, Evaluation, Latent, ModelSource, Objective, Recipe, Training, Truncation};
+use crate::error::{Error, Place};
+use crate::report::table2::Scale;
+use serde::Deserialize;
+use std::path::Path;
+
+const TOY: &str = include_str!("../../paper/recipes/table2-toy.toml");
+const SMALL: &str = include_str!("../../paper/recipes/table2-small.toml");
+
+/// models × objectives × {without, with LPC} × seeds. Unknown keys are refused.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Matrix {
+    pub seeds: Vec<u64>,
+    pub models: Vec<Model>,
+    pub data: DataSource,
+    pub truncation: Truncation,
+    pub objectives: Vec<NamedObjective>,
+    /// The latent of the cells with LPC.
+    pub latent: Latent,
+    pub training: Training,
+    pub evaluation: Evaluation,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    pub name: String,
+    /// The paper's column that this model stands for.
+    pub paper: Option<String>,
+    pub source: ModelSource,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamedObjective {
+    pub name: String,
+    pub objective: Objective,
+}
+
+/// One run of a matrix.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MatrixCell {
+    pub base: String,
+    pub objective: String,
+    pub latent: bool,
+    pub recipe: Recipe,
+}
+
+impl Matrix {
+    /// The matrix that ships with the harness for a scale; the paper's has no recipe yet.
+    pub fn built_in(scale: Scale) -> Result<Self> {
+        match scale {
+            Scale::Toy => Self::parse(TOY, Path::new("paper/recipes/table2-toy.toml")),
+            Scale::Small => Self::parse(SMALL, Path::new("paper/recipes/table2-small.toml")),
+            Scale::Paper => {
+                Err(Error::argument("reproduce", "scale", "paper", "toy or small, or a --recipe of your own"))
+            }
+        }
+    }
+
+    pub fn read(path: &Path) -> Result<Self> {
+        Self::parse(&std::fs::read_to_string(path).map_err(Error::io(path))?, path)
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self> {
+        let matrix: Self = toml::from_str(text).map_err(|e| {
+            let line = e.span().map(|s| text[..s.start.min(text.len())].matches('\n').count() + 1);
+            let place = Place { path: path.into(), line, field: None };
+            Error::input(place, "a valid run matrix", e.message().replace('\n', " "))
+        })?;
+        let place = |field: &str| Place::file(path).field(field);
+        for (field, empty) in [
+            ("seeds", matrix.seeds.is_empty()),
+            ("models", matrix.models.is_empty()),
+            ("objectives", matrix.objectives.is_empty()),
+        ] {
+            if empty {
+                return Err(Error::input(place(field), "at least one", "none"));
+            }
+        }
+        if matrix.latent == Latent::None {
+            return Err(Error::input(place("latent"), "the latent of the cells with LPC", "none"));
+        }
+        matrix.cells().iter().try_for_each(|cell| cell.recipe.validate())?;
+        Ok(matrix)
+    }
+
+    /// Every run, seed by seed, so that an interrupted table has whole rows.
+    pub fn cells(&self) -> Vec<MatrixCell> {
+        let mut cells = vec![];
+        for &seed in &self.seeds {
+            for model in &self.models {
+                for NamedObjective { name, objective } in &self.objectives {
+                    for latent in [Latent::None, self.latent] {
+                        cells.push(MatrixCell {
+                            base: model.name.clone(),
+                            objective: name.clone(),
+                            latent: latent != Latent::None,
+                            recipe: Recipe {
+                                seed,
+                                model: model.source.clone(),
+                                data: self.data.clone(),
+                                truncation: self.truncation.clone(),
+                                objective: *objective,
+                                latent,
+                                training: self.training.clone(),
+                                evaluation: self.evaluation,
+                            },
+                        });
+                    }
+                }
+            }
+        }
+        cells
+    }
+}

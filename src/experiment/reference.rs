@@ -1,0 +1,90 @@
+//! Reference log-probabilities on disk: computed once for a model and a data set.
+
+use crate::error::Place;
+use crate::experiment::dataset::PairData;
+use crate::model::policy::Policy;
+use crate::progress::Progress;
+use crate::report::files::{sha256, write_atomic};
+use crate::report::manifest::Code;
+use crate::train::reference::{ReferenceLogps, reference_logps};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// π_ref's answers on every pair.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reference {
+    pub train: Vec<ReferenceLogps>,
+    pub test: Vec<ReferenceLogps>,
+}
+
+/// The cache file: whose answers these are, and a checksum over them.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cached {
+    model: String,
+    data: String,
+    code: String,
+    sha256: String,
+    logps: Reference,
+}
+
+impl Reference {
+    /// From `runs/reference/`, or computed with `policy` and kept there.
+    ///
+    /// Errors: a cache file that is damaged or belongs to something else.
+    pub fn load(
+        policy: &Policy,
+        model: &str,
+        data: &PairData,
+        batch_size: usize,
+        runs: &Path,
+        progress: &Progress,
+    ) -> Result<Self> {
+        let code = Code::current().fingerprint;
+        let key = sha256(format!("{model} {} {code}", data.fingerprint).as_bytes());
+        let path = runs.join("reference").join(format!("{}.json", &key[..16]));
+        let place = || Place::file(&path);
+        if path.is_file() {
+            let text = std::fs::read(&path).map_err(Error::io(&path))?;
+            let expected = "reference log-probabilities (delete the file to compute them anew)";
+            let cached: Cached =
+                serde_json::from_slice(&text).map_err(|e| Error::input(place(), expected, e))?;
+            if (&cached.model, &cached.data, &cached.code) != (&model.to_string(), &data.fingerprint, &code) {
+                return Err(Error::input(place(), expected, "those of another model, data set or code"));
+            }
+            if cached.sha256 != checksum(&cached.logps) {
+                return Err(Error::input(place(), expected, "numbers that do not match their checksum"));
+            }
+            return Ok(cached.logps);
+        }
+        let task = progress.task("reference log-probabilities", data.train.len() + data.test.len());
+        let logps = Self {
+            train: reference_logps(policy, &data.train, batch_size, &task)?,
+            test: reference_logps(policy, &data.test, batch_size, &task)?,
+        };
+        let cached = Cached {
+            model: model.into(),
+            data: data.fingerprint.clone(),
+            code,
+            sha256: checksum(&logps),
+            logps,
+        };
+        let text = serde_json::to_vec(&cached).map_err(|e| Error::io(&path)(e.into()))?;
+        let folder = runs.join("reference");
+        std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        write_atomic(&path, &text)?;
+        Ok(cached.logps)
+    }
+}
+
+fn checksum(logps: &Reference) -> String {
+    let mut bytes = vec![];
+    for r in logps.train.iter().chain(&logps.test) {
+        bytes.extend(r.chosen.to_le_bytes());
+        bytes.extend(r.rejected.to_le_bytes());
+    }
+    bytes.extend((logps.train.len() as u64).to_le_bytes());
+    sha256(&bytes)
+}

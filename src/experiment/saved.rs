@@ -1,0 +1,34 @@
+//! A run whose model was kept, read back.
+
+use crate::config::{Latent, Recipe};
+use crate::model::load::{Loaded, huggingface};
+use crate::model::parameters::Parameters;
+use crate::model::policy::Policy;
+use crate::model::save::HEADS;
+use crate::{Error, Result};
+use candle_core::Device;
+use std::path::Path;
+
+pub fn is_run(folder: &Path) -> bool {
+    folder.join("recipe.toml").is_file()
+}
+
+/// Recipe, decoder with tokenizer, and policy of a run's folder.
+///
+/// Errors: the folder holds no model (train with `lpc train` or `--keep-models`), or a file is
+/// missing or damaged.
+pub fn load(folder: &Path) -> Result<(Recipe, Loaded, Policy)> {
+    let recipe = Recipe::read(&folder.join("recipe.toml"))?;
+    let model = folder.join("model");
+    let mut loaded = huggingface::load(&model)?;
+    if recipe.latent != Latent::None {
+        let path = model.join(HEADS);
+        let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
+        let heads = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu);
+        let damaged = |e| Error::input(crate::error::Place::file(&path), "LPC's heads as safetensors", e);
+        loaded.weights.extend(heads.map_err(damaged)?);
+    }
+    let parameters = Parameters::from_tensors(&loaded.weights)?;
+    let policy = Policy::new(&loaded.config, &parameters, &recipe.latent)?;
+    Ok((recipe, loaded, policy))
+}
