@@ -1,11 +1,11 @@
 //! (6) against (7): when the training loss bounds the likelihood, by how much, and when not.
 
-use crate::support::{Draw, ROUNDING, assert_close, cases, example, objective};
+use crate::support::{Draw, ROUNDING, assert_all_close, assert_close, cases, example, objective};
 use lpc::config::Objective;
 use lpc::spec::elbo::negative_elbo_exact;
 use lpc::spec::gradient::{LpcSettings, lpc_loss};
 use lpc::spec::gumbel::hard_sample;
-use lpc::spec::latent::kl_divergence;
+use lpc::spec::latent::{kl_divergence, kl_divergence_gradient};
 use lpc::spec::logprob::{add_latent, code_logps, completion_logps_sum};
 use lpc::spec::marginal::*;
 use lpc::spec::numerics::softmax;
@@ -76,6 +76,17 @@ proptest! {
         let under_prior = softmax(&p).dot(&dpo_losses(beta, &margins));
         let loss = under_prior + lambda * kl_divergence(&q, &p).unwrap();
         prop_assert!(loss >= marginal_loss(beta, &p, &margins).unwrap() - ROUNDING * loss.abs().max(1.0));
+    }
+
+    /// … and moves the posterior by its divergence alone: the data term no longer reaches q.
+    #[test]
+    fn at_alpha_1_the_posterior_feels_the_divergence_alone(
+        example in example(), objective in objective(), tau in 0.1..3.0, kl_weight in 0.0..2.0_f64,
+    ) {
+        let settings = LpcSettings { objective, gumbel_tau: tau, prior_weight: 1.0, kl_weight };
+        let loss = lpc_loss(&example.pair(), &settings).unwrap();
+        let (kl, _) = kl_divergence_gradient(&example.posterior_logits, &example.prior_logits).unwrap();
+        assert_all_close(&loss.gradients.posterior_logits, &(kl * kl_weight));
     }
 
     /// The bound's search must succeed: at random q, λ = 0.05 is below (6) often enough to be met.

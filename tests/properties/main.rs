@@ -2,6 +2,7 @@
 
 mod bound;
 mod codes;
+mod equations;
 mod errors;
 mod extremes;
 mod gradients;

@@ -71,8 +71,8 @@ proptest! {
             implicit_reward(beta, policy[y], logps[y]).unwrap()
         };
         let log_z = |z: usize| log_partition(beta, &reference, &rewards[z]).unwrap();
-        for z in 0..2 {
-            assert_close(implicit(z, 0) - implicit(z, 1), rewards[z][0] - rewards[z][1]);
+        for (z, reward) in rewards.iter().enumerate() {
+            assert_close(implicit(z, 0) - implicit(z, 1), reward[0] - reward[1]);
         }
         let across = implicit(0, 0) - implicit(1, 1);
         let truth = rewards[0][0] - rewards[1][1];
