@@ -64,9 +64,9 @@ pub struct Store {
 #[derive(Debug)]
 pub enum Begin {
     /// Nothing to train.
-    Finished(Manifest),
+    Finished(Box<Manifest>),
     /// This process, and no other, may train the run.
-    Train(Claim),
+    Train(Box<Claim>),
 }
 
 /// The right to train one run; given up when dropped, or when the process dies.
@@ -205,12 +205,12 @@ impl Store {
         // Locked first: a run that finishes between the look and the lock is not trained again.
         let lock = lock(&folder.join("lock"))?;
         if let Some(manifest) = self.finished(&id)? {
-            return Ok(Begin::Finished(manifest));
+            return Ok(Begin::Finished(Box::new(manifest)));
         }
         let recipe = toml::to_string(&key.recipe)
             .map_err(|e| Error::argument("recipe.toml", "recipe", e, "values that TOML can hold"))?;
         write_atomic(&folder.join("recipe.toml"), recipe.as_bytes())?;
-        Ok(Begin::Train(Claim { key: key.clone(), folder, _lock: lock }))
+        Ok(Begin::Train(Box::new(Claim { key: key.clone(), folder, _lock: lock })))
     }
 }
 

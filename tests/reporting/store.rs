@@ -27,7 +27,7 @@ fn outcome(test_pairs: usize) -> Outcome {
 
 fn train(store: &Store, key: &RunKey) -> Claim {
     match store.begin(key).unwrap() {
-        Begin::Train(claim) => claim,
+        Begin::Train(claim) => *claim,
         Begin::Finished(_) => panic!("not finished yet"),
     }
 }
@@ -85,7 +85,7 @@ fn a_run_from_beginning_to_end() {
     assert!(!run.join("checkpoint").exists());
     assert_eq!((written.run.as_str(), written.code.fingerprint.as_str()), (id.as_str(), "code-1"));
     match store.begin(&key).unwrap() {
-        Begin::Finished(manifest) => assert_eq!(manifest, written),
+        Begin::Finished(manifest) => assert_eq!(*manifest, written),
         Begin::Train(_) => panic!("a finished run is not trained twice"),
     }
 }

@@ -40,9 +40,9 @@ fn input() -> Input {
             cell(a, "DPO", false, runs(1, &[1, 2, 3], 0.55)),
             cell(a, "DPO", true, runs(2, &[1, 2, 3], 0.85)),
             cell(a, "IPO", false, runs(3, &[3, 1, 2], 0.8)),
-            cell(a, "IPO", true, runs(4, &[1, 2, 4], 0.5)),
+            cell(a, "IPO", true, runs(4, &[0, 1, 2], 0.5)),
             cell(a, "SimPO", false, runs(5, &[1, 2, 3], 0.7)),
-            cell(a, "SimPO", true, runs(6, &[1, 2, 3], 0.7)),
+            cell(a, "SimPO", true, runs(6, &[1, 2, 3], 0.8)),
             cell(b, "DPO", false, runs(7, &[1], 0.7)),
             cell(b, "DPO", true, runs(8, &[1], 0.71)),
             cell(b, "IPO", true, runs(9, &[1, 2], 0.6)),
@@ -173,6 +173,8 @@ fn every_number_in_the_csv_follows_from_the_records() {
             };
             let x: Vec<_> = pairs.iter().map(minus).collect();
             check_estimate(&sheet, [base, objective, "difference"], "difference", &x);
+            let ids: Vec<_> = pairs.iter().flat_map(|(a, b)| [a.run_id.as_str(), &b.run_id]).collect();
+            assert_eq!(sheet[&key("difference").map(String::from)].1, ids.join(" "));
             close(value(&sheet, key("seeds")), pairs.len() as f64, "seeds");
             let (mean, error, freedom) = crossed(&x);
             let p = 2.0 * StudentsT::new(0.0, 1.0, freedom).unwrap().sf((mean / error).abs());
@@ -195,6 +197,7 @@ fn every_number_in_the_csv_follows_from_the_records() {
         };
         assert_eq!(*verdict, right);
     }
+    assert!(p_values.iter().any(|v| v.0 < 0.05 && v.1 >= 0.05), "a case that Holm's correction decides");
     let verdicts: Vec<_> = p_values.iter().map(|v| v.3).collect();
     assert_eq!(verdicts, ["supported", "not supported", "undecided", "undecided"]);
 }
@@ -260,6 +263,7 @@ fn the_markdown_reads_as_promised() {
     }
     // Every table row has as many cells as its header; a bar in a source's name is escaped.
     let full = render(&input()).unwrap().markdown;
+    assert!(full.contains("excludes zero, but not after Holm's correction (3 seeds)"), "{full}");
     assert!(full.contains("truthful \\| qa ("));
     let mut width = None;
     for line in full.lines() {

@@ -12,6 +12,7 @@ pub(super) fn render(summary: &Summary) -> String {
     let sections = [
         header(summary),
         mark("table2", &main_table(summary)),
+        "![Every cell with its interval](table2.svg)".into(),
         verdicts(summary),
         limits(summary),
         published(summary),
