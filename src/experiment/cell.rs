@@ -43,7 +43,7 @@ pub fn run(
         code: Code::current().fingerprint,
     };
     let claim = match store.begin(&key)? {
-        Begin::Finished(manifest) => return Ok(manifest),
+        Begin::Finished(manifest) => return Ok(*manifest),
         Begin::Train(claim) => claim,
     };
     let started = Timestamp::now();
