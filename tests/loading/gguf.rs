@@ -200,6 +200,31 @@ fn contradictions_name_the_key() {
     }
 }
 
+#[test]
+fn tensors_cannot_share_bytes_or_leave_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = fs::read(tiny_file(folder.path(), &tiny::config(), GgmlDType::F32)).unwrap();
+    let path = folder.path().join("wrong.gguf");
+    // A tensor's entry: name, number of dimensions (u32), dimensions (u64), kind (u32), offset (u64).
+    let name = b"output_norm.weight";
+    let entry = bytes.windows(name.len()).position(|window| window == name).unwrap() + name.len();
+    let (rows, offset) = (entry + 4, entry + 4 + 8 + 4);
+    for (at, lie, expected) in [
+        (offset, 0u64, "bytes of its own"),
+        (offset, bytes.len() as u64, "a tensor inside the file"),
+        (offset, u64::MAX - 16, "a tensor inside the file"),
+        (rows, 0, "rows of whole blocks"),
+        (rows, 1 << 62, "a tensor inside the file"),
+        (rows, 32, "shape [64]"),
+    ] {
+        let mut wrong = bytes.clone();
+        wrong[at..at + 8].copy_from_slice(&lie.to_le_bytes());
+        fs::write(&path, wrong).unwrap();
+        let message = message(gguf::load(&path));
+        assert!(message.contains(expected) && message.contains("output_norm.weight"), "{message}");
+    }
+}
+
 fn archive(path: &Path, method: zip::CompressionMethod, files: &[(&str, &[u8])]) {
     let mut archive = zip::ZipWriter::new(fs::File::create(path).unwrap());
     let options = zip::write::SimpleFileOptions::default().compression_method(method);
