@@ -180,7 +180,7 @@ fn configurations_that_are_refused() {
         ("hidden_size", json!(0), "hidden_size"),
         ("num_hidden_layers", json!(1u64 << 60), "num_hidden_layers"),
         ("num_attention_heads", json!(0), "num_attention_heads"),
-        ("vocab_size", json!(100), "model.embed_tokens.weight"),
+        ("vocab_size", json!(100), "lm_head.weight"),
         ("rms_norm_eps", json!(0.0), "rms_norm_eps"),
     ];
     let folder = saved(&tiny::config());

@@ -91,7 +91,7 @@ fn query_and_key_order_agrees_with_quantized_llama() {
         let (ours, theirs) =
             (llama_logits(&loaded, ids), quantized_llama_logits(&mut fs::File::open(&path).unwrap(), ids));
         let spread = ours.iter().fold(0f32, |m, x| m.max(x.abs()));
-        // Both in f32 with other orders of summation; measured 4e-6 on logits up to 12.
+        // Both in f32 with other orders of summation; measured 1e-5 on logits up to 7.
         let difference = largest_difference(&ours, &theirs);
         assert!(difference < 1e-4, "{difference} on logits up to {spread}");
         println!("largest difference {difference} on logits up to {spread}");
@@ -157,7 +157,7 @@ fn damaged_headers_neither_panic_nor_allocate() {
         check(&damaged, format!("bit {bit} of byte {at}"));
     }
     // Every number of the header, at whatever offset it may lie, as a huge count and as nothing.
-    for at in (0..header - 8).step_by(3) {
+    for at in (0..header - 8).step_by(7) {
         for lie in [u64::MAX, 1 << 40, 0] {
             let mut damaged = bytes.clone();
             damaged[at..at + 8].copy_from_slice(&lie.to_le_bytes());

@@ -251,7 +251,8 @@ fn read_weights(files: &mut Files<'_>, config: &DecoderConfig) -> Result<HashMap
         let bytes = files.need(&shard)?;
         let broken = |e: candle_core::Error| Error::input(place.clone(), "a safetensors file", first_line(e));
         let buffer = BufferedSafetensors::new(bytes).map_err(broken)?;
-        let views = buffer.tensors();
+        let mut views = buffer.tensors();
+        views.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         for (name, view) in views {
             let place = place.clone().field(&name);
             let Some(shape) = expected.get(&name) else {

@@ -100,7 +100,7 @@ fn splitting(metadata: &Metadata<'_>) -> Result<(PreTokenizerWrapper, bool)> {
             let steps = vec![Digits::new(true).into(), ByteLevel::new(false, true, true).into()];
             Ok((Sequence::new(steps).into(), false))
         }
-        "llama-bpe" => {
+        "llama-bpe" | "llama3" | "llama-v3" => {
             let pattern = SplitPattern::Regex(LLAMA_3.to_string());
             let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)
                 .or_else(|e| metadata.refuse(key, "a splitting rule that compiles", first_line(e)))?;
