@@ -128,7 +128,7 @@ fn index_cannot_leave_the_folder() {
     shard(folder.path(), &config, DType::F32);
     let index = folder.path().join("model.safetensors.index.json");
     for shard in
-        ["../x.safetensors", "/etc/x.safetensors", "a/b.safetensors", "..\\x.safetensors", "x.bin", ""]
+        ["../x.safetensors", "/etc/x.safetensors", "a/b.safetensors", "..\\x.safetensors", "x\n.safetensors", "x.bin", ""]
     {
         edit(&index, |json| json["weight_map"]["model.norm.weight"] = shard.into());
         let message = message(huggingface::load(folder.path()));
@@ -350,6 +350,8 @@ fn missing_and_foreign_tensors() {
     assert!(message(write(&|w| drop(w.remove(name)))).contains(name));
     let bias = "model.layers.0.self_attn.q_proj.bias";
     assert!(message(write(&|w| drop(w.insert(bias.into(), some())))).contains(bias));
+    let name = "a\n\u{1b}".repeat(1000);
+    assert!(message(write(&|w| drop(w.insert(name.clone(), some())))).len() < 1000);
     let derived = "model.layers.0.self_attn.rotary_emb.inv_freq";
     assert!(write(&|w| drop(w.insert(derived.into(), some()))).is_ok());
 }

@@ -174,6 +174,7 @@ fn contradictions_name_the_key() {
     let path = folder.path().join("wrong.gguf");
     let cases = [
         ("general.architecture", Value::String("qwen2".into()), "llama, got qwen2"),
+        ("general.architecture", Value::String("a\u{1b}[2J\nb".repeat(1000)), "llama, got a?[2J"),
         ("general.alignment", Value::U32(0), "power of two"),
         ("general.alignment", Value::U8(0), "power of two"),
         ("llama.block_count", Value::U32(3), "blk.2.attn_norm.weight"),
@@ -181,7 +182,7 @@ fn contradictions_name_the_key() {
         ("llama.block_count", Value::U32(u32::MAX), "num_hidden_layers"),
         ("llama.attention.head_count_kv", Value::U32(3), "num_key_value_heads"),
         ("llama.attention.head_count", Value::U32(0), "the head's size"),
-        ("llama.embedding_length", Value::F32(64.0), "another type"),
+        ("llama.embedding_length", Value::F32(64.0), "an integer that is not negative, got F32"),
         ("llama.attention.layer_norm_rms_epsilon", Value::F32(f32::NAN), "rms_norm_eps"),
         ("tokenizer.ggml.pre", Value::String("deepseek-coder".into()), "gpt-2, smollm or llama-bpe"),
         ("tokenizer.ggml.model", Value::String("llama".into()), "gpt2"),

@@ -37,7 +37,9 @@ impl Hub {
 fn answer(mut stream: TcpStream, folder: &Path, log: &Mutex<Vec<String>>) {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
     let request = lines.next().unwrap_or_default();
-    let range = lines.take_while(|line| !line.is_empty()).find_map(|line| {
+    let headers: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+    let token = headers.iter().any(|line| line.eq_ignore_ascii_case("authorization: bearer secret"));
+    let range = headers.iter().find_map(|line| {
         let (name, value) = line.split_once(": bytes=")?;
         let (from, to) = value.split_once('-')?;
         name.eq_ignore_ascii_case("range").then(|| (from.parse().unwrap(), to.parse::<usize>().ok()))
@@ -51,6 +53,9 @@ fn answer(mut stream: TcpStream, folder: &Path, log: &Mutex<Vec<String>>) {
         );
         let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
     };
+    if !token {
+        return respond("401 Unauthorized", "", b"gated");
+    }
     if path == "/api/models/org/tiny/revision/v1" {
         let names = fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
         let siblings: Vec<_> = names.map(|name| serde_json::json!({ "rfilename": name })).collect();
@@ -78,6 +83,7 @@ fn load_with(endpoint: &str, home: &Path, id: &str, revision: &str) -> String {
         .args(["--exact", "hub::child", "--ignored", "--nocapture"])
         .env("HF_ENDPOINT", endpoint)
         .env("HF_HOME", home)
+        .env("HF_TOKEN", "secret")
         .env("LPC_TEST_HUB", format!("{id} {revision}"))
         .output()
         .unwrap();
