@@ -127,9 +127,15 @@ fn index_cannot_leave_the_folder() {
     let folder = saved(&config);
     shard(folder.path(), &config, DType::F32);
     let index = folder.path().join("model.safetensors.index.json");
-    for shard in
-        ["../x.safetensors", "/etc/x.safetensors", "a/b.safetensors", "..\\x.safetensors", "x\n.safetensors", "x.bin", ""]
-    {
+    for shard in [
+        "../x.safetensors",
+        "/etc/x.safetensors",
+        "a/b.safetensors",
+        "..\\x.safetensors",
+        "x\n.safetensors",
+        "x.bin",
+        "",
+    ] {
         edit(&index, |json| json["weight_map"]["model.norm.weight"] = shard.into());
         let message = message(huggingface::load(folder.path()));
         assert!(message.contains("weight_map") && message.contains("in this folder"), "{message}");
