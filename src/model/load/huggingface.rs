@@ -221,12 +221,7 @@ pub(super) fn read_index(path: &Path) -> Result<Vec<String>> {
     let map = map.ok_or_else(|| Error::input(place.clone(), "tensor names with their files", "nothing"))?;
     let mut shards = BTreeSet::new();
     for shard in map.values() {
-        let plain = |s: &&str| {
-            s.ends_with(".safetensors")
-                && !s.starts_with('.')
-                && !s.contains(|c: char| c.is_control() || "/\\:".contains(c))
-        };
-        match shard.as_str().filter(plain) {
+        match shard.as_str().filter(|name| is_plain_shard(name)) {
             Some(name) => shards.insert(name.to_string()),
             None => {
                 return Err(Error::input(
@@ -238,6 +233,11 @@ pub(super) fn read_index(path: &Path) -> Result<Vec<String>> {
         };
     }
     Ok(shards.into_iter().collect())
+}
+
+fn is_plain_shard(name: &str) -> bool {
+    let odd = |c: char| c.is_control() || matches!(c, '/' | '\\' | ':');
+    name.ends_with(".safetensors") && !name.starts_with('.') && !name.contains(odd)
 }
 
 fn read_weights(files: &mut Files<'_>, config: &DecoderConfig) -> Result<HashMap<String, Tensor>> {
