@@ -1,5 +1,6 @@
 //! Chat templates: Jinja programs that ship with a model and turn messages into its prompt.
-//! They come from strangers, so they run with a bounded amount of work.
+//! They come from strangers, so they run with a bounded number of instructions. (Not of bytes: a
+//! template can still double a string until memory ends, as it can in Python.)
 
 use crate::error::{Error, Result};
 use minijinja::syntax::SyntaxConfig;

@@ -127,9 +127,15 @@ fn index_cannot_leave_the_folder() {
     let folder = saved(&config);
     shard(folder.path(), &config, DType::F32);
     let index = folder.path().join("model.safetensors.index.json");
-    for shard in
-        ["../x.safetensors", "/etc/x.safetensors", "a/b.safetensors", "..\\x.safetensors", "x.bin", ""]
-    {
+    for shard in [
+        "../x.safetensors",
+        "/etc/x.safetensors",
+        "a/b.safetensors",
+        "..\\x.safetensors",
+        "x\n.safetensors",
+        "x.bin",
+        "",
+    ] {
         edit(&index, |json| json["weight_map"]["model.norm.weight"] = shard.into());
         let message = message(huggingface::load(folder.path()));
         assert!(message.contains("weight_map") && message.contains("in this folder"), "{message}");
@@ -180,7 +186,7 @@ fn configurations_that_are_refused() {
         ("hidden_size", json!(0), "hidden_size"),
         ("num_hidden_layers", json!(1u64 << 60), "num_hidden_layers"),
         ("num_attention_heads", json!(0), "num_attention_heads"),
-        ("vocab_size", json!(100), "model.embed_tokens.weight"),
+        ("vocab_size", json!(100), "lm_head.weight"),
         ("rms_norm_eps", json!(0.0), "rms_norm_eps"),
     ];
     let folder = saved(&tiny::config());
@@ -350,6 +356,8 @@ fn missing_and_foreign_tensors() {
     assert!(message(write(&|w| drop(w.remove(name)))).contains(name));
     let bias = "model.layers.0.self_attn.q_proj.bias";
     assert!(message(write(&|w| drop(w.insert(bias.into(), some())))).contains(bias));
+    let name = "a\n\u{1b}".repeat(1000);
+    assert!(message(write(&|w| drop(w.insert(name.clone(), some())))).len() < 1000);
     let derived = "model.layers.0.self_attn.rotary_emb.inv_freq";
     assert!(write(&|w| drop(w.insert(derived.into(), some()))).is_ok());
 }

@@ -91,7 +91,7 @@ fn query_and_key_order_agrees_with_quantized_llama() {
         let (ours, theirs) =
             (llama_logits(&loaded, ids), quantized_llama_logits(&mut fs::File::open(&path).unwrap(), ids));
         let spread = ours.iter().fold(0f32, |m, x| m.max(x.abs()));
-        // Both in f32 with other orders of summation; measured 4e-6 on logits up to 12.
+        // Both in f32 with other orders of summation; measured 1e-5 on logits up to 7.
         let difference = largest_difference(&ours, &theirs);
         assert!(difference < 1e-4, "{difference} on logits up to {spread}");
         println!("largest difference {difference} on logits up to {spread}");
@@ -157,7 +157,7 @@ fn damaged_headers_neither_panic_nor_allocate() {
         check(&damaged, format!("bit {bit} of byte {at}"));
     }
     // Every number of the header, at whatever offset it may lie, as a huge count and as nothing.
-    for at in (0..header - 8).step_by(3) {
+    for at in (0..header - 8).step_by(7) {
         for lie in [u64::MAX, 1 << 40, 0] {
             let mut damaged = bytes.clone();
             damaged[at..at + 8].copy_from_slice(&lie.to_le_bytes());
@@ -174,6 +174,7 @@ fn contradictions_name_the_key() {
     let path = folder.path().join("wrong.gguf");
     let cases = [
         ("general.architecture", Value::String("qwen2".into()), "llama, got qwen2"),
+        ("general.architecture", Value::String("a\u{1b}[2J\nb".repeat(1000)), "llama, got a?[2J"),
         ("general.alignment", Value::U32(0), "power of two"),
         ("general.alignment", Value::U8(0), "power of two"),
         ("llama.block_count", Value::U32(3), "blk.2.attn_norm.weight"),
@@ -181,7 +182,7 @@ fn contradictions_name_the_key() {
         ("llama.block_count", Value::U32(u32::MAX), "num_hidden_layers"),
         ("llama.attention.head_count_kv", Value::U32(3), "num_key_value_heads"),
         ("llama.attention.head_count", Value::U32(0), "the head's size"),
-        ("llama.embedding_length", Value::F32(64.0), "another type"),
+        ("llama.embedding_length", Value::F32(64.0), "an integer that is not negative, got F32"),
         ("llama.attention.layer_norm_rms_epsilon", Value::F32(f32::NAN), "rms_norm_eps"),
         ("tokenizer.ggml.pre", Value::String("deepseek-coder".into()), "gpt-2, smollm or llama-bpe"),
         ("tokenizer.ggml.model", Value::String("llama".into()), "gpt2"),
@@ -197,6 +198,31 @@ fn contradictions_name_the_key() {
         tiny::write_gguf(&path, &config, &tiny::weights(&config, 1), &metadata, GgmlDType::F32);
         let message = message(gguf::load(&path));
         assert!(message.contains(expected), "{key}: {message}");
+    }
+}
+
+#[test]
+fn tensors_cannot_share_bytes_or_leave_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = fs::read(tiny_file(folder.path(), &tiny::config(), GgmlDType::F32)).unwrap();
+    let path = folder.path().join("wrong.gguf");
+    // A tensor's entry: name, number of dimensions (u32), dimensions (u64), kind (u32), offset (u64).
+    let name = b"output_norm.weight";
+    let entry = bytes.windows(name.len()).position(|window| window == name).unwrap() + name.len();
+    let (rows, offset) = (entry + 4, entry + 4 + 8 + 4);
+    for (at, lie, expected) in [
+        (offset, 0u64, "bytes of its own"),
+        (offset, bytes.len() as u64, "a tensor inside the file"),
+        (offset, u64::MAX - 16, "a tensor inside the file"),
+        (rows, 0, "rows of whole blocks"),
+        (rows, 1 << 62, "a tensor inside the file"),
+        (rows, 32, "shape [64]"),
+    ] {
+        let mut wrong = bytes.clone();
+        wrong[at..at + 8].copy_from_slice(&lie.to_le_bytes());
+        fs::write(&path, wrong).unwrap();
+        let message = message(gguf::load(&path));
+        assert!(message.contains(expected) && message.contains("output_norm.weight"), "{message}");
     }
 }
 

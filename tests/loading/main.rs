@@ -7,5 +7,6 @@ mod gguf;
 mod hub;
 mod pairs;
 mod smollm2;
+mod splitting;
 mod tiny;
 mod tokenize;

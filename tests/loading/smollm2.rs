@@ -100,8 +100,9 @@ fn next_token_probabilities_are_near_those_of_llama_cpp() {
     }
 }
 
-/// llama.cpp rounds activations to 8 bits before each product, we do not: 0.00 measured.
-const LLAMA_CPP_TOLERANCE: f64 = 0.5;
+/// Both compute in f32 from the same dequantised weights; 0.00023 measured, from other orders of
+/// summation through 30 layers. Queries and keys left in the file's order are off by 0.8.
+const LLAMA_CPP_TOLERANCE: f64 = 0.002;
 
 #[test]
 fn logits_are_near_those_of_quantized_llama() {
@@ -119,5 +120,7 @@ fn logits_are_near_those_of_quantized_llama() {
     let (ours, theirs) = (llama_logits(loaded, &ids), quantized_llama_logits(&mut Cursor::new(bytes), &ids));
     let difference = largest_difference(&ours, &theirs);
     println!("largest difference of a logit: {difference}");
-    assert!(difference < 1.0, "{difference}");
+    // candle multiplies by quantised weights after rounding activations to 8 bits; 0.82 measured,
+    // on logits that span about 37. The exact comparison is the one above.
+    assert!(difference < 1.5, "{difference}");
 }

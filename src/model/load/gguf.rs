@@ -5,7 +5,7 @@ mod archive;
 mod bounds;
 mod vocabulary;
 
-use super::{Loaded, check_config, check_vocabulary, describe, first_line, sha256};
+use super::{Loaded, check_config, check_vocabulary, describe, one_line, sha256};
 use crate::error::{Error, Place, Result};
 use crate::model::config::DecoderConfig;
 use candle_core::quantized::gguf_file::{Content, Value};
@@ -32,7 +32,7 @@ pub fn load(path: &Path) -> Result<Loaded> {
     bounds::check_metadata(&mut reader, length, &place)?;
     reader.rewind().map_err(Error::io(path))?;
     let content = Content::read(&mut reader)
-        .map_err(|e| Error::input(place.clone(), "a whole GGUF file", first_line(e)))?;
+        .map_err(|e| Error::input(place.clone(), "a whole GGUF file", one_line(e)))?;
     bounds::check_tensors(&content, length, &place)?;
 
     let metadata = Metadata { values: &content.metadata, place: &place };
@@ -40,7 +40,7 @@ pub fn load(path: &Path) -> Result<Loaded> {
     let weights = read_weights(&content, &mut reader, &config, &place)?;
     let tokenizer = vocabulary::tokenizer(&metadata)?;
     check_vocabulary(&tokenizer, &config, &place)?;
-    let name = metadata.optional("general.name", string)?.unwrap_or("an unnamed model");
+    let name = metadata.optional::<&str>("general.name")?.unwrap_or("an unnamed model");
     let description = format!("{name} (GGUF): {}", describe(&config));
     Ok(Loaded { config, weights, tokenizer, fingerprint, description })
 }
@@ -53,100 +53,118 @@ struct Metadata<'a> {
 
 impl<'a> Metadata<'a> {
     fn refuse<T>(&self, key: &str, expected: &str, got: impl std::fmt::Display) -> Result<T> {
-        Err(Error::input(self.place.clone().field(key), expected, got))
+        Err(Error::input(self.place.clone().field(key), expected, one_line(got)))
     }
 
-    fn optional<T>(&self, key: &str, read: fn(&'a Value) -> Option<T>) -> Result<Option<T>> {
-        match self.values.get(key) {
+    fn optional<T: FromValue<'a>>(&self, key: &str) -> Result<Option<T>> {
+        match self.values.get(key).map(|value| (T::read(value), value)) {
             None => Ok(None),
-            Some(value) => match read(value) {
-                Some(value) => Ok(Some(value)),
-                None => self.refuse(key, "another type", format!("{:?}", value.value_type())),
-            },
+            Some((None, value)) => self.refuse(key, T::KIND, format!("{:?}", value.value_type())),
+            Some((read, _)) => Ok(read),
         }
     }
 
-    fn need<T>(&self, key: &str, read: fn(&'a Value) -> Option<T>) -> Result<T> {
-        match self.optional(key, read)? {
+    fn need<T: FromValue<'a>>(&self, key: &str) -> Result<T> {
+        match self.optional(key)? {
             Some(value) => Ok(value),
-            None => self.refuse(key, "a value", "nothing"),
+            None => self.refuse(key, T::KIND, "nothing"),
         }
     }
 }
 
-fn integer(value: &Value) -> Option<usize> {
-    let wide = match *value {
-        Value::I8(v) => i64::from(v).try_into().ok()?,
-        Value::I16(v) => i64::from(v).try_into().ok()?,
-        Value::I32(v) => i64::from(v).try_into().ok()?,
-        Value::I64(v) => v.try_into().ok()?,
-        Value::Bool(_) => return None,
-        ref other => other.to_u64().ok()?,
-    };
-    usize::try_from(wide).ok()
+/// A type that metadata can be read as.
+trait FromValue<'a>: Sized {
+    const KIND: &'static str;
+    fn read(value: &'a Value) -> Option<Self>;
 }
 
-fn float(value: &Value) -> Option<f64> {
-    match *value {
-        // The shortest decimal that gives this f32: 1e-5, not 9.999999747378752e-6.
-        Value::F32(v) => v.to_string().parse().ok(),
-        Value::F64(v) => Some(v),
-        _ => None,
+impl FromValue<'_> for usize {
+    const KIND: &'static str = "an integer that is not negative";
+    fn read(value: &Value) -> Option<Self> {
+        match *value {
+            Value::I8(v) => v.try_into().ok(),
+            Value::I16(v) => v.try_into().ok(),
+            Value::I32(v) => v.try_into().ok(),
+            Value::I64(v) => v.try_into().ok(),
+            Value::Bool(_) => None,
+            ref unsigned => unsigned.to_u64().ok()?.try_into().ok(),
+        }
     }
 }
 
-fn boolean(value: &Value) -> Option<bool> {
-    value.to_bool().ok()
+impl FromValue<'_> for f64 {
+    const KIND: &'static str = "a floating-point number";
+    fn read(value: &Value) -> Option<Self> {
+        match *value {
+            // The shortest decimal that gives this f32: 1e-5, not 9.999999747378752e-6.
+            Value::F32(v) => v.to_string().parse().ok(),
+            Value::F64(v) => Some(v),
+            _ => None,
+        }
+    }
 }
 
-fn string(value: &Value) -> Option<&str> {
-    value.to_string().ok().map(String::as_str)
+impl FromValue<'_> for bool {
+    const KIND: &'static str = "a boolean";
+    fn read(value: &Value) -> Option<Self> {
+        value.to_bool().ok()
+    }
 }
 
-fn array(value: &Value) -> Option<&[Value]> {
-    value.to_vec().ok().map(Vec::as_slice)
+impl<'a> FromValue<'a> for &'a str {
+    const KIND: &'static str = "a string";
+    fn read(value: &'a Value) -> Option<Self> {
+        value.to_string().ok().map(String::as_str)
+    }
+}
+
+impl<'a> FromValue<'a> for &'a [Value] {
+    const KIND: &'static str = "an array";
+    fn read(value: &'a Value) -> Option<Self> {
+        value.to_vec().ok().map(Vec::as_slice)
+    }
 }
 
 fn read_config(metadata: &Metadata<'_>, content: &Content) -> Result<DecoderConfig> {
-    let architecture = metadata.need("general.architecture", string)?;
+    let architecture = metadata.need::<&str>("general.architecture")?;
     if architecture != "llama" {
         return metadata.refuse("general.architecture", "llama", architecture);
     }
-    if let Some(scaling) = metadata.optional("llama.rope.scaling.type", string)?.filter(|&s| s != "none") {
+    if let Some(scaling) = metadata.optional::<&str>("llama.rope.scaling.type")?.filter(|&s| s != "none") {
         return metadata.refuse(
             "llama.rope.scaling.type",
             "none (read the Hugging Face folder instead)",
             scaling,
         );
     }
-    let hidden_size = metadata.need("llama.embedding_length", integer)?;
-    let num_attention_heads = metadata.need("llama.attention.head_count", integer)?;
-    let head_dim = match metadata.optional("llama.attention.key_length", integer)? {
+    let hidden_size = metadata.need::<usize>("llama.embedding_length")?;
+    let num_attention_heads = metadata.need::<usize>("llama.attention.head_count")?;
+    let head_dim = match metadata.optional::<usize>("llama.attention.key_length")? {
         Some(length) => length,
         None => hidden_size / num_attention_heads.max(1),
     };
     for key in ["llama.rope.dimension_count", "llama.attention.value_length"] {
-        if let Some(other) = metadata.optional(key, integer)?.filter(|&n| n != head_dim) {
+        if let Some(other) = metadata.optional::<usize>(key)?.filter(|&n| n != head_dim) {
             return metadata.refuse(key, &format!("the head's size {head_dim}"), other);
         }
     }
-    if let Some(experts) = metadata.optional("llama.expert_count", integer)?.filter(|&n| n > 0) {
+    if let Some(experts) = metadata.optional::<usize>("llama.expert_count")?.filter(|&n| n > 0) {
         return metadata.refuse("llama.expert_count", "0 (a dense decoder)", experts);
     }
     let config = DecoderConfig {
-        vocab_size: metadata.need("tokenizer.ggml.tokens", array)?.len(),
+        vocab_size: metadata.need::<&[Value]>("tokenizer.ggml.tokens")?.len(),
         hidden_size,
-        intermediate_size: metadata.need("llama.feed_forward_length", integer)?,
-        num_hidden_layers: metadata.need("llama.block_count", integer)?,
+        intermediate_size: metadata.need::<usize>("llama.feed_forward_length")?,
+        num_hidden_layers: metadata.need::<usize>("llama.block_count")?,
         num_attention_heads,
         num_key_value_heads: metadata
-            .optional("llama.attention.head_count_kv", integer)?
+            .optional::<usize>("llama.attention.head_count_kv")?
             .unwrap_or(num_attention_heads),
         head_dim,
-        rms_norm_eps: metadata.need("llama.attention.layer_norm_rms_epsilon", float)?,
-        rope_theta: metadata.optional("llama.rope.freq_base", float)?.unwrap_or(10_000.0),
+        rms_norm_eps: metadata.need::<f64>("llama.attention.layer_norm_rms_epsilon")?,
+        rope_theta: metadata.optional::<f64>("llama.rope.freq_base")?.unwrap_or(10_000.0),
         rope_scaling: None,
-        max_position_embeddings: metadata.need("llama.context_length", integer)?,
+        max_position_embeddings: metadata.need::<usize>("llama.context_length")?,
         // The format does not carry it for this architecture.
         sliding_window: None,
         tie_word_embeddings: !content.tensor_infos.contains_key("output.weight"),
@@ -202,7 +220,7 @@ fn read_weights(
                 k if k.ends_with("k_proj.weight") => rotate_half_order(&t, config.num_key_value_heads),
                 _ => Ok(t),
             })
-            .map_err(|e| Error::input(place, "a readable tensor", first_line(e)))?;
+            .map_err(|e| Error::input(place, "a readable tensor", one_line(e)))?;
         weights.insert(name, tensor);
     }
     // Anything left over (biases, rotary factors, experts) would change what the model computes.

