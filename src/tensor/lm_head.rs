@@ -2,6 +2,7 @@
 //! with a backward pass of its own that recomputes each chunk.
 
 use crate::Result;
+use crate::tensor::exp::{exp, exp_in_place, max, sum};
 use crate::tensor::gemm::{Matrix, Threads, product};
 use crate::tensor::logprob::token_logps;
 use crate::tensor::slices::{Held, contiguous};
@@ -61,10 +62,11 @@ impl FusedTokenLogps {
     }
 }
 
-fn logsumexp(row: &[f32]) -> f32 {
-    let max = row.iter().fold(f32::NEG_INFINITY, |m, &x| m.max(x));
-    let sum: f64 = row.iter().map(|&x| f64::from((x - max).exp())).sum();
-    max + sum.ln() as f32
+/// log Σ exp of a row of scores, which it overwrites.
+fn logsumexp(row: &mut [f32]) -> f32 {
+    let shift = max(row);
+    exp_in_place(row, 1.0, shift);
+    shift + sum(row).ln() as f32
 }
 
 impl CustomOp2 for FusedTokenLogps {
@@ -85,9 +87,11 @@ impl CustomOp2 for FusedTokenLogps {
         self.for_chunks(hidden, head, d, |first, rows, scores| {
             let out = &mut logps[first..first + rows];
             let tokens = &self.tokens[first..first + rows];
-            out.par_iter_mut().zip(tokens).zip(scores.par_chunks(vocab)).for_each(|((out, &token), row)| {
-                *out = row[token as usize] - logsumexp(row);
-            });
+            out.par_iter_mut().zip(tokens).zip(scores.par_chunks_mut(vocab)).for_each(
+                |((out, &token), row)| {
+                    *out = row[token as usize] - logsumexp(row);
+                },
+            );
         });
         Ok((CpuStorage::F32(logps), Shape::from(self.tokens.len())))
     }
@@ -117,7 +121,7 @@ impl CustomOp2 for FusedTokenLogps {
                     .for_each(|(((row, &token), &g), &logp)| {
                         // The forward's normaliser, recovered from its result.
                         let normaliser = row[token as usize] - logp;
-                        row.iter_mut().for_each(|s| *s = -g * (*s - normaliser).exp());
+                        row.iter_mut().for_each(|s| *s = -g * exp(*s - normaliser));
                         row[token as usize] += g;
                     });
                 let scores = Matrix::new(scores, rows, vocab);

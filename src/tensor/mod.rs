@@ -5,6 +5,7 @@
 
 pub mod codebook;
 pub mod elbo;
+pub(crate) mod exp;
 pub(crate) mod gemm;
 pub mod gumbel;
 pub mod latent;

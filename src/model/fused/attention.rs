@@ -2,6 +2,7 @@
 //! backward pass rebuilds them from queries, keys and each row's log-normaliser.
 
 use crate::model::rows::TokenRows;
+use crate::tensor::exp::{exp_in_place, max, sum};
 use crate::tensor::gemm::{Matrix, Threads, product};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -204,27 +205,25 @@ fn blocks(tokens: usize) -> impl Iterator<Item = Range<usize>> {
 /// Scores → weights in place: softmax of scale · score inside the sight, 0 outside. Returns
 /// the log-normaliser.
 fn softmax_within(row: &mut [f32], sight: &[Range<usize>; 2], scale: f32) -> f32 {
-    let inside = sight.iter().flat_map(|r| &row[r.clone()]);
-    let max = inside.fold(f32::NEG_INFINITY, |m, &s| m.max(s)) * scale;
-    let mut sum = 0f32;
-    for range in sight {
-        for s in &mut row[range.clone()] {
-            *s = (*s * scale - max).exp();
-            sum += *s;
-        }
-    }
+    let shift = sight.iter().map(|r| max(&row[r.clone()])).fold(f32::NEG_INFINITY, f32::max) * scale;
     clear_outside(row, sight);
+    let mut total = 0f64;
     for range in sight {
-        row[range.clone()].iter_mut().for_each(|s| *s /= sum);
+        exp_in_place(&mut row[range.clone()], scale, shift);
+        total += sum(&row[range.clone()]);
     }
-    max + sum.ln()
+    let inverse = total.recip() as f32;
+    for range in sight {
+        row[range.clone()].iter_mut().for_each(|s| *s *= inverse);
+    }
+    shift + total.ln() as f32
 }
 
 /// Scores → weights in place, from the log-normaliser.
 fn weights_within(row: &mut [f32], sight: &[Range<usize>; 2], scale: f32, normaliser: f32) {
     clear_outside(row, sight);
     for range in sight {
-        row[range.clone()].iter_mut().for_each(|s| *s = (*s * scale - normaliser).exp());
+        exp_in_place(&mut row[range.clone()], scale, normaliser);
     }
 }
 

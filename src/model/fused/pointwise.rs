@@ -1,5 +1,6 @@
 //! Row-wise pieces of a block, forward and backward, on slices.
 
+use crate::tensor::exp::exp;
 use rayon::prelude::*;
 
 /// Rows a task works on: also the fixed unit of sums over rows, so that they do not depend on
@@ -89,7 +90,7 @@ pub fn swiglu_backward(d_out: &[f32], gate: &mut [f32], up: &mut [f32]) {
 }
 
 fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
+    1.0 / (1.0 + exp(-x))
 }
 
 /// Cosines and sines of each token's angles, [tokens, head_dim / 2] each.
