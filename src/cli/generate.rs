@@ -3,13 +3,12 @@
 use super::GenerateArguments;
 use super::reproduce::model_source;
 use crate::Result;
-use crate::config::{Latent, Recipe};
+use crate::config::Recipe;
 use crate::data::tokenize::tokenize_prompt;
 use crate::eval::generation::{Sampling, generate};
+use crate::experiment::prepared::reference_policy;
 use crate::experiment::saved;
 use crate::model::load;
-use crate::model::parameters::Parameters;
-use crate::model::policy::Policy;
 use std::io::Write;
 
 pub fn run(arguments: GenerateArguments) -> Result<()> {
@@ -18,7 +17,7 @@ pub fn run(arguments: GenerateArguments) -> Result<()> {
         (Some(recipe), loaded, policy)
     } else {
         let loaded = load::load(&model_source(&arguments.model))?;
-        let policy = Policy::new(&loaded.config, &Parameters::from_tensors(&loaded.weights)?, &Latent::None)?;
+        let policy = reference_policy(&loaded)?;
         (None, loaded, policy)
     };
     let sampling = Sampling {

@@ -2,18 +2,16 @@
 
 use super::{EvalArguments, Measure};
 use crate::Result;
-use crate::config::{EmptyCompletion, Latent, Recipe};
+use crate::config::{EmptyCompletion, Recipe};
 use crate::data::pairs;
 use crate::eval::preference::score_pairs;
 use crate::eval::stats::wilson_interval;
 use crate::experiment::base;
-use crate::experiment::cell::{self, Bench, records};
+use crate::experiment::cell::{self, records};
 use crate::experiment::dataset::TextPairs;
+use crate::experiment::prepared::{Prepared, reference_policy};
 use crate::experiment::reference::Reference;
 use crate::experiment::saved;
-use crate::model::load::Loaded;
-use crate::model::parameters::Parameters;
-use crate::model::policy::Policy;
 use crate::progress::Progress;
 use crate::report::records::{self as record_file, Record};
 use crate::report::store::Store;
@@ -24,17 +22,18 @@ pub fn train(recipe: &Path, runs: PathBuf) -> Result<()> {
     let recipe = Recipe::read(recipe)?;
     let progress = Progress::stderr();
     let text = TextPairs::load(&recipe.data)?;
-    let base = base::load(&recipe.model, &runs, &progress)?;
-    let data = text.tokenized(&base.tokenizer, &recipe.truncation)?;
-    let reference = if recipe.objective.needs_reference() {
-        let batch_size = recipe.training.micro_batch_size;
-        Reference::load(&plain(&base)?, &base.fingerprint, &data, batch_size, &runs, &progress)?
-    } else {
-        Reference::default()
-    };
+    let prepared = Prepared::load(
+        &recipe.model,
+        &text,
+        &recipe.truncation,
+        recipe.objective.needs_reference(),
+        recipe.training.micro_batch_size,
+        &runs,
+        &progress,
+    )?;
     let store = Store::new(&runs);
-    let bench = Bench { base: &base, data: &data, reference: &reference };
-    let manifest = cell::run(&recipe, "train", &bench, &store, true, &progress)?;
+    let manifest = cell::run(&recipe, "train", &prepared, &store, true, &progress)?;
+    let data = &prepared.data;
     for note in text.notes.iter().chain([&data.truncation_note("model", &recipe.truncation)]) {
         println!("{note}");
     }
@@ -59,11 +58,12 @@ pub fn evaluate(arguments: EvalArguments, runs: &Path) -> Result<()> {
         text.test.truncate(limit);
         text.bayes.iter_mut().for_each(|b| b.truncate(limit));
     }
-    let data = text.tokenized(&loaded.tokenizer, &recipe.truncation)?;
+    let data = text.tokenized(&loaded, &recipe.truncation)?;
     let reference = if recipe.objective.needs_reference() {
         let base = base::load(&recipe.model, runs, &progress)?;
         let task = progress.task("reference log-probabilities", data.test.len());
-        let test = reference_logps(&plain(&base)?, &data.test, recipe.training.micro_batch_size, &task)?;
+        let test =
+            reference_logps(&reference_policy(&base)?, &data.test, recipe.training.micro_batch_size, &task)?;
         Some(Reference { train: vec![], test })
     } else {
         None
@@ -77,10 +77,6 @@ pub fn evaluate(arguments: EvalArguments, runs: &Path) -> Result<()> {
         record_file::write(path, &records)?;
     }
     print_accuracy(&records)
-}
-
-fn plain(base: &Loaded) -> Result<Policy> {
-    Policy::new(&base.config, &Parameters::from_tensors(&base.weights)?, &Latent::None)
 }
 
 fn print_accuracy(records: &[Record]) -> Result<()> {

@@ -3,6 +3,7 @@
 use crate::config::{Latent, Recipe};
 use crate::eval::preference::{Preference, score_pairs};
 use crate::experiment::dataset::PairData;
+use crate::experiment::prepared::Prepared;
 use crate::experiment::reference::Reference;
 use crate::model::heads::init_heads;
 use crate::model::load::Loaded;
@@ -18,28 +19,21 @@ use crate::{Result, seed};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
-/// What runs on one base model share.
-pub struct Bench<'a> {
-    pub base: &'a Loaded,
-    pub data: &'a PairData,
-    pub reference: &'a Reference,
-}
-
 /// Trains and scores a recipe unless `store` has it finished.
 ///
 /// With `keep_model`, the trained model is saved in the run's folder.
 pub fn run(
     recipe: &Recipe,
     name: &str,
-    bench: &Bench<'_>,
+    prepared: &Prepared,
     store: &Store,
     keep_model: bool,
     progress: &Progress,
 ) -> Result<Manifest> {
     let key = RunKey {
         recipe: recipe.clone(),
-        data: bench.data.fingerprint.clone(),
-        model: bench.base.fingerprint.clone(),
+        data: prepared.data.fingerprint.clone(),
+        model: prepared.base.fingerprint.clone(),
         code: Code::current().fingerprint,
     };
     let claim = match store.begin(&key)? {
@@ -47,10 +41,10 @@ pub fn run(
         Begin::Train(claim) => claim,
     };
     let started = Timestamp::now();
-    let PairData { train, test, .. } = bench.data;
-    let config = &bench.base.config;
-    let parameters = initial_parameters(recipe, bench.base)?;
-    let reference = recipe.objective.needs_reference().then_some(bench.reference);
+    let PairData { train, test, .. } = &prepared.data;
+    let config = &prepared.base.config;
+    let parameters = initial_parameters(recipe, &prepared.base)?;
+    let reference = prepared.reference.as_ref().filter(|_| recipe.objective.needs_reference());
     let inputs = FitInputs { recipe, config, pairs: train, reference: reference.map(|r| r.train.as_slice()) };
     let task = progress.task(name, steps(recipe, train.len()));
     let fitted = fit(&inputs, &parameters, claim.folder(), &task)?;
@@ -60,11 +54,11 @@ pub fn run(
     let task = progress.task(format!("{name}: test"), test.len());
     let verdicts = score_pairs(recipe, &policy, test, test_reference, &task)?;
     drop(task);
-    let records = records(bench.data, &verdicts, reference);
+    let records = records(&prepared.data, &verdicts, reference);
     if keep_model {
-        save_policy(&claim.folder().join("model"), config, &parameters, &bench.base.tokenizer)?;
+        save_policy(&claim.folder().join("model"), config, &parameters, &prepared.base.tokenizer)?;
     }
-    let outcome = outcome(started, &fitted, bench.data, &records);
+    let outcome = outcome(started, &fitted, &prepared.data, &records);
     claim.finish(&records, Machine::cpu(), outcome)
 }
 

@@ -5,7 +5,7 @@ use crate::data::pairs::{self, Pair};
 use crate::data::tokenize::{TokenizedPair, TruncationReport, tokenize};
 use crate::data::world;
 use crate::error::Place;
-use crate::model::tokenizer::TextTokenizer;
+use crate::model::load::Loaded;
 use crate::report::files::sha256;
 use crate::{Error, Result};
 
@@ -85,10 +85,16 @@ impl TextPairs {
         }
     }
 
-    /// Tokenised for one model. Errors: a prompt or completion without a token.
-    pub fn tokenized(&self, tokenizer: &TextTokenizer, truncation: &Truncation) -> Result<PairData> {
-        let train = tokenize(&self.train, tokenizer, truncation)?;
-        let test = tokenize(&self.test, tokenizer, truncation)?;
+    /// Tokenised for one model. Errors: a prompt or completion without a token, a truncation
+    /// that is longer than the model's context.
+    pub fn tokenized(&self, model: &Loaded, truncation: &Truncation) -> Result<PairData> {
+        let context = model.config.max_position_embeddings;
+        if truncation.max_length > context {
+            let expected = format!("at most the model's context of {context}");
+            return Err(Error::argument("recipe", "truncation.max_length", truncation.max_length, expected));
+        }
+        let train = tokenize(&self.train, &model.tokenizer, truncation)?;
+        let test = tokenize(&self.test, &model.tokenizer, truncation)?;
         let ids: Vec<&str> = self.test.iter().map(|p| p.id.as_str()).collect();
         let content = serde_json::to_vec(&(&train, &test, ids, &self.bayes))
             .map_err(|e| Error::argument("fingerprint", "pairs", e, "plain data"))?;

@@ -5,6 +5,7 @@ pub mod cell;
 pub mod dataset;
 pub mod matrix;
 pub mod pool;
+pub mod prepared;
 pub mod reference;
 pub mod saved;
 pub mod table2;

@@ -2,7 +2,8 @@
 
 use crate::error::Place;
 use crate::experiment::dataset::PairData;
-use crate::model::policy::Policy;
+use crate::experiment::prepared::reference_policy;
+use crate::model::load::Loaded;
 use crate::progress::Progress;
 use crate::report::files::{sha256, write_atomic};
 use crate::report::manifest::Code;
@@ -31,17 +32,17 @@ struct Cached {
 }
 
 impl Reference {
-    /// From `runs/reference/`, or computed with `policy` and kept there.
+    /// From `runs/reference/`, or computed with the base model and kept there.
     ///
     /// Errors: a cache file that is damaged or belongs to something else.
     pub fn load(
-        policy: &Policy,
-        model: &str,
+        base: &Loaded,
         data: &PairData,
         batch_size: usize,
         runs: &Path,
         progress: &Progress,
     ) -> Result<Self> {
+        let model = &base.fingerprint;
         let code = Code::current().fingerprint;
         let key = sha256(format!("{model} {} {code}", data.fingerprint).as_bytes());
         let path = runs.join("reference").join(format!("{}.json", &key[..16]));
@@ -51,7 +52,7 @@ impl Reference {
             let expected = "reference log-probabilities (delete the file to compute them anew)";
             let cached: Cached =
                 serde_json::from_slice(&text).map_err(|e| Error::input(place(), expected, e))?;
-            if (&cached.model, &cached.data, &cached.code) != (&model.to_string(), &data.fingerprint, &code) {
+            if (&cached.model, &cached.data, &cached.code) != (model, &data.fingerprint, &code) {
                 return Err(Error::input(place(), expected, "those of another model, data set or code"));
             }
             if cached.sha256 != checksum(&cached.logps) {
@@ -60,12 +61,13 @@ impl Reference {
             return Ok(cached.logps);
         }
         let task = progress.task("reference log-probabilities", data.train.len() + data.test.len());
+        let policy = reference_policy(base)?;
         let logps = Self {
-            train: reference_logps(policy, &data.train, batch_size, &task)?,
-            test: reference_logps(policy, &data.test, batch_size, &task)?,
+            train: reference_logps(&policy, &data.train, batch_size, &task)?,
+            test: reference_logps(&policy, &data.test, batch_size, &task)?,
         };
         let cached = Cached {
-            model: model.into(),
+            model: model.clone(),
             data: data.fingerprint.clone(),
             code,
             sha256: checksum(&logps),

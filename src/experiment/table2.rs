@@ -1,16 +1,12 @@
 //! Table 2: preference accuracy of each objective without and with LPC, on each base model.
 
 use crate::Result;
-use crate::config::Latent;
-use crate::experiment::base;
-use crate::experiment::cell::{self, Bench};
-use crate::experiment::dataset::{PairData, TextPairs};
+use crate::experiment::cell;
+use crate::experiment::dataset::TextPairs;
 use crate::experiment::matrix::{Matrix, MatrixCell};
 use crate::experiment::pool::parallel;
+use crate::experiment::prepared::Prepared;
 use crate::experiment::reference::Reference;
-use crate::model::load::Loaded;
-use crate::model::parameters::Parameters;
-use crate::model::policy::Policy;
 use crate::progress::Progress;
 use crate::report::store::Store;
 use crate::report::table2::{self, BaseModel, Cell, Input, Proportion, RunSummary, Scale};
@@ -25,13 +21,6 @@ pub struct Settings {
     pub keep_models: bool,
 }
 
-/// A base model with everything its cells need.
-struct Prepared {
-    base: Loaded,
-    data: PairData,
-    reference: Reference,
-}
-
 /// Trains what is missing and writes `table2.{md,csv,svg}`; returns the Markdown.
 ///
 /// Finished runs are read, not trained again; a run that was interrupted goes on.
@@ -43,13 +32,9 @@ pub fn reproduce(matrix: &Matrix, settings: &Settings, progress: &Progress) -> R
     };
     let text = TextPairs::load(&matrix.data)?;
     let prepared = parallel(&matrix.models, workers, threads_each, |model| {
-        let base = base::load(&model.source, &settings.runs, progress)?;
-        let data = text.tokenized(&base.tokenizer, &matrix.truncation)?;
-        let policy = Policy::new(&base.config, &Parameters::from_tensors(&base.weights)?, &Latent::None)?;
+        // The reference is needed in any case: the report shows the base model's own accuracy.
         let batch_size = matrix.training.micro_batch_size;
-        let reference =
-            Reference::load(&policy, &base.fingerprint, &data, batch_size, &settings.runs, progress)?;
-        Ok(Prepared { base, data, reference })
+        Prepared::load(&model.source, &text, &matrix.truncation, true, batch_size, &settings.runs, progress)
     })?;
     let find = |name: &str| matrix.models.iter().position(|m| m.name == name).map(|i| &prepared[i]);
 
@@ -57,9 +42,9 @@ pub fn reproduce(matrix: &Matrix, settings: &Settings, progress: &Progress) -> R
     let store = Store::new(&settings.runs);
     let total = progress.task("table2", cells.len());
     let finished = parallel(&cells, workers, threads_each, |cell| {
-        let Prepared { base, data, reference } = find(&cell.base).expect("a cell's model is in its matrix");
-        let bench = Bench { base, data, reference };
-        let manifest = cell::run(&cell.recipe, &label(cell), &bench, &store, settings.keep_models, progress)?;
+        let prepared = find(&cell.base).expect("a cell's model is in its matrix");
+        let manifest =
+            cell::run(&cell.recipe, &label(cell), prepared, &store, settings.keep_models, progress)?;
         total.advance(1, || label(cell));
         let records = store.records(&manifest.run)?;
         Ok(RunSummary { run_id: manifest.run, seed: cell.recipe.seed, records })
@@ -73,7 +58,7 @@ pub fn reproduce(matrix: &Matrix, settings: &Settings, progress: &Progress) -> R
     let bases = matrix.models.iter().zip(&prepared).map(|(model, prepared)| BaseModel {
         name: model.name.clone(),
         paper: model.paper.clone(),
-        accuracy: Some(base_accuracy(&prepared.reference)),
+        accuracy: prepared.reference.as_ref().map(base_accuracy),
     });
     let input =
         Input { scale: settings.scale, notes, bases: bases.collect(), cells: group(&cells, finished) };

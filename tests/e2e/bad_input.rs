@@ -1,0 +1,113 @@
+//! Bad input: one clear line that names file, line and field; a status that is not 0.
+
+use crate::support::{Lpc, Settings};
+
+const GOOD: &str =
+    r#"{"prompt": "what is the capital of france ?", "chosen": "it is paris .", "rejected": "it is rome ."}"#;
+
+fn refusal(lpc: &Lpc, train: &str) -> String {
+    lpc.write("pairs/train.jsonl", train);
+    lpc.write("pairs/test.jsonl", GOOD);
+    let recipe = Settings::default().recipe();
+    let data = recipe.find("[data]").unwrap()..recipe.find("[latent]").unwrap();
+    let jsonl = "[data]\nkind = \"jsonl\"\nfolder = \"pairs\"\nempty_completion = \"refuse\"\n";
+    lpc.write("recipe.toml", [&recipe[..data.start], jsonl, &recipe[data.end..]].concat());
+    lpc.refused(&["train", "recipe.toml"])
+}
+
+fn assert_names(line: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(line.contains(part), "{line:?} does not name {part:?}");
+    }
+}
+
+#[test]
+fn pairs() {
+    let lpc = Lpc::new();
+    let with = |line: &str| format!("{GOOD}\n{line}\n");
+    let line = refusal(&lpc, &with(r#"{"prompt": "a", "chosen": "b"}"#));
+    assert_names(&line, &["pairs/train.jsonl:2", "`rejected`"]);
+    let line = refusal(&lpc, &with(r#"{"prompt": "a", "chosen": "", "rejected": "b"}"#));
+    assert_names(&line, &["pairs/train.jsonl:2", "`chosen`", "empty"]);
+    let line = refusal(&lpc, &with(r#"{"prompt": "a", "chosen": 3, "rejected": "b"}"#));
+    assert_names(&line, &["pairs/train.jsonl:2", "`chosen`"]);
+    let line = refusal(&lpc, &with("{"));
+    assert_names(&line, &["pairs/train.jsonl:2"]);
+    let line = refusal(&lpc, "");
+    assert_names(&line, &["pairs/train.jsonl", "at least one pair"]);
+    std::fs::remove_file(lpc.path("pairs/test.jsonl")).unwrap();
+    let line = lpc.refused(&["train", "recipe.toml"]);
+    assert_names(&line, &["pairs/test.jsonl", "No such file"]);
+}
+
+#[test]
+fn over_long_examples_are_truncated_and_counted() {
+    let lpc = Lpc::new();
+    let long = "what is the capital of france ? ".repeat(40);
+    let pair =
+        format!(r#"{{"prompt": "{long}", "chosen": "it is paris . {long}", "rejected": "it is rome ."}}"#);
+    lpc.write("pairs/train.jsonl", format!("{GOOD}\n{pair}\n"));
+    lpc.write("pairs/test.jsonl", GOOD);
+    lpc.write("matrix.toml", Settings::default().matrix());
+    lpc.ok(&["reproduce", "table2", "--recipe", "matrix.toml", "--data", "pairs", "--seeds", "1"]);
+    let report = lpc.read("reports/toy/table2.md");
+    assert!(report.contains("1 prompts and 1 pairs' completions of 2 in training"), "{report}");
+}
+
+#[test]
+fn a_prompt_longer_than_the_context() {
+    let lpc = Lpc::new();
+    lpc.write("recipe.toml", Settings::default().recipe().replace("max_length = 60", "max_length = 600"));
+    let line = lpc.refused(&["train", "recipe.toml"]);
+    assert_names(&line, &["max_length", "600", "64"]);
+    let lpc = Lpc::new();
+    lpc.write("recipe.toml", Settings::default().recipe());
+    let trained = lpc.ok(&["train", "recipe.toml"]);
+    let run = trained.lines().find_map(|l| l.strip_prefix("run: ")).unwrap();
+    let line = lpc.refused(&["generate", run, "--prompt", &"what ".repeat(100)]);
+    assert_names(&line, &["prompt", "100 tokens", "63"]);
+}
+
+#[test]
+fn recipes() {
+    let lpc = Lpc::new();
+    let good = Settings::default().recipe();
+    for (bad, named) in [
+        (good.replace("kl_weight = 0.05", "kl_weight = 0.05\nlearning_rat = 1"), "learning_rat"),
+        (good.replace("beta = 0.1", "beta = -0.1"), "objective.beta = -0.1"),
+        (good.replace("beta = 0.1", "beta = 0.1, gamma = 1.0"), "gamma"),
+        (good.replace("codes = 4", "codes = 0"), "latent.codes"),
+        (good.replace("seed = 1\n", ""), "seed"),
+        (good.replace("batch_size = 8", "batch_size = \"eight\""), "usize"),
+    ] {
+        lpc.write("recipe.toml", bad);
+        assert_names(&lpc.refused(&["train", "recipe.toml"]), &[named]);
+    }
+    assert_names(&lpc.refused(&["train", "none.toml"]), &["none.toml", "No such file"]);
+    lpc.write("matrix.toml", "seeds = []");
+    assert_names(&lpc.refused(&["reproduce", "table2", "--recipe", "matrix.toml"]), &["matrix.toml"]);
+}
+
+#[test]
+fn models() {
+    let lpc = Lpc::new();
+    lpc.write("broken.gguf", [b"GGUF".as_slice(), &[3, 0, 0, 0], &[0xff; 20]].concat());
+    let line = lpc.refused(&["generate", "broken.gguf", "--prompt", "x"]);
+    assert_names(&line, &["broken.gguf"]);
+    assert_names(&lpc.refused(&["generate", "none.gguf", "--prompt", "x"]), &["none.gguf", "No such file"]);
+    std::fs::create_dir(lpc.path("empty")).unwrap();
+    assert_names(&lpc.refused(&["generate", "empty", "--prompt", "x"]), &["empty", "config.json"]);
+}
+
+/// A rate no model survives: the run stops with the step and keeps what was written.
+#[test]
+fn a_loss_that_is_not_a_number() {
+    let lpc = Lpc::new();
+    lpc.write("recipe.toml", Settings { learning_rate: "1e38", ..Settings::default() }.recipe());
+    let line = lpc.refused(&["train", "recipe.toml"]);
+    assert_names(&line, &["step ", "expected finite", "checkpoint"]);
+    let run = &lpc.runs()[0];
+    let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    assert!(metrics.lines().count() > 0 && !metrics.contains("null"), "{metrics}");
+    assert!(!run.join("manifest.json").exists());
+}

@@ -1,0 +1,8 @@
+//! The program as a user runs it: whole tables, interruptions, bad input.
+
+mod bad_input;
+mod interrupted;
+mod one_code;
+mod saved_run;
+mod support;
+mod table2;

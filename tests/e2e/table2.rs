@@ -1,0 +1,78 @@
+//! `lpc reproduce table2`: reports from runs, twice the same bytes.
+
+use crate::support::{Lpc, Settings};
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+const REPORTS: [&str; 3] = ["reports/toy/table2.md", "reports/toy/table2.csv", "reports/toy/table2.svg"];
+
+fn reports(lpc: &Lpc) -> Vec<String> {
+    REPORTS.iter().map(|name| lpc.read(name)).collect()
+}
+
+/// Everything from nothing, the base model included, on one thread and on two.
+#[test]
+fn the_bytes_do_not_depend_on_threads() {
+    let both = ["1", "2"].map(|threads| {
+        let lpc = Lpc::bare();
+        lpc.write("matrix.toml", Settings::default().matrix());
+        lpc.ok(&["reproduce", "table2", "--recipe", "matrix.toml", "--threads", threads]);
+        let runs: Vec<_> = lpc.runs().iter().map(|r| r.file_name().unwrap().to_owned()).collect();
+        let records: Vec<String> =
+            lpc.runs().iter().map(|r| std::fs::read_to_string(r.join("records.jsonl")).unwrap()).collect();
+        assert_eq!(runs.len(), 8);
+        (reports(&lpc), runs, records)
+    });
+    assert!(both[0] == both[1], "reports, run ids or records differ between 1 and 2 threads");
+}
+
+#[test]
+fn a_second_call_trains_nothing_and_writes_the_same_bytes() {
+    let lpc = Lpc::new();
+    lpc.write("matrix.toml", Settings::default().matrix());
+    let call = ["reproduce", "table2", "--recipe", "matrix.toml"];
+    let shown = lpc.ok(&call);
+    assert!(shown.contains("| toy Llama | DPO |"), "{shown}");
+    let first = reports(&lpc);
+    let touched = || -> BTreeMap<_, SystemTime> {
+        let manifests = lpc.runs().into_iter().map(|r| r.join("manifest.json"));
+        manifests.map(|m| (m.clone(), std::fs::metadata(&m).unwrap().modified().unwrap())).collect()
+    };
+    let before = touched();
+    assert_eq!(lpc.ok(&call), shown);
+    assert_eq!(touched(), before);
+    assert!(reports(&lpc) == first);
+}
+
+/// Each accuracy in the CSV, recomputed from the margins in the records.
+#[test]
+fn every_accuracy_comes_from_records() {
+    let lpc = Lpc::new();
+    lpc.write("matrix.toml", Settings::default().matrix());
+    lpc.ok(&["reproduce", "table2", "--recipe", "matrix.toml"]);
+    let mut accuracies = BTreeMap::new();
+    for run in lpc.runs() {
+        let records = std::fs::read_to_string(run.join("records.jsonl")).unwrap();
+        let margins: Vec<f64> = records
+            .lines()
+            .map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["margin"].as_f64().unwrap())
+            .collect();
+        assert_eq!(margins.len(), 40);
+        let right = margins.iter().filter(|&&m| m > 0.0).count();
+        accuracies.insert(run.file_name().unwrap().to_string_lossy().to_string(), right as f64 / 40.0);
+    }
+    let csv = lpc.read("reports/toy/table2.csv");
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let mut checked = 0;
+    for row in reader.deserialize::<BTreeMap<String, String>>() {
+        let row = row.unwrap();
+        let runs: Vec<&str> = row["runs"].split_whitespace().collect();
+        if row["statistic"] == "accuracy" && !runs.is_empty() {
+            let mean = runs.iter().map(|r| accuracies[*r]).sum::<f64>() / runs.len() as f64;
+            let reported: f64 = row["value"].parse().unwrap();
+            assert!((reported - mean).abs() < 1e-9, "{row:?}: {mean}");
+            checked += 1;
+        }
+    }
+    assert_eq!(checked, 4, "{csv}");
+}
