@@ -167,10 +167,11 @@ fn objectives_and_their_slopes() {
         MPMATH.check_one(&c.family, gpo_gradient(family, c.beta, c.margin).unwrap(), c.gradient);
     }
     for c in &CASES.simpo {
-        let (n, m) = (c.chosen_len, c.rejected_len);
-        let loss = simpo_loss(c.beta, c.gamma, c.chosen_sum, n, c.rejected_sum, m).unwrap();
-        MPMATH.check_one("simpo", loss, c.loss);
-        let gradient = simpo_gradient(c.beta, c.gamma, c.chosen_sum, n, c.rejected_sum, m).unwrap();
+        let policy = PairLogps { chosen: c.chosen_sum, rejected: c.rejected_sum };
+        let lengths = PairLengths { chosen: c.chosen_len, rejected: c.rejected_len };
+        let margin = simpo_margin(c.beta, c.gamma, policy, lengths).unwrap();
+        MPMATH.check_one("simpo", simpo_loss(margin).unwrap(), c.loss);
+        let gradient = simpo_gradient(c.beta, c.gamma, policy, lengths).unwrap();
         MPMATH.check("∂simpo", &[gradient.chosen, gradient.rejected], &c.gradient);
     }
 }
