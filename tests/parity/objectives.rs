@@ -15,6 +15,9 @@ fn reals(n: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = Vec
     prop::collection::vec(prop_oneof![3 => -20.0..20.0, 1 => signed, 1 => Just(0.0)], n)
 }
 
+/// What `spec` makes of a row and its upstream gradient.
+type OfRow = dyn Fn(&Array1<f64>, &Array1<f64>) -> Vec<f64>;
+
 /// A batch of sums of log-probabilities under policy and reference, and of lengths.
 #[derive(Debug)]
 struct Pairs {
@@ -95,7 +98,7 @@ proptest! {
         let x = draw.matrix(rows, k, scale) + shift[0];
         let upstream = draw.matrix(rows, k, 1.0);
         let leaf = var2(&x);
-        let by_row = |f: &dyn Fn(&Array1<f64>, &Array1<f64>) -> Vec<f64>| -> Vec<f64> {
+        let by_row = |f: &OfRow| -> Vec<f64> {
             x.axis_iter(Axis(0)).zip(upstream.axis_iter(Axis(0))).flat_map(|(x, u)| f(&x.to_owned(), &u.to_owned())).collect()
         };
         let rounding = size(&x);
