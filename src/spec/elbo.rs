@@ -24,7 +24,7 @@ pub fn negative_elbo_sampled(objective_loss: f64, kl: f64, kl_weight: f64) -> Re
 /// For ℓ_k = −log σ(β·Δ_k) and λ = 1 it is at least (6), and exceeds it by
 /// [`super::marginal::bound_gap`]. For λ < 1, the paper's 0.05 among them, it bounds nothing.
 ///
-/// Source: (7), (12), (13). Twin: `tensor::elbo::negative_elbo_exact`.
+/// Source: (7), (12), (13). Twin: none; training samples one h_z.
 ///
 /// Shapes: code_losses [K] (the objective at each code alone), posterior_logits [K],
 /// prior_logits [K] → scalar. Units: nats.
@@ -51,8 +51,6 @@ pub fn negative_elbo_exact(
 
 /// ∂ [`negative_elbo_exact`] / ∂ (code_losses, posterior_logits, prior_logits):
 /// q, then q ⊙ (ℓ − E_q ℓ) + λ ∂KL/∂q, then λ (p − q).
-///
-/// Twin: `tensor::elbo::negative_elbo_exact` under autograd.
 ///
 /// Shapes: → ([K], [K], [K]). Errors: as [`negative_elbo_exact`].
 pub fn negative_elbo_exact_gradient(

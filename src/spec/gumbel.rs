@@ -50,7 +50,7 @@ pub fn gumbel_softmax_gradient(
 /// The code with the largest perturbed logit, one-hot: an exact draw from softmax(logits), and
 /// the τ → 0 limit of [`gumbel_softmax`]. Ties go to the first code.
 ///
-/// Source: the Gumbel-max identity behind (11). Twin: `tensor::gumbel::hard_sample`.
+/// Source: the Gumbel-max identity behind (11). Twin: none; training relaxes.
 ///
 /// Shapes: logits [K], noise [K] → [K]. Errors: as [`gumbel_softmax`].
 pub fn hard_sample(logits: &ArrayRef1<f64>, noise: &ArrayRef1<f64>) -> Result<Array1<f64>> {

@@ -119,7 +119,7 @@ pub fn kl_divergence_gradient(
 
 /// KL(q ‖ uniform) = log K − H(q): how much of the codebook the posterior leaves unused.
 ///
-/// Source: diagnostic of (7). Twin: `tensor::latent::kl_from_uniform`.
+/// Source: diagnostic of (7). Twin: none; the audit's.
 ///
 /// Shapes: posterior_logits [K] → scalar. Units: nats. Errors: as [`kl_divergence`].
 pub fn kl_from_uniform(posterior_logits: &ArrayRef1<f64>) -> Result<f64> {

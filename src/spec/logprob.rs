@@ -84,7 +84,7 @@ pub fn completion_logps_sum_gradient(
 
 /// log π(y | x, z = k) for every code k, each code alone: h_z = e_k.
 ///
-/// Source: the Δ_k of (6). Twin: `tensor::logprob::code_logps`.
+/// Source: the Δ_k of (6). Twin: none; training samples one h_z.
 ///
 /// Shapes: hidden [T, d], lm_head [V, d], codebook [K, d] → [K]. Units: nats.
 ///
@@ -102,8 +102,6 @@ pub fn code_logps(
 }
 
 /// ∂ Σ_k upstream_k · [`code_logps`]_k / ∂ (hidden, lm_head, codebook).
-///
-/// Twin: `tensor::logprob::code_logps` under autograd.
 ///
 /// Shapes: upstream [K] → ([T, d], [V, d], [K, d]). Errors: as [`code_logps`].
 pub fn code_logps_gradient(

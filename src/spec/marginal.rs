@@ -8,7 +8,7 @@ use ndarray::{Array1, ArrayRef1};
 
 /// −log Σ_k p(k|x) σ(β·Δ_k): the negative log-likelihood of the preference, the code summed out.
 ///
-/// Source: (6). Twin: `tensor::marginal::marginal_loss`.
+/// Source: (6). Twin: none; training samples one h_z.
 ///
 /// Shapes: prior_logits [K], margins [K] (Δ_k, from `code_logps`; the reference never sees a
 /// code) → scalar. Units: nats.
@@ -30,8 +30,6 @@ pub fn marginal_loss(beta: f64, prior_logits: &ArrayRef1<f64>, margins: &ArrayRe
 /// ∂ [`marginal_loss`] / ∂ (prior_logits, margins): p − p*, and −β p* ⊙ σ(−β·Δ) with p* the true
 /// posterior. A code learns from a pair in proportion to how well it explains it.
 ///
-/// Twin: `tensor::marginal::marginal_loss` under autograd.
-///
 /// Shapes: → ([K], [K]). Errors: as [`marginal_loss`].
 pub fn marginal_gradient(
     beta: f64,
@@ -45,7 +43,7 @@ pub fn marginal_gradient(
 
 /// log p(z = k | x, y_w ≻ y_l) = log p_k + log σ(β·Δ_k) + [`marginal_loss`]: what q of (8) approximates.
 ///
-/// Source: Bayes' rule on (6). Twin: `tensor::marginal::true_posterior_logps`.
+/// Source: Bayes' rule on (6). Twin: none, as for [`marginal_loss`].
 ///
 /// Shapes: [K], [K] → [K], normalised. Errors: as [`marginal_loss`].
 pub fn true_posterior_logps(
@@ -59,7 +57,7 @@ pub fn true_posterior_logps(
 /// KL(q ‖ p(z | x, y_w ≻ y_l)): by how much (7) with λ = 1 lies above (6). Zero only for the true
 /// posterior.
 ///
-/// Source: (7), (14). Twin: `tensor::marginal::bound_gap`.
+/// Source: (7), (14). Twin: none, as for [`marginal_loss`].
 ///
 /// Shapes: posterior_logits [K], prior_logits [K], margins [K] → scalar. Units: nats.
 ///

@@ -20,7 +20,7 @@ pub fn log_sigmoid(x: f64) -> f64 {
 
 /// σ(x) = 1 / (1 + e^−x), by the branch whose exponential cannot overflow.
 ///
-/// Twin: `tensor::numerics::sigmoid`.
+/// Twin: none; reverse mode finds it from `tensor::numerics::log_sigmoid`.
 pub fn sigmoid(x: f64) -> f64 {
     let e = (-x.abs()).exp();
     if x >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) }

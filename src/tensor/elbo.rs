@@ -28,7 +28,7 @@ pub struct LatentDraw {
 
 /// Samples both networks, mixes them by α and looks the mixture up in the codebook.
 ///
-/// Source: (11). Twin: `spec::gradient` composes the same steps.
+/// Source: (11). Twin: none; `spec::gradient::lpc_loss` composes the same steps.
 /// Shapes: logits [B, K] each, codebook [K, d].
 pub fn draw_latent(
     prior_logits: &Tensor,

@@ -1,7 +1,7 @@
 //! The paper's formulas on candle tensors, for training: any device and dtype, autograd.
 //!
-//! Every file and function has a twin of the same name in [`crate::spec`], written without
-//! sight of this one; `tests/parity` holds the two together, values and gradients.
+//! Every formula has a twin of the same name in [`crate::spec`], written without sight of this
+//! one; `tests/parity` holds the two together, values and gradients.
 
 pub mod codebook;
 pub mod elbo;

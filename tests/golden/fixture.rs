@@ -1,7 +1,7 @@
 //! Reading the fixtures and comparing with them.
 
 use lpc::config::Objective;
-use lpc::spec::gradient::{LpcGradients, LpcLoss, LpcPair, LpcSettings, lpc_loss};
+use lpc::spec::gradient::{LpcGradients, LpcPair, LpcSettings, lpc_loss};
 use lpc::spec::objective::PairLogps;
 use ndarray::{Array1, Array2};
 use serde::Deserialize;
@@ -117,35 +117,31 @@ pub struct Lpc {
 }
 
 impl Lpc {
-    fn compute(&self) -> LpcLoss {
-        let Pair { chosen_tokens, rejected_tokens, .. } = &self.pair;
+    pub fn settings(&self) -> LpcSettings {
+        let Settings { objective, gumbel_tau, prior_weight, kl_weight } = self.settings;
+        LpcSettings { objective, gumbel_tau, prior_weight, kl_weight }
+    }
+
+    /// Calls `f` with the pair as arrays.
+    pub fn with_pair<T>(&self, f: impl FnOnce(&LpcPair) -> T) -> T {
         let p = &self.pair;
-        lpc_loss(
-            &LpcPair {
-                chosen_hidden: &matrix(&p.chosen_hidden),
-                rejected_hidden: &matrix(&p.rejected_hidden),
-                chosen_tokens,
-                rejected_tokens,
-                lm_head: &matrix(&p.lm_head),
-                codebook: &matrix(&p.codebook),
-                prior_logits: &vector(&p.prior_logits),
-                posterior_logits: &vector(&p.posterior_logits),
-                prior_noise: &vector(&p.prior_noise),
-                posterior_noise: &vector(&p.posterior_noise),
-                reference: PairLogps { chosen: p.reference_chosen, rejected: p.reference_rejected },
-            },
-            &LpcSettings {
-                objective: self.settings.objective,
-                gumbel_tau: self.settings.gumbel_tau,
-                prior_weight: self.settings.prior_weight,
-                kl_weight: self.settings.kl_weight,
-            },
-        )
-        .unwrap()
+        f(&LpcPair {
+            chosen_hidden: &matrix(&p.chosen_hidden),
+            rejected_hidden: &matrix(&p.rejected_hidden),
+            chosen_tokens: &p.chosen_tokens,
+            rejected_tokens: &p.rejected_tokens,
+            lm_head: &matrix(&p.lm_head),
+            codebook: &matrix(&p.codebook),
+            prior_logits: &vector(&p.prior_logits),
+            posterior_logits: &vector(&p.posterior_logits),
+            prior_noise: &vector(&p.prior_noise),
+            posterior_noise: &vector(&p.posterior_noise),
+            reference: PairLogps { chosen: p.reference_chosen, rejected: p.reference_rejected },
+        })
     }
 
     pub fn check(&self, tolerance: Tolerance) {
-        let got = self.compute();
+        let got = self.with_pair(|pair| lpc_loss(pair, &self.settings()).unwrap());
         let LpcGradients {
             chosen_hidden,
             rejected_hidden,

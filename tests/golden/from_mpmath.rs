@@ -1,6 +1,7 @@
 //! Values and derivatives at 50 digits, rounded once.
 
-use crate::fixture::{Lpc, Tolerance, Vector, read, vector};
+use crate::cases;
+use crate::fixture::{Tolerance, vector};
 use lpc::spec::elbo::*;
 use lpc::spec::gumbel::*;
 use lpc::spec::latent::*;
@@ -8,123 +9,14 @@ use lpc::spec::marginal::*;
 use lpc::spec::numerics::*;
 use lpc::spec::objective::reward::*;
 use lpc::spec::objective::*;
-use serde::Deserialize;
-use std::sync::LazyLock;
 
 /// 1e-12: e^x keeps |x| roundings, at most some 700 · 1.1e-16 before it underflows.
 /// Floor 2e-15: a handful of roundings of the terms that cancelled.
 const MPMATH: Tolerance = Tolerance { relative: 1e-12, floor: 2e-15 };
 
-#[derive(Deserialize)]
-struct Cases {
-    sigmoid: Vec<Sigmoid>,
-    softmax: Vec<Softmax>,
-    dpo: Vec<Dpo>,
-    ipo: Vec<Ipo>,
-    gpo: Vec<Member>,
-    simpo: Vec<Simpo>,
-    codes: Vec<Codes>,
-    rewards: Vec<Rewards>,
-    lpc: Vec<Lpc>,
-}
-
-#[derive(Deserialize)]
-struct Sigmoid {
-    x: f64,
-    sigmoid: f64,
-    log_sigmoid: f64,
-}
-
-#[derive(Deserialize)]
-struct Softmax {
-    x: Vector,
-    logsumexp: f64,
-    softmax: Vector,
-    log_softmax: Vector,
-}
-
-#[derive(Deserialize)]
-struct Dpo {
-    beta: f64,
-    margin: f64,
-    loss: f64,
-    gradient: f64,
-}
-
-#[derive(Deserialize)]
-struct Ipo {
-    ipo_tau: f64,
-    margin: f64,
-    loss: f64,
-    gradient: f64,
-}
-
-#[derive(Deserialize)]
-struct Member {
-    family: String,
-    beta: f64,
-    margin: f64,
-    loss: f64,
-    gradient: f64,
-}
-
-#[derive(Deserialize)]
-struct Simpo {
-    beta: f64,
-    gamma: f64,
-    chosen_sum: f64,
-    chosen_len: usize,
-    rejected_sum: f64,
-    rejected_len: usize,
-    loss: f64,
-    gradient: Vector,
-}
-
-#[derive(Deserialize)]
-struct Codes {
-    posterior_logits: Vector,
-    prior_logits: Vector,
-    noise: Vector,
-    gumbel_tau: f64,
-    upstream: Vector,
-    beta: f64,
-    margins: Vector,
-    kl_weight: f64,
-    code_losses: Vector,
-    sample: Vector,
-    sample_gradient: Vector,
-    kl: f64,
-    kl_posterior: Vector,
-    kl_prior: Vector,
-    kl_from_uniform: f64,
-    marginal: f64,
-    marginal_prior: Vector,
-    marginal_margins: Vector,
-    true_posterior_logps: Vector,
-    bound_gap: f64,
-    elbo: f64,
-    elbo_losses: Vector,
-    elbo_posterior: Vector,
-    elbo_prior: Vector,
-}
-
-#[derive(Deserialize)]
-struct Rewards {
-    beta: f64,
-    reference_logits: Vector,
-    rewards: Vector,
-    policy_logits: Vector,
-    bradley_terry: f64,
-    log_partition: f64,
-    optimal_policy_logps: Vector,
-    regularised_reward: f64,
-}
-
-static CASES: LazyLock<Cases> = LazyLock::new(|| read("mpmath.json"));
-
 #[test]
 fn sigmoids() {
-    for c in &CASES.sigmoid {
+    for c in &cases::MPMATH.sigmoid {
         MPMATH.check_one("sigmoid", sigmoid(c.x), c.sigmoid);
         MPMATH.check_one("log_sigmoid", log_sigmoid(c.x), c.log_sigmoid);
         // Both tails keep relative accuracy: no floor here.
@@ -135,7 +27,7 @@ fn sigmoids() {
 
 #[test]
 fn softmaxes() {
-    for c in &CASES.softmax {
+    for c in &cases::MPMATH.softmax {
         let x = vector(&c.x);
         MPMATH.check_one("logsumexp", logsumexp(&x), c.logsumexp);
         MPMATH.check("softmax", &softmax(&x), &c.softmax);
@@ -145,15 +37,15 @@ fn softmaxes() {
 
 #[test]
 fn objectives_and_their_slopes() {
-    for c in &CASES.dpo {
+    for c in &cases::MPMATH.dpo {
         MPMATH.check_one("dpo", dpo_loss(c.beta, c.margin).unwrap(), c.loss);
         MPMATH.check_one("∂dpo", dpo_gradient(c.beta, c.margin).unwrap(), c.gradient);
     }
-    for c in &CASES.ipo {
+    for c in &cases::MPMATH.ipo {
         MPMATH.check_one("ipo", ipo_loss(c.ipo_tau, c.margin).unwrap(), c.loss);
         MPMATH.check_one("∂ipo", ipo_gradient(c.ipo_tau, c.margin).unwrap(), c.gradient);
     }
-    for c in &CASES.gpo {
+    for c in &cases::MPMATH.gpo {
         let family = match c.family.as_str() {
             "logistic" => Gpo::Logistic,
             "squared" => Gpo::Squared,
@@ -166,18 +58,19 @@ fn objectives_and_their_slopes() {
         MPMATH.check_one(&c.family, gpo_loss(family, c.beta, c.margin).unwrap(), c.loss);
         MPMATH.check_one(&c.family, gpo_gradient(family, c.beta, c.margin).unwrap(), c.gradient);
     }
-    for c in &CASES.simpo {
-        let (n, m) = (c.chosen_len, c.rejected_len);
-        let loss = simpo_loss(c.beta, c.gamma, c.chosen_sum, n, c.rejected_sum, m).unwrap();
-        MPMATH.check_one("simpo", loss, c.loss);
-        let gradient = simpo_gradient(c.beta, c.gamma, c.chosen_sum, n, c.rejected_sum, m).unwrap();
+    for c in &cases::MPMATH.simpo {
+        let policy = PairLogps { chosen: c.chosen_sum, rejected: c.rejected_sum };
+        let lengths = PairLengths { chosen: c.chosen_len, rejected: c.rejected_len };
+        let margin = simpo_margin(c.beta, c.gamma, policy, lengths).unwrap();
+        MPMATH.check_one("simpo", simpo_loss(margin).unwrap(), c.loss);
+        let gradient = simpo_gradient(c.beta, c.gamma, policy, lengths).unwrap();
         MPMATH.check("∂simpo", &[gradient.chosen, gradient.rejected], &c.gradient);
     }
 }
 
 #[test]
 fn samples_divergences_and_bounds() {
-    for c in &CASES.codes {
+    for c in &cases::MPMATH.codes {
         let (q, p) = (vector(&c.posterior_logits), vector(&c.prior_logits));
         let (margins, losses) = (vector(&c.margins), vector(&c.code_losses));
 
@@ -211,7 +104,7 @@ fn samples_divergences_and_bounds() {
 
 #[test]
 fn rewards_and_optimal_policies() {
-    for c in &CASES.rewards {
+    for c in &cases::MPMATH.rewards {
         let (reference, rewards) = (vector(&c.reference_logits), vector(&c.rewards));
         MPMATH.check_one("bradley_terry", bradley_terry(rewards[0], rewards[1]).unwrap(), c.bradley_terry);
         MPMATH.check_one("log Z", log_partition(c.beta, &reference, &rewards).unwrap(), c.log_partition);
@@ -224,5 +117,5 @@ fn rewards_and_optimal_policies() {
 
 #[test]
 fn the_whole_loss_and_its_gradient() {
-    CASES.lpc.iter().for_each(|case| case.check(MPMATH));
+    cases::MPMATH.lpc.iter().for_each(|case| case.check(MPMATH));
 }

@@ -1,48 +1,14 @@
 //! PyTorch's own modules, losses and reverse mode, in float64.
 
-use crate::fixture::{Lpc, Matrix, Pair, Tolerance, Vector, matrix, read, vector};
+use crate::cases::{self, Network};
+use crate::fixture::{Tolerance, matrix, vector};
 use lpc::spec::latent::*;
 use lpc::spec::logprob::{code_logps, code_logps_gradient};
 use lpc::spec::marginal::*;
 use lpc::spec::objective::{PairLogps, margin};
-use serde::Deserialize;
-use std::sync::LazyLock;
 
 /// 1e-10: sums in another order on both sides, a few dozen roundings through the chain rule.
 const TORCH: Tolerance = Tolerance { relative: 1e-10, floor: 1e-14 };
-
-#[derive(Deserialize)]
-struct Cases {
-    lpc: Vec<Lpc>,
-    marginal: Vec<Marginal>,
-    heads: Vec<Heads>,
-}
-
-#[derive(Deserialize)]
-struct Marginal {
-    pair: Pair,
-    beta: f64,
-    loss: f64,
-    margins: Vector,
-    gradients: MarginalGradients,
-}
-
-#[derive(Deserialize)]
-struct MarginalGradients {
-    chosen_hidden: Matrix,
-    rejected_hidden: Matrix,
-    lm_head: Matrix,
-    codebook: Matrix,
-    prior_logits: Vector,
-}
-
-#[derive(Deserialize)]
-struct Network {
-    inner_weight: Matrix,
-    inner_bias: Vector,
-    outer_weight: Matrix,
-    outer_bias: Vector,
-}
 
 impl Network {
     fn mlp(&self) -> Mlp {
@@ -62,35 +28,15 @@ impl Network {
     }
 }
 
-#[derive(Deserialize)]
-struct Heads {
-    prior: Network,
-    posterior: Network,
-    prompt_hidden: Vector,
-    chosen_hidden: Vector,
-    rejected_hidden: Vector,
-    prior_upstream: Vector,
-    posterior_upstream: Vector,
-    prior_logits: Vector,
-    posterior_logits: Vector,
-    prior_gradient: Network,
-    posterior_gradient: Network,
-    prompt_gradient: Vector,
-    chosen_gradient: Vector,
-    rejected_gradient: Vector,
-}
-
-static CASES: LazyLock<Cases> = LazyLock::new(|| read("torch.json"));
-
 #[test]
 fn the_whole_loss_and_its_gradient() {
-    CASES.lpc.iter().for_each(|case| case.check(TORCH));
+    cases::TORCH.lpc.iter().for_each(|case| case.check(TORCH));
 }
 
 /// (6) end to end: hidden states to the loss by enumeration, and back through every code.
 #[test]
 fn the_marginal_from_hidden_states() {
-    for c in &CASES.marginal {
+    for c in &cases::TORCH.marginal {
         let p = &c.pair;
         let (chosen, rejected) = (matrix(&p.chosen_hidden), matrix(&p.rejected_hidden));
         let (lm_head, codebook) = (matrix(&p.lm_head), matrix(&p.codebook));
@@ -123,7 +69,7 @@ fn the_marginal_from_hidden_states() {
 
 #[test]
 fn prior_and_posterior_networks() {
-    for c in &CASES.heads {
+    for c in &cases::TORCH.heads {
         let (prior, posterior) = (c.prior.mlp(), c.posterior.mlp());
         let (prompt, chosen, rejected) =
             (vector(&c.prompt_hidden), vector(&c.chosen_hidden), vector(&c.rejected_hidden));

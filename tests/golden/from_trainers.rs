@@ -1,30 +1,17 @@
 //! TRL's and OpenRLHF's own loss functions on the same log-probabilities. What they feed them is
 //! theirs: TRL's IPO and SimPO take means over tokens, everything else sums.
 
-use crate::fixture::{Tolerance, read};
+use crate::cases;
+use crate::fixture::Tolerance;
 use lpc::config::Objective;
 use lpc::spec::objective::*;
-use serde::Deserialize;
 
 /// As for PyTorch, which computes them.
 const TRAINERS: Tolerance = Tolerance { relative: 1e-10, floor: 1e-14 };
 
-#[derive(Deserialize)]
-struct Case {
-    kind: String,
-    beta: f64,
-    gamma: f64,
-    policy_chosen: f64,
-    policy_rejected: f64,
-    reference_chosen: f64,
-    reference_rejected: f64,
-    loss: f64,
-    gradient: [f64; 2],
-}
-
 #[test]
 fn losses_and_slopes_of_trl_and_openrlhf() {
-    for c in read::<Vec<Case>>("trainers.json") {
+    for c in cases::TRAINERS.iter() {
         let policy = PairLogps { chosen: c.policy_chosen, rejected: c.policy_rejected };
         let reference = PairLogps { chosen: c.reference_chosen, rejected: c.reference_rejected };
         // Lengths of one token: SimPO's inputs are means already.

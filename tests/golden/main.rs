@@ -1,9 +1,14 @@
-//! `spec` against numbers it had no part in: mpmath at 50 digits, PyTorch autograd in float64,
-//! the losses of TRL and OpenRLHF. The scripts beside the fixtures made them; SHA256SUMS says that
-//! they are still what was made.
+//! `spec` and `tensor` against numbers they had no part in: mpmath at 50 digits, PyTorch autograd
+//! in float64, the losses of TRL and OpenRLHF. The scripts beside the fixtures made them;
+//! SHA256SUMS says that they are still what was made.
 
+mod cases;
+#[path = "../parity/composed.rs"]
+mod composed;
 mod fixture;
 mod from_mpmath;
 mod from_torch;
 mod from_trainers;
 mod integrity;
+mod optimizer;
+mod tensor;

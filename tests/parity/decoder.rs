@@ -10,8 +10,10 @@ use lpc::model::parameters::Parameters;
 use lpc::model::rows::{Row, TokenRows};
 use proptest::prelude::*;
 
-/// f64 against f32 rotary tables and f32 constants in candle-transformers, logits of order 1.
-const PEER_TOLERANCE: f64 = 2e-5;
+/// f64 against f32 rotary tables and f32 constants in candle-transformers, logits of order 1. Measured
+/// where norms of a few nearly vanishing numbers magnify it most: we stray 6e-6 from our f64, the
+/// peer 1.9e-5.
+const PEER_TOLERANCE: f64 = 5e-5;
 /// The same f64 arithmetic in another order.
 const ORDER_TOLERANCE: f64 = 1e-12;
 

@@ -113,6 +113,10 @@ fn problem() -> impl Strategy<Value = Problem> {
         })
 }
 
+fn largest(t: &Tensor) -> f64 {
+    max_abs_diff(t, &t.zeros_like().unwrap())
+}
+
 fn perturbed(parameters: &Parameters, name: &str, direction: &Tensor, step: f64) -> Parameters {
     let copy = parameters.to(DType::F64, &Device::Cpu).unwrap();
     let (_, var) = copy.iter().find(|(n, _)| *n == name).unwrap();
@@ -157,8 +161,10 @@ proptest! {
         prop_assert_eq!(loss.to_bits(), loss_again.to_bits());
         prop_assert_eq!(kept.keys().collect::<Vec<_>>(), recomputed.keys().collect::<Vec<_>>());
         for (name, gradient) in &kept {
-            // The plain path adds the two parts of a tied embedding in another order.
-            let tolerance = if name.contains("embed") && blocks == Blocks::Plain { 1e-5 } else { 0.0 };
+            // The plain path adds the two parts of a tied embedding in another order: a few roundings
+            // of 6e-8 of what is added.
+            let reordered = name.contains("embed") && blocks == Blocks::Plain;
+            let tolerance = if reordered { 1e-6 * (1.0 + largest(gradient)) } else { 0.0 };
             let diff = max_abs_diff(gradient, &recomputed[name]);
             prop_assert!(diff <= tolerance, "{} differs by {:e}", name, diff);
         }
@@ -174,7 +180,6 @@ proptest! {
         let (loss_fused, fused) = problem.gradients(&single, Blocks::Fused, false);
         prop_assert!((loss - loss_fused).abs() < 1e-4 * (1.0 + loss.abs()), "{loss} and {loss_fused}");
         prop_assert_eq!(plain.keys().collect::<Vec<_>>(), fused.keys().collect::<Vec<_>>());
-        let largest = |t: &Tensor| max_abs_diff(t, &t.zeros_like().unwrap());
         let scale = plain.values().map(largest).fold(0.0, f64::max);
         for (name, gradient) in &plain {
             prop_assert_eq!(gradient.dims(), fused[name].dims());

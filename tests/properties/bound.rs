@@ -210,7 +210,7 @@ fn only_dpo_is_a_likelihood_of_the_pair() {
     assert_close(total(&|m| dpo_loss(0.8, m).unwrap()), 1.0);
     assert!((total(&|m| ipo_loss(2.0, m).unwrap()) - 1.0).abs() > 0.1);
     // SimPO's γ ≠ 0 taxes both labels.
-    assert!((total(&|m| simpo_loss(0.8, 0.5, m, 1, 0.0, 1).unwrap()) - 1.0).abs() > 0.1);
+    assert!((total(&|m| simpo_loss(0.8 * m - 0.5).unwrap()) - 1.0).abs() > 0.1);
 }
 
 /// The dispatcher hands each objective its own parameters.
@@ -225,4 +225,7 @@ fn the_dispatcher_reads_the_objective() {
     assert_eq!(at(Objective::Dpo { beta: 0.5 }).loss, (1.0 + (-1f64).exp()).ln());
     // Means −1 and −2: −log σ(2·1 − 2) = ln 2.
     assert_eq!(at(Objective::Simpo { beta: 2.0, gamma: 2.0 }).loss, std::f64::consts::LN_2);
+    // The margin is the whole argument of σ in (12), and plain Δ elsewhere.
+    assert_eq!(at(Objective::Simpo { beta: 2.0, gamma: 0.5 }).margin, 1.5);
+    assert_eq!(at(Objective::Dpo { beta: 0.5 }).margin, 2.0);
 }

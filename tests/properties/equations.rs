@@ -1,43 +1,103 @@
-//! `paper/equations.md` names only functions and tests that exist, and twins of the same name.
+//! `paper/equations.md` names only functions and tests that exist, and every formula of `spec`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Whether `a::b::name` under `folder` is a function of a/b.rs or a/b/mod.rs.
-fn exists(folder: &Path, path: &str) -> bool {
-    let (module, name) = path.rsplit_once("::").expect("module::function");
-    let stem = folder.join(module.replace("::", "/"));
-    [stem.with_extension("rs"), stem.join("mod.rs")]
-        .iter()
-        .filter_map(|file| std::fs::read_to_string(file).ok())
-        .any(|source| source.contains(&format!("fn {name}(")))
+/// `prefix::module::name` of every function of `folder` that starts a line with `head`.
+fn functions(folder: &Path, prefix: &str, head: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
+        let stem = entry.file_stem().unwrap().to_str().unwrap();
+        let module = if stem == "mod" { prefix.to_string() } else { format!("{prefix}::{stem}") };
+        if entry.is_dir() {
+            found.extend(functions(&entry, &module, head));
+        } else {
+            let source = std::fs::read_to_string(&entry).unwrap();
+            let signatures = source.lines().filter_map(|line| line.strip_prefix(head));
+            found.extend(signatures.map(|s| format!("{module}::{}", s.split(['(', '<']).next().unwrap())));
+        }
+    }
+    found
+}
+
+/// The names in a cell, without their quotes.
+fn names(cell: &str) -> BTreeSet<String> {
+    cell.split_whitespace().filter(|w| *w != "-").map(|word| word.trim_matches('`').to_string()).collect()
+}
+
+#[track_caller]
+fn assert_known(named: &BTreeSet<String>, known: &BTreeSet<String>) {
+    let unknown: Vec<_> = named.difference(known).collect();
+    assert!(unknown.is_empty(), "{unknown:?} are not in the source");
+}
+
+fn cells(row: &str) -> Vec<&str> {
+    row.trim_matches('|').split(" | ").map(str::trim).collect()
+}
+
+/// The rows of a table below its head.
+fn rows(table: &str) -> impl Iterator<Item = &str> {
+    table.lines().filter(|line| line.starts_with("| ")).skip(1)
 }
 
 #[test]
-fn everything_named_in_the_table_exists() {
-    let table = std::fs::read_to_string(root().join("paper/equations.md")).unwrap();
-    let rows: Vec<&str> =
-        table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| eq.")).collect();
-    assert!(rows.len() >= 15, "{} rows", rows.len());
-    for row in rows {
-        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
-        let [_, _, spec, tensor, tests, status, _] = cells[..] else { panic!("seven cells: {row}") };
-        let names = |cell: &str| -> Vec<String> {
-            cell.split_whitespace().map(|word| word.trim_matches('`').to_string()).collect()
+fn the_table_is_true_and_complete() {
+    let spec = functions(&root().join("src/spec"), "spec", "pub fn ");
+    let tensor = functions(&root().join("src/tensor"), "tensor", "pub fn ");
+    let tests = functions(&root().join("tests/properties"), "properties", "fn ");
+    let in_proptest = functions(&root().join("tests/properties"), "properties", "    fn ");
+    let parity = std::fs::read_dir(root().join("tests/parity"))
+        .unwrap()
+        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect::<String>();
+
+    let text = std::fs::read_to_string(root().join("paper/equations.md")).unwrap();
+    let (table, without) = text.split_once("without a twin:").unwrap();
+
+    let mut alone = BTreeSet::new();
+    for row in rows(without) {
+        let [functions, why] = cells(row)[..] else { panic!("two cells: {row}") };
+        assert!(why.len() > 20, "{row}");
+        alone.extend(names(functions));
+    }
+    assert_known(&alone, &spec);
+
+    let mut listed = BTreeSet::new();
+    for row in rows(table) {
+        let [_, _, ours, twins, named_tests, status, _] = cells(row)[..] else {
+            panic!("seven cells: {row}")
         };
-        for path in names(spec) {
-            let inner = path.strip_prefix("spec::").expect("spec::…");
-            assert!(exists(&root().join("src/spec"), inner), "{path}");
+        let (ours, twins) = (names(ours), names(twins));
+        assert_known(&ours, &spec);
+        assert_known(&twins, &tensor);
+        for function in &ours {
+            let twin = function.replacen("spec", "tensor", 1);
+            assert_ne!(twins.contains(&twin), alone.contains(function), "{function}: a twin, or a reason");
+            assert_eq!(tensor.contains(&twin), twins.contains(&twin), "{twin}");
         }
-        let twins: Vec<String> = names(spec).iter().map(|path| path.replacen("spec", "tensor", 1)).collect();
-        assert!(tensor.trim() == "-" || names(tensor) == twins, "{tensor}");
-        for test in names(tests) {
-            assert!(exists(&root().join("tests/properties"), &test), "{test}");
+        for twin in &twins {
+            let (_, name) = twin.rsplit_once("::").unwrap();
+            assert!(parity.contains(&format!("{name}(")), "{twin} is not in tests/parity");
+        }
+        for test in names(named_tests) {
+            let path = format!("properties::{test}");
+            assert!(tests.contains(&path) || in_proptest.contains(&path), "{test}");
         }
         let known = ["exact", "bound", "relaxation", "heuristic", "choice"];
-        assert!(known.contains(&status.trim()), "{status}");
+        assert!(known.contains(&status), "{status}");
+        listed.extend(ours);
+    }
+    for function in &spec {
+        // A gradient is in the row of what it differentiates.
+        let primal = function.strip_suffix("_gradient");
+        let found = match primal {
+            None => listed.contains(function),
+            Some(f) => listed.contains(f) || listed.contains(&format!("{f}_loss")),
+        };
+        assert!(found, "{function} has no row");
     }
 }

@@ -20,17 +20,18 @@ fn message<T: std::fmt::Debug>(result: Result<T>) -> String {
 
 #[test]
 fn messages_say_what_was_wrong() {
+    let logps = PairLogps { chosen: -1.0, rejected: -1.0 };
     let cases = [
         (message(dpo_loss(-0.1, 1.0)), "dpo_loss: beta = -0.1, expected finite and > 0"),
         (message(dpo_loss(0.1, f64::NAN)), "dpo_loss: margin = NaN, expected finite"),
         (message(ipo_loss(0.0, 1.0)), "ipo_loss: ipo_tau = 0, expected finite and > 0"),
         (
-            message(simpo_loss(1.0, 0.0, -1.0, 0, -1.0, 2)),
-            "mean_margin: chosen_len = 0, expected at least 1 token",
+            message(simpo_margin(1.0, 0.0, logps, PairLengths { chosen: 0, rejected: 2 })),
+            "simpo_margin: lengths.chosen = 0, expected at least 1 token",
         ),
         (
-            message(simpo_loss(1.0, f64::INFINITY, -1.0, 1, -1.0, 2)),
-            "simpo_loss: gamma = inf, expected finite",
+            message(simpo_margin(1.0, f64::INFINITY, logps, PairLengths { chosen: 1, rejected: 2 })),
+            "simpo_margin: gamma = inf, expected finite",
         ),
         (
             message(gpo_loss(Gpo::Exponential, 1.0, -1e4)),
@@ -136,7 +137,12 @@ proptest! {
     fn no_bad_number_panics(beta in any::<f64>(), margin in any::<f64>(), k in 0usize..4, m in 0usize..4) {
         let (a, b) = (Array1::from_elem(k, margin), Array1::from_elem(m, beta));
         let _ = (dpo_loss(beta, margin), dpo_gradient(beta, margin), ipo_loss(beta, margin));
-        let _ = (simpo_loss(beta, margin, margin, k, beta, m), bradley_terry(beta, margin));
+        let (logps, lengths) = (PairLogps { chosen: margin, rejected: beta }, PairLengths { chosen: k, rejected: m });
+        let _ = (simpo_margin(beta, margin, logps, lengths), simpo_gradient(beta, margin, logps, lengths));
+        let _ = (simpo_loss(margin), bradley_terry(beta, margin));
+        for objective in [Objective::Dpo { beta }, Objective::Ipo { ipo_tau: beta }, Objective::Simpo { beta, gamma: margin }] {
+            let _ = implicit_rewards(objective, logps, logps, lengths);
+        }
         for family in Gpo::ALL {
             let _ = (gpo_loss(family, beta, margin), gpo_gradient(family, beta, margin));
         }

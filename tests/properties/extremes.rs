@@ -27,8 +27,9 @@ proptest! {
         assert_close(dpo_gradient(beta, margin).unwrap() / beta, if sign > 0.0 { 0.0 } else { -1.0 });
         prop_assert!(ipo_loss(beta / 2.0, margin).unwrap().is_finite());
         prop_assert!(ipo_gradient(beta / 2.0, margin).unwrap().is_finite());
-        prop_assert!(simpo_loss(beta, 1.0, margin, 1, 0.0, 1).unwrap().is_finite());
-        prop_assert!(simpo_gradient(beta, 1.0, margin, 1, 0.0, 1).unwrap().chosen.is_finite());
+        let (logps, lengths) = (PairLogps { chosen: margin, rejected: 0.0 }, PairLengths { chosen: 1, rejected: 1 });
+        prop_assert!(simpo_loss(simpo_margin(beta, 1.0, logps, lengths).unwrap()).unwrap().is_finite());
+        prop_assert!(simpo_gradient(beta, 1.0, logps, lengths).unwrap().chosen.is_finite());
         for family in Gpo::ALL {
             // e^{1e4} is no f64: the exponential loss says so instead of clamping.
             if family == Gpo::Exponential && sign < 0.0 {

@@ -47,9 +47,11 @@ proptest! {
     fn of_simpo(
         beta in 0.05..4.0, gamma in -3.0..3.0, sums in (-30.0..0.0, -30.0..0.0), n in 1usize..20, m in 1usize..20,
     ) {
-        let closed = simpo_gradient(beta, gamma, sums.0, n, sums.1, m).unwrap();
+        let lengths = PairLengths { chosen: n, rejected: m };
+        let closed = simpo_gradient(beta, gamma, PairLogps { chosen: sums.0, rejected: sums.1 }, lengths).unwrap();
         assert_gradient("simpo", &[closed.chosen, closed.rejected], &[sums.0, sums.1], |x| {
-            simpo_loss(beta, gamma, x[0], n, x[1], m).unwrap()
+            let policy = PairLogps { chosen: x[0], rejected: x[1] };
+            simpo_loss(simpo_margin(beta, gamma, policy, lengths).unwrap()).unwrap()
         });
     }
 

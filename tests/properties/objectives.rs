@@ -31,8 +31,9 @@ proptest! {
 
     #[test]
     fn simpo_pays_ln_2_for_equal_means(beta in 1e-3..10.0, mean in -5.0..0.0, n in 1usize..40, m in 1usize..40) {
-        let loss = simpo_loss(beta, 0.0, mean * n as f64, n, mean * m as f64, m).unwrap();
-        assert_close(loss, LN_2);
+        let policy = PairLogps { chosen: mean * n as f64, rejected: mean * m as f64 };
+        let margin = simpo_margin(beta, 0.0, policy, PairLengths { chosen: n, rejected: m }).unwrap();
+        assert_close(simpo_loss(margin).unwrap(), LN_2);
     }
 
     /// −log σ(h) + log σ(−h) = −h: what a wrong label costs is linear in the margin.
@@ -135,13 +136,12 @@ proptest! {
     fn simpo_is_blind_to_repetition(
         beta in 0.01..3.0, gamma in -2.0..2.0, policy in logps(), lengths in lengths(), n in 2usize..6, m in 2usize..6,
     ) {
-        let once = simpo_loss(beta, gamma, policy.chosen, lengths.chosen, policy.rejected, lengths.rejected).unwrap();
-        let repeated = simpo_loss(
-            beta, gamma,
-            policy.chosen * n as f64, lengths.chosen * n,
-            policy.rejected * m as f64, lengths.rejected * m,
-        ).unwrap();
-        assert_close(once, repeated);
+        let loss = |policy, lengths| simpo_loss(simpo_margin(beta, gamma, policy, lengths).unwrap()).unwrap();
+        let repeated = loss(
+            PairLogps { chosen: policy.chosen * n as f64, rejected: policy.rejected * m as f64 },
+            PairLengths { chosen: lengths.chosen * n, rejected: lengths.rejected * m },
+        );
+        assert_close(loss(policy, lengths), repeated);
     }
 
     /// … whereas DPO and IPO, on sums, are not: this is the convention the recipe records.
@@ -160,10 +160,26 @@ proptest! {
         let reversed = PairLengths { chosen: lengths.rejected, rejected: lengths.chosen };
         let there = objective_loss(objective, policy, reference, lengths).unwrap();
         let back = objective_loss(objective, swapped(policy), swapped(reference), reversed).unwrap();
-        prop_assert_eq!(there.margin, -back.margin);
+        // γ is a head start of the rejected completion, whichever that is.
+        let gamma = if let Objective::Simpo { gamma, .. } = objective { gamma } else { 0.0 };
+        assert_close(there.margin + gamma, -(back.margin + gamma));
         let sum = bradley_terry(policy.chosen, policy.rejected).unwrap()
             + bradley_terry(policy.rejected, policy.chosen).unwrap();
         assert_close(sum, 1.0);
+    }
+
+    /// What separates the rewards is the margin: Δ times β or τ_IPO, and (12)'s argument without γ.
+    #[test]
+    fn implicit_rewards_differ_by_the_scaled_margin(
+        objective in objective(), policy in logps(), reference in logps(), lengths in lengths(),
+    ) {
+        let margin = objective_loss(objective, policy, reference, lengths).unwrap().margin;
+        let rewards = implicit_rewards(objective, policy, reference, lengths).unwrap();
+        assert_close(rewards.chosen - rewards.rejected, match objective {
+            Objective::Dpo { beta } => beta * margin,
+            Objective::Ipo { ipo_tau } => ipo_tau * margin,
+            Objective::Simpo { gamma, .. } => margin + gamma,
+        });
     }
 
     /// More probability on the chosen completion raises the margin by as much; on the rejected

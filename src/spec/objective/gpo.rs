@@ -27,7 +27,7 @@ impl Gpo {
 
 /// f(β·Δ).
 ///
-/// Source: Tang et al. 2024, Table 1. Twin: `tensor::objective::gpo_loss`.
+/// Source: Tang et al. 2024, Table 1. Twin: none; recipes offer the paper's three.
 ///
 /// Units: `margin` in nats, from summed log-probabilities.
 ///
@@ -53,7 +53,7 @@ pub fn gpo_loss(family: Gpo, beta: f64, margin: f64) -> Result<f64> {
 
 /// ∂ [`gpo_loss`] / ∂margin = β f′(β·Δ). At the hinge's corner x = 1 the subgradient is 0.
 ///
-/// Twin: `tensor::objective::gpo_loss` under autograd. Errors: as [`gpo_loss`].
+/// Errors: as [`gpo_loss`].
 pub fn gpo_gradient(family: Gpo, beta: f64, margin: f64) -> Result<f64> {
     let x = scaled_margin("gpo_gradient", family, beta, margin)?;
     let slope = match family {

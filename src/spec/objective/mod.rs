@@ -9,15 +9,15 @@ pub mod simpo;
 pub use dpo::{dpo_gradient, dpo_loss};
 pub use gpo::{Gpo, gpo_gradient, gpo_loss};
 pub use ipo::{ipo_gradient, ipo_loss};
-pub use reward::{bradley_terry, implicit_reward};
-pub use simpo::{mean_margin, simpo_gradient, simpo_loss};
+pub use reward::{bradley_terry, implicit_reward, implicit_rewards};
+pub use simpo::{simpo_gradient, simpo_loss, simpo_margin};
 
 use super::check;
 use crate::config::Objective;
 use crate::error::Result;
 
-/// One number for each completion of a pair: summed log-probabilities in nats, or the
-/// derivative with respect to them.
+/// One number for each completion of a pair: summed log-probabilities in nats, the derivative
+/// with respect to them, or rewards.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PairLogps {
     pub chosen: f64,
@@ -35,7 +35,7 @@ pub struct PairLengths {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ObjectiveLoss {
     pub loss: f64,
-    /// DPO, IPO: Δ of (5), in nats. SimPO: difference of mean log-probabilities, in nats a token.
+    /// Δ of (5) for DPO and IPO, the whole argument of σ in (12) for SimPO.
     pub margin: f64,
     /// ∂loss / ∂(policy's summed log-probabilities).
     pub policy_gradient: PairLogps,
@@ -98,13 +98,9 @@ pub fn objective_loss(
             Ok(on_margin(ipo_loss(ipo_tau, margin)?, margin, ipo_gradient(ipo_tau, margin)?))
         }
         Objective::Simpo { beta, gamma } => {
-            let PairLogps { chosen, rejected } = policy;
-            let (chosen_len, rejected_len) = (lengths.chosen, lengths.rejected);
-            Ok(ObjectiveLoss {
-                loss: simpo_loss(beta, gamma, chosen, chosen_len, rejected, rejected_len)?,
-                margin: mean_margin(chosen, chosen_len, rejected, rejected_len)?,
-                policy_gradient: simpo_gradient(beta, gamma, chosen, chosen_len, rejected, rejected_len)?,
-            })
+            let margin = simpo_margin(beta, gamma, policy, lengths)?;
+            let policy_gradient = simpo_gradient(beta, gamma, policy, lengths)?;
+            Ok(ObjectiveLoss { loss: simpo_loss(margin)?, margin, policy_gradient })
         }
     }
 }

@@ -2,13 +2,15 @@
 //!
 //! With a latent code the same functions hold for every z apart: (14)–(20).
 
+use super::{PairLengths, PairLogps, simpo::mean_logps};
+use crate::config::Objective;
 use crate::error::Result;
 use crate::spec::{check, latent, numerics};
 use ndarray::{Array1, ArrayRef1};
 
 /// P(y_w ≻ y_l | x) = σ(r(x, y_w) − r(x, y_l)).
 ///
-/// Source: (2). Twin: `tensor::objective::bradley_terry`.
+/// Source: (2). Twin: none; training has it inside (5).
 ///
 /// Errors: a reward that is not finite.
 ///
@@ -25,7 +27,7 @@ pub fn bradley_terry(chosen_reward: f64, rejected_reward: f64) -> Result<f64> {
 
 /// β log( π_θ(y|x) / π_ref(y|x) ): the reward (4) up to β log Z(x), which depends on x alone.
 ///
-/// Source: (4). Twin: `tensor::objective::implicit_reward`.
+/// Source: (4). Twin: none of its own; [`implicit_rewards`] has one.
 ///
 /// Units: summed log-probabilities in nats. Errors: `beta` not finite and > 0; a log-probability
 /// that is not finite.
@@ -34,6 +36,39 @@ pub fn implicit_reward(beta: f64, policy_logps: f64, reference_logps: f64) -> Re
     check::finite("implicit_reward", "policy_logps", policy_logps)?;
     check::finite("implicit_reward", "reference_logps", reference_logps)?;
     Ok(beta * (policy_logps - reference_logps))
+}
+
+/// The rewards by which an objective ranks the two completions, up to a term of x alone: DPO's
+/// (4); IPO's with τ_IPO for β, since its (1) is regularised by τ_IPO KL; SimPO's β log π_θ(y|x)/|y|,
+/// which is no (4).
+///
+/// Source: (4), (12), (13). Twin: `tensor::objective::implicit_rewards`.
+///
+/// Units: those of the parameter times nats (SimPO: nats a token). SimPO reads `lengths` and not
+/// `reference`; DPO and IPO the reverse.
+///
+/// Errors: as [`implicit_reward`]; for SimPO as [`super::simpo_margin`].
+pub fn implicit_rewards(
+    objective: Objective,
+    policy: PairLogps,
+    reference: PairLogps,
+    lengths: PairLengths,
+) -> Result<PairLogps> {
+    let log_ratios = |scale: f64| {
+        Ok(PairLogps {
+            chosen: implicit_reward(scale, policy.chosen, reference.chosen)?,
+            rejected: implicit_reward(scale, policy.rejected, reference.rejected)?,
+        })
+    };
+    match objective {
+        Objective::Dpo { beta } => log_ratios(beta),
+        Objective::Ipo { ipo_tau } => log_ratios(ipo_tau),
+        Objective::Simpo { beta, .. } => {
+            check::positive("implicit_rewards", "beta", beta)?;
+            let mean = mean_logps("implicit_rewards", policy, lengths)?;
+            Ok(PairLogps { chosen: beta * mean.chosen, rejected: beta * mean.rejected })
+        }
+    }
 }
 
 /// E_{y~π} r(x, y) − β KL(π ‖ π_ref): what alignment maximises.

@@ -1,3 +1,5 @@
+//! Direct Preference Optimization, (5).
+
 use super::require_positive;
 use crate::Result;
 use crate::tensor::numerics::log_sigmoid;

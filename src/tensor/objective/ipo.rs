@@ -1,3 +1,5 @@
+//! Identity Preference Optimization, (13).
+
 use super::require_positive;
 use crate::Result;
 use candle_core::Tensor;

@@ -1,11 +1,13 @@
 //! The preference objectives on batches of sequence log-probabilities.
 
-mod dpo;
-mod ipo;
-mod simpo;
+pub mod dpo;
+pub mod ipo;
+pub mod reward;
+pub mod simpo;
 
 pub use dpo::dpo_loss;
 pub use ipo::ipo_loss;
+pub use reward::{PairRewards, implicit_rewards};
 pub use simpo::{simpo_loss, simpo_margin};
 
 use crate::config::Objective;
@@ -71,41 +73,6 @@ pub fn objective_loss(
             Ok(PairLoss { loss: simpo_loss(&margin)?, margin })
         }
     }
-}
-
-/// Implicit rewards of both completions, up to a term that only the prompt decides.
-///
-/// Source: (4): β·log-ratio for DPO; τ·log-ratio for IPO, whose regulariser τ is; β·mean token
-/// log-prob for SimPO. Twin: `spec::objective::implicit_rewards`. Shapes: [B]. Units: nats · β.
-/// Errors: an objective that needs a reference without one.
-pub fn implicit_rewards(
-    objective: Objective,
-    policy: &PairLogps,
-    reference: Option<&PairLogps>,
-    lengths: &PairLengths,
-) -> Result<PairRewards> {
-    let log_ratios = |scale: f64| {
-        let reference = reference.ok_or_else(|| no_reference("implicit_rewards"))?;
-        Ok(PairRewards {
-            chosen: ((&policy.chosen - &reference.chosen)? * scale)?,
-            rejected: ((&policy.rejected - &reference.rejected)? * scale)?,
-        })
-    };
-    match objective {
-        Objective::Dpo { beta } => log_ratios(beta),
-        Objective::Ipo { ipo_tau } => log_ratios(ipo_tau),
-        Objective::Simpo { beta, .. } => Ok(PairRewards {
-            chosen: ((&policy.chosen / &lengths.chosen)? * beta)?,
-            rejected: ((&policy.rejected / &lengths.rejected)? * beta)?,
-        }),
-    }
-}
-
-/// Implicit rewards of a batch of pairs. Shapes: each [B].
-#[derive(Debug, Clone)]
-pub struct PairRewards {
-    pub chosen: Tensor,
-    pub rejected: Tensor,
 }
 
 fn no_reference(op: &'static str) -> Error {

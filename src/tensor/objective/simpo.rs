@@ -1,3 +1,5 @@
+//! Simple Preference Optimization, (12).
+
 use super::{PairLengths, PairLogps, require_positive};
 use crate::tensor::numerics::log_sigmoid;
 use crate::{Error, Result};
@@ -8,9 +10,9 @@ use candle_core::Tensor;
 /// Source: (12). Twin: `spec::objective::simpo_margin`. Shapes: four [B] → [B]. Units: nats.
 /// Errors: β not finite and > 0, γ not finite. No reference enters.
 pub fn simpo_margin(beta: f64, gamma: f64, policy: &PairLogps, lengths: &PairLengths) -> Result<Tensor> {
-    require_positive("simpo_loss", "beta", beta)?;
+    require_positive("simpo_margin", "beta", beta)?;
     if !gamma.is_finite() {
-        return Err(Error::argument("simpo_loss", "gamma", gamma, "finite"));
+        return Err(Error::argument("simpo_margin", "gamma", gamma, "finite"));
     }
     let chosen = (&policy.chosen / &lengths.chosen)?;
     let rejected = (&policy.rejected / &lengths.rejected)?;

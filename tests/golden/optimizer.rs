@@ -1,0 +1,125 @@
+//! Clipping, AdamW and the linear schedule against PyTorch and transformers.
+
+use candle_core::{Device, Tensor};
+use lpc::config::Training;
+use lpc::model::parameters::Parameters;
+use lpc::train::optim::{AdamW, linear_schedule};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Ours keeps f32 moments and parameters; up to 25 updates from gradients of order 10.
+const SINGLE_PRECISION: f64 = 2e-5;
+
+#[derive(Deserialize)]
+struct Fixture {
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    steps: usize,
+    warmup_ratio: f64,
+    learning_rate: f64,
+    beta1: f64,
+    beta2: f64,
+    epsilon: f64,
+    weight_decay: f64,
+    max_grad_norm: f64,
+    start: (Vec<Vec<f64>>, Vec<f64>),
+    gradients: Vec<(Vec<Vec<f64>>, Vec<f64>)>,
+    norms: Vec<f64>,
+    factors: Vec<f64>,
+    end: (Vec<Vec<f64>>, Vec<f64>),
+}
+
+fn tensors((matrix, norm): &(Vec<Vec<f64>>, Vec<f64>)) -> BTreeMap<String, Tensor> {
+    let rows = matrix.len();
+    let flat: Vec<f32> = matrix.iter().flatten().map(|&x| x as f32).collect();
+    let columns = flat.len() / rows;
+    let norm: Vec<f32> = norm.iter().map(|&x| x as f32).collect();
+    BTreeMap::from([
+        ("a.matrix".to_string(), Tensor::from_vec(flat, (rows, columns), &Device::Cpu).unwrap()),
+        ("b.norm".to_string(), Tensor::new(norm, &Device::Cpu).unwrap()),
+    ])
+}
+
+fn values(tensor: &Tensor) -> Vec<f64> {
+    tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f64::from).collect()
+}
+
+#[test]
+fn updates_equal_torch() {
+    let fixture: Fixture =
+        serde_json::from_str(include_str!("../../fixtures/golden/optimizer.json")).unwrap();
+    for case in fixture.cases {
+        let parameters = Parameters::from_tensors(&tensors(&case.start)).unwrap();
+        let training = Training {
+            epochs: 1,
+            batch_size: 1,
+            micro_batch_size: 1,
+            learning_rate: case.learning_rate,
+            warmup_ratio: case.warmup_ratio,
+            weight_decay: case.weight_decay,
+            adam_beta1: case.beta1,
+            adam_beta2: case.beta2,
+            adam_epsilon: case.epsilon,
+            max_grad_norm: case.max_grad_norm,
+            recompute: false,
+            checkpoint_every: 1,
+        };
+        let mut optimizer = AdamW::new(&parameters, &training, 0.0).unwrap();
+        for (step, gradients) in case.gradients.iter().enumerate() {
+            let factor = linear_schedule(step, case.steps, case.warmup_ratio);
+            assert!((factor - case.factors[step]).abs() < 1e-12, "step {step}: {factor}");
+            // Half-way, the optimiser is stored and restored, as a resumed run does.
+            if step == case.steps / 2 {
+                let state = optimizer.state().unwrap();
+                optimizer = AdamW::new(&parameters, &training, 0.0).unwrap();
+                optimizer.restore(&state).unwrap();
+            }
+            let norm = optimizer.step(&tensors(gradients), factor).unwrap();
+            assert!((norm - case.norms[step]).abs() < SINGLE_PRECISION * norm, "step {step}: norm {norm}");
+        }
+        let expected = tensors(&case.end);
+        for (name, var) in parameters.iter() {
+            for (ours, theirs) in values(var.as_tensor()).iter().zip(values(&expected[name])) {
+                assert!(
+                    (ours - theirs).abs() < SINGLE_PRECISION * (1.0 + theirs.abs()),
+                    "{name}: {ours} and {theirs}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_missing_gradient_is_an_error_and_a_bad_one_changes_nothing() {
+    let fixture: Fixture =
+        serde_json::from_str(include_str!("../../fixtures/golden/optimizer.json")).unwrap();
+    let case = &fixture.cases[0];
+    let parameters = Parameters::from_tensors(&tensors(&case.start)).unwrap();
+    let training = Training {
+        epochs: 1,
+        batch_size: 1,
+        micro_batch_size: 1,
+        learning_rate: 0.1,
+        warmup_ratio: 0.0,
+        weight_decay: 0.1,
+        adam_beta1: 0.9,
+        adam_beta2: 0.9,
+        adam_epsilon: 1e-8,
+        max_grad_norm: 1.0,
+        recompute: false,
+        checkpoint_every: 1,
+    };
+    let mut optimizer = AdamW::new(&parameters, &training, 0.0).unwrap();
+    let mut gradients = tensors(&case.gradients[0]);
+    let before = values(&parameters.tensors()["a.matrix"]);
+    let nan = (&gradients["b.norm"] * f64::NAN).unwrap();
+    gradients.insert("b.norm".into(), nan);
+    assert!(optimizer.step(&gradients, 1.0).unwrap().is_nan());
+    assert_eq!(values(&parameters.tensors()["a.matrix"]), before);
+    gradients.remove("b.norm");
+    let error = optimizer.step(&gradients, 1.0).unwrap_err().to_string();
+    assert!(error.contains("b.norm") && error.contains("no gradient"), "{error}");
+}

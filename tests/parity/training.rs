@@ -1,0 +1,241 @@
+//! What training computes from hidden states, heads included, against `spec` one pair at a time.
+
+use crate::composed::{gradient, numbers};
+use crate::support::{decoder_config, pairs, parameters};
+use crate::twins::{Draw, assert_close, settings, size, var2};
+use candle_core::{DType, Device, Tensor, Var};
+use lpc::config::{Latent, PriorWeight};
+use lpc::data::batch::PairBatch;
+use lpc::data::tokenize::TokenizedPair;
+use lpc::model::config::DecoderConfig;
+use lpc::model::parameters::Parameters;
+use lpc::model::policy::{PairStates, Policy};
+use lpc::spec::gradient::{LpcPair, LpcSettings, lpc_loss};
+use lpc::spec::latent::{
+    Mlp, posterior_logits, posterior_logits_gradient, prior_logits, prior_logits_gradient,
+};
+use lpc::tensor::elbo::GumbelNoise;
+use lpc::tensor::objective::PairLogps;
+use lpc::train::step::{LatentInputs, PairOutputs, pair_losses};
+use ndarray::{Array1, Array2, Axis};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// A batch at the top of a decoder: hidden states of every token, noise, reference.
+struct Batch {
+    pairs: Vec<TokenizedPair>,
+    hidden: Array2<f64>,
+    noise: [Array2<f64>; 2],
+    reference: [Array1<f64>; 2],
+    upstream: Array1<f64>,
+}
+
+impl Batch {
+    fn draw(seed: u64, config: &DecoderConfig, lengths: &[(usize, usize, usize)], codes: usize) -> Self {
+        let mut draw = Draw::new(seed);
+        let (b, n) = (lengths.len(), lengths.iter().map(|(p, c, r)| p + c + r).sum());
+        Self {
+            pairs: pairs(config.vocab_size, lengths, seed),
+            hidden: draw.matrix(n, config.hidden_size, 1.0),
+            noise: [draw.gumbel(b, codes), draw.gumbel(b, codes)],
+            reference: [draw.vector(b, 3.0) - 8.0, draw.vector(b, 3.0) - 8.0],
+            upstream: draw.vector(b, 1.0),
+        }
+    }
+
+    /// The trainer's own function, and the gradients of Σ_b upstream_b · loss_b.
+    fn train(
+        &self,
+        policy: &Policy,
+        parameters: &Parameters,
+        latent: Latent,
+        settings: &LpcSettings,
+    ) -> Trained {
+        let dtype = policy.decoder.dtype();
+        let single = |t: &Tensor| t.to_dtype(dtype).unwrap();
+        let [prior, posterior] = self.noise.each_ref().map(|n| single(&var2(n)));
+        let [chosen, rejected] =
+            self.reference.each_ref().map(|r| single(&Tensor::new(r.to_vec(), &Device::Cpu).unwrap()));
+        let inputs =
+            LatentInputs { noise: GumbelNoise { prior, posterior }, prior_weight: settings.prior_weight };
+        let hidden = Var::from_tensor(&single(&var2(&self.hidden))).unwrap();
+        let members: Vec<&TokenizedPair> = self.pairs.iter().collect();
+        let batch = PairBatch::new(&members, dtype, &Device::Cpu).unwrap();
+        let states = PairStates::select(&hidden, &batch).unwrap();
+        let reference = PairLogps { chosen, rejected };
+        let reference = settings.objective.needs_reference().then_some(&reference);
+        let outputs =
+            pair_losses(policy, &states, &batch, reference, settings.objective, latent, Some(&inputs))
+                .unwrap();
+        let upstream = single(&Tensor::new(self.upstream.to_vec(), &Device::Cpu).unwrap());
+        let store = (&outputs.loss * upstream).unwrap().sum_all().unwrap().backward().unwrap();
+        let named = parameters.iter().map(|(name, var)| (name.clone(), gradient(&store, var)));
+        Trained { hidden: gradient(&store, &hidden), gradients: named.collect(), outputs }
+    }
+}
+
+struct Trained {
+    outputs: PairOutputs,
+    hidden: Vec<f64>,
+    gradients: BTreeMap<String, Vec<f64>>,
+}
+
+fn latent(codes: usize, settings: &LpcSettings) -> Latent {
+    Latent::Gumbel {
+        codes,
+        gumbel_tau: settings.gumbel_tau,
+        kl_weight: settings.kl_weight,
+        prior_weight: PriorWeight::Fixed { value: settings.prior_weight },
+        codebook_std: 1.0,
+        heads_learning_rate: None,
+    }
+}
+
+fn matrix(parameters: &Parameters, name: &str) -> Array2<f64> {
+    let (_, var) = parameters.iter().find(|(n, _)| *n == name).unwrap();
+    Array2::from_shape_vec(var.dims2().unwrap(), numbers(var)).unwrap()
+}
+
+fn network(parameters: &Parameters, name: &str) -> Mlp {
+    let bias = |part: &str| {
+        let name = format!("lpc.{name}.{part}");
+        Array1::from(numbers(parameters.iter().find(|(n, _)| **n == name).unwrap().1))
+    };
+    Mlp {
+        inner_weight: matrix(parameters, &format!("lpc.{name}.w1")),
+        inner_bias: bias("b1"),
+        outer_weight: matrix(parameters, &format!("lpc.{name}.w2")),
+        outer_bias: bias("b2"),
+    }
+}
+
+fn untied(config: DecoderConfig) -> DecoderConfig {
+    DecoderConfig { tie_word_embeddings: false, num_hidden_layers: 1, ..config }
+}
+
+fn lengths() -> impl Strategy<Value = Vec<(usize, usize, usize)>> {
+    prop::collection::vec((1usize..6, 1usize..=8, 1usize..=8), 1..=4)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_batch_is_a_loop_over_pairs(
+        config in decoder_config().prop_map(untied), lengths in lengths(), codes in 1usize..=8, settings in settings(), seed: u64,
+    ) {
+        let parameters = parameters(&config, codes, seed, DType::F64);
+        let latent = latent(codes, &settings);
+        let policy = Policy::new(&config, &parameters, &latent).unwrap();
+        let batch = Batch::draw(seed, &config, &lengths, codes);
+        let trained = batch.train(&policy, &parameters, latent, &settings);
+
+        let lm_head = matrix(&parameters, "lm_head.weight");
+        let codebook = matrix(&parameters, "lpc.codebook");
+        let (prior, posterior) = (network(&parameters, "prior"), network(&parameters, "posterior"));
+        let (mut losses, mut margins) = (vec![], vec![]);
+        let mut to_hidden = Array2::<f64>::zeros(batch.hidden.dim());
+        let mut expected: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        let mut add = |name: &str, values: Vec<f64>| {
+            let sum = expected.entry(name.to_string()).or_insert_with(|| vec![0.0; values.len()]);
+            sum.iter_mut().zip(values).for_each(|(a, b)| *a += b);
+        };
+        let mut largest = 1.0_f64;
+        let mut start = 0;
+        for (i, pair) in batch.pairs.iter().enumerate() {
+            let (p, c, r) = (pair.prompt.len(), pair.chosen.len(), pair.rejected.len());
+            // The prompt's last token predicts the first of either completion.
+            let prompt_last = start + p - 1;
+            let chosen_at: Vec<usize> = (0..c).map(|t| prompt_last + t).collect();
+            let rejected_at: Vec<usize> = (0..r).map(|t| if t == 0 { prompt_last } else { prompt_last + c + t }).collect();
+            let (chosen_last, rejected_last) = (prompt_last + c, prompt_last + c + r);
+            start = rejected_last + 1;
+
+            let state = |at: usize| batch.hidden.row(at);
+            let prior_scores = prior_logits(&prior, &state(prompt_last)).unwrap();
+            let posterior_scores = posterior_logits(&posterior, &state(chosen_last), &state(rejected_last)).unwrap();
+            let loss = lpc_loss(
+                &LpcPair {
+                    chosen_hidden: &batch.hidden.select(Axis(0), &chosen_at),
+                    rejected_hidden: &batch.hidden.select(Axis(0), &rejected_at),
+                    chosen_tokens: &pair.chosen,
+                    rejected_tokens: &pair.rejected,
+                    lm_head: &lm_head,
+                    codebook: &codebook,
+                    prior_logits: &prior_scores,
+                    posterior_logits: &posterior_scores,
+                    prior_noise: &batch.noise[0].row(i),
+                    posterior_noise: &batch.noise[1].row(i),
+                    reference: lpc::spec::objective::PairLogps { chosen: batch.reference[0][i], rejected: batch.reference[1][i] },
+                },
+                &settings,
+            )
+            .unwrap();
+            losses.push(loss.loss);
+            margins.push(loss.margin);
+
+            let weight = batch.upstream[i];
+            let g = loss.gradients;
+            let flat = |a: &Array2<f64>| a.iter().map(|v| v * weight).collect::<Vec<f64>>();
+            let (to_prior, to_prompt) = prior_logits_gradient(&prior, &state(prompt_last), &(g.prior_logits * weight)).unwrap();
+            let (to_posterior, to_chosen, to_rejected) = posterior_logits_gradient(
+                &posterior, &state(chosen_last), &state(rejected_last), &(g.posterior_logits * weight),
+            )
+            .unwrap();
+            for (name, network) in [("prior", to_prior), ("posterior", to_posterior)] {
+                add(&format!("lpc.{name}.w1"), network.inner_weight.iter().copied().collect());
+                add(&format!("lpc.{name}.b1"), network.inner_bias.to_vec());
+                add(&format!("lpc.{name}.w2"), network.outer_weight.iter().copied().collect());
+                add(&format!("lpc.{name}.b2"), network.outer_bias.to_vec());
+            }
+            add("lpc.codebook", flat(&g.codebook));
+            add("lm_head.weight", flat(&g.lm_head));
+            let mut scatter = |at: usize, row: Array1<f64>| {
+                let mut to = to_hidden.row_mut(at);
+                to += &row;
+            };
+            scatter(prompt_last, to_prompt);
+            scatter(chosen_last, to_chosen);
+            scatter(rejected_last, to_rejected);
+            for (at, rows) in [(chosen_at, &g.chosen_hidden), (rejected_at, &g.rejected_hidden)] {
+                at.into_iter().zip(rows.rows()).for_each(|(at, row)| scatter(at, &row * weight));
+            }
+            largest = largest.max(size(&[loss.loss, loss.margin, loss.policy.chosen, loss.policy.rejected]));
+        }
+
+        // As in `whole_loss`: what comes back, what 1/τ enlarges, and the width of the products.
+        let returned = size(expected.values().flatten().chain(&to_hidden));
+        let weights = size(&prior.inner_weight).max(size(&posterior.inner_weight));
+        let size = largest.max(returned) / settings.gumbel_tau.min(1.0) * weights * size(&batch.hidden);
+        assert_close("loss", &numbers(&trained.outputs.loss), &losses, size);
+        assert_close("margin", &numbers(&trained.outputs.margin), &margins, size);
+        assert_close("∂hidden", &trained.hidden, to_hidden.as_slice().unwrap(), size);
+        for (name, expected) in &expected {
+            assert_close(name, &trained.gradients[name], expected, size);
+        }
+    }
+
+    /// LPC contains its baseline: one code of zeros is the plain objective to the last bit, in the
+    /// precision that trains. KL of two distributions over one code is 0, and h + 0 is h.
+    #[test]
+    fn one_zero_code_is_the_plain_objective(
+        config in decoder_config().prop_map(untied), lengths in lengths(), settings in settings(), seed: u64,
+    ) {
+        let parameters = parameters(&config, 1, seed, DType::F32);
+        let (_, codebook) = parameters.iter().find(|(name, _)| *name == "lpc.codebook").unwrap();
+        codebook.set(&codebook.zeros_like().unwrap()).unwrap();
+        let batch = Batch::draw(seed, &config, &lengths, 1);
+        let run = |latent: Latent| {
+            let policy = Policy::new(&config, &parameters, &latent).unwrap();
+            batch.train(&policy, &parameters, latent, &settings)
+        };
+        let (plain, latent) = (run(Latent::None), run(latent(1, &settings)));
+        let bits = |values: &[f64]| values.iter().map(|v| (*v as f32).to_bits()).collect::<Vec<_>>();
+        prop_assert_eq!(bits(&numbers(&plain.outputs.loss)), bits(&numbers(&latent.outputs.loss)));
+        prop_assert_eq!(bits(&numbers(&plain.outputs.margin)), bits(&numbers(&latent.outputs.margin)));
+        prop_assert_eq!(bits(&plain.gradients["lm_head.weight"]), bits(&latent.gradients["lm_head.weight"]));
+        // Equal numbers, of which only zeros may differ in sign.
+        prop_assert_eq!(&plain.hidden, &latent.hidden);
+        prop_assert!(latent.outputs.latent.is_some() && plain.outputs.latent.is_none());
+    }
+}
