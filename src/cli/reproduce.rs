@@ -3,7 +3,7 @@
 use super::{ReproduceArguments, Target};
 use crate::config::{DataSource, EmptyCompletion, ModelSource};
 use crate::experiment::matrix::{Matrix, Model};
-use crate::experiment::table2::{self, Settings, report_folder};
+use crate::experiment::table2::{self, Settings};
 use crate::progress::Progress;
 use crate::report::table::marked;
 use crate::{Error, Result};
@@ -19,11 +19,11 @@ pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize) -> Resu
     let settings =
         Settings { scale, runs, reports: arguments.reports, threads, keep_models: arguments.keep_models };
     let progress = Progress::stderr();
-    let markdown = match arguments.target {
+    let reproduced = match arguments.target {
         Target::Table2 => table2::reproduce(&matrix, &settings, &progress)?,
     };
-    println!("{}", marked("table2", &markdown).unwrap_or(&markdown));
-    println!("written: {}", report_folder(&settings.reports, scale).join("table2.{md,csv,svg}").display());
+    println!("{}", marked("table2", &reproduced.markdown).unwrap_or(&reproduced.markdown));
+    println!("written: {}", reproduced.folder.join("table2.{md,csv,svg}").display());
     Ok(())
 }
 
