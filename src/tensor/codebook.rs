@@ -7,7 +7,16 @@ use candle_core::Tensor;
 ///
 /// Source: (11). Twin: `spec::codebook::mix_codes`.
 /// Shapes: both samples [B, K] → [B, K], rows on the simplex.
-/// Errors: α outside [0, 1].
+/// Errors: α outside [0, 1]; samples of different shapes.
+/// Numerics: exactly the posterior's sample at α = 0 and the prior's at α = 1.
+///
+/// ```
+/// use candle_core::{Device::Cpu, Tensor};
+/// let (prior, posterior) = (Tensor::new(&[[1f64, 0.0]], &Cpu)?, Tensor::new(&[[0f64, 1.0]], &Cpu)?);
+/// let mixed = lpc::tensor::codebook::mix_codes(&prior, &posterior, 0.25)?;
+/// assert_eq!(mixed.to_vec2::<f64>()?, [[0.25, 0.75]]);
+/// # Ok::<(), lpc::Error>(())
+/// ```
 pub fn mix_codes(prior_sample: &Tensor, posterior_sample: &Tensor, prior_weight: f64) -> Result<Tensor> {
     if !(0.0..=1.0).contains(&prior_weight) {
         return Err(Error::argument("mix_codes", "prior_weight", prior_weight, "in [0, 1]"));
@@ -19,6 +28,15 @@ pub fn mix_codes(prior_sample: &Tensor, posterior_sample: &Tensor, prior_weight:
 ///
 /// Source: (11). Twin: `spec::codebook::latent`.
 /// Shapes: code_weights [B, K], codebook [K, d] → [B, d].
+/// Errors: as many weights as codes are needed.
+///
+/// ```
+/// use candle_core::{Device::Cpu, Tensor};
+/// let codebook = Tensor::new(&[[4f64, 0.0], [0.0, 8.0]], &Cpu)?;
+/// let h_z = lpc::tensor::codebook::latent(&Tensor::new(&[[0.25, 0.75]], &Cpu)?, &codebook)?;
+/// assert_eq!(h_z.to_vec2::<f64>()?, [[1.0, 6.0]]);
+/// # Ok::<(), lpc::Error>(())
+/// ```
 pub fn latent(code_weights: &Tensor, codebook: &Tensor) -> Result<Tensor> {
     Ok(code_weights.matmul(codebook)?)
 }

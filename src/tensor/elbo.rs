@@ -29,7 +29,26 @@ pub struct LatentDraw {
 /// Samples both networks, mixes them by α and looks the mixture up in the codebook.
 ///
 /// Source: (11). Twin: none; `spec::gradient::lpc_loss` composes the same steps.
-/// Shapes: logits [B, K] each, codebook [K, d].
+/// Shapes: logits and noise [B, K] each, codebook [K, d] → see [`LatentDraw`].
+/// Units: the divergence in nats, of the categoricals themselves: neither τ nor α enters it.
+/// Errors: τ not finite and > 0; α outside [0, 1]; shapes that do not fit.
+/// Numerics: those of [`gumbel_softmax`] and [`kl_divergence`]; finite logits give finite values.
+///
+/// ```
+/// use candle_core::{Device::Cpu, Tensor};
+/// use lpc::tensor::elbo::{GumbelNoise, draw_latent};
+/// let row = |a: f64, b: f64| Tensor::new(&[[a, b]], &Cpu);
+/// let noise = GumbelNoise { prior: row(1.0, 0.0)?, posterior: row(0.0, 0.0)? };
+/// let codebook = Tensor::new(&[[2f64, 0.0], [0.0, 4.0]], &Cpu)?;
+/// // Both samples are (1/2, 1/2): the prior's noise makes up for its logits.
+/// let draw = draw_latent(&row(0.0, 1.0)?, &row(0.0, 0.0)?, &noise, &codebook, 1.0, 0.3)?;
+/// let h_z = draw.latent.to_vec2::<f64>()?;
+/// assert!((h_z[0][0] - 1.0).abs() < 1e-12 && (h_z[0][1] - 2.0).abs() < 1e-12);
+/// // q = (1/2, 1/2), p = (1, e)/(1 + e): KL = ln(1 + e) − 1/2 − ln 2.
+/// let expected = 1f64.exp().ln_1p() - 0.5 - 2f64.ln();
+/// assert!((draw.kl.to_vec1::<f64>()?[0] - expected).abs() < 1e-12);
+/// # Ok::<(), lpc::Error>(())
+/// ```
 pub fn draw_latent(
     prior_logits: &Tensor,
     posterior_logits: &Tensor,
@@ -49,8 +68,23 @@ pub fn draw_latent(
 ///
 /// Source: (7), (12), (13). Twin: `spec::elbo::negative_elbo_sampled`.
 /// Shapes: log-probabilities under the latent policy [B], kl [B] → loss [B].
-/// Errors: λ negative or not finite.
+/// Units: nats for −log σ objectives; IPO adds λ·nats to nats².
+/// Errors: λ negative or not finite; an objective that needs a reference without one; β or τ not
+/// finite and > 0; γ not finite; shapes that differ.
 /// Numerics: a bound on (6) only for −log σ objectives, λ = 1, α = 0 and discrete codes.
+///
+/// ```
+/// use candle_core::{Device::Cpu, Tensor};
+/// use lpc::{config::Objective, tensor::{elbo::negative_elbo_sampled, objective::{PairLengths, PairLogps}}};
+/// let one = |x: f64| Tensor::new(&[x], &Cpu);
+/// let policy = PairLogps { chosen: one(-5.0)?, rejected: one(-7.0)? };
+/// let lengths = PairLengths { chosen: one(2.0)?, rejected: one(3.0)? };
+/// // The policy is its reference, so that DPO's loss is ln 2.
+/// let objective = Objective::Dpo { beta: 0.1 };
+/// let loss = negative_elbo_sampled(objective, &policy, Some(&policy), &lengths, &one(3.0)?, 0.05)?.loss;
+/// assert!((loss.to_vec1::<f64>()?[0] - (2f64.ln() + 0.15)).abs() < 1e-12);
+/// # Ok::<(), lpc::Error>(())
+/// ```
 pub fn negative_elbo_sampled(
     objective: Objective,
     policy: &PairLogps,

@@ -8,7 +8,7 @@ use candle_core::Tensor;
 ///
 /// Source: (11). Twin: `spec::gumbel::gumbel_softmax`.
 /// Shapes: logits [B, K], noise [B, K] → [B, K], rows on the simplex.
-/// Errors: τ not finite and > 0.
+/// Errors: τ not finite and > 0; shapes that differ.
 /// Numerics: log-domain; candle-nn's `gumbel_softmax` is no substitute (it returns an argmax
 /// of clipped noise).
 ///

@@ -4,7 +4,7 @@
 use crate::Result;
 use crate::tensor::exp::{exp, exp_in_place, max, sum};
 use crate::tensor::gemm::{Matrix, Threads, product};
-use crate::tensor::logprob::token_logps;
+use crate::tensor::logprob::{check_tokens, token_logps};
 use crate::tensor::slices::{Held, contiguous};
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Shape, Tensor};
 use rayon::prelude::*;
@@ -16,22 +16,22 @@ const CHUNK_SCORES: usize = 1 << 22;
 ///
 /// Source: (10). Twin: `spec::logprob::token_logps`.
 /// Shapes: hidden [N, d], lm_head [V, d], tokens [N] → [N]. Units: nats.
-/// Errors: a token outside the vocabulary.
+/// Errors: those of [`token_logps`].
 /// Numerics: f32 with each row's maximum subtracted, row sums in f64. Off the CPU or in
 /// another dtype it is the plain composition.
+///
+/// ```
+/// use candle_core::{Device::Cpu, Tensor};
+/// let (hidden, head) = (Tensor::new(&[[1f32]], &Cpu)?, Tensor::new(&[[3f32.ln()], [0.0]], &Cpu)?);
+/// let logps = lpc::tensor::lm_head::token_logps_fused(&hidden, &head, &[0])?.to_vec1::<f32>()?;
+/// assert!((logps[0] - 0.75f32.ln()).abs() < 1e-6); // 3 against 1
+/// # Ok::<(), lpc::Error>(())
+/// ```
 pub fn token_logps_fused(hidden: &Tensor, lm_head: &Tensor, tokens: &[u32]) -> Result<Tensor> {
-    let vocab = lm_head.dim(0)?;
-    if let Some(&bad) = tokens.iter().find(|&&t| t as usize >= vocab) {
-        return Err(crate::Error::argument(
-            "token_logps",
-            "token",
-            bad,
-            format!("below the vocabulary's {vocab}"),
-        ));
-    }
     if !hidden.device().is_cpu() || hidden.dtype() != DType::F32 {
         return token_logps(hidden, lm_head, &Tensor::new(tokens, hidden.device())?);
     }
+    check_tokens(hidden, lm_head, tokens)?;
     let op = FusedTokenLogps { tokens: tokens.to_vec() };
     Ok(hidden.contiguous()?.apply_op2(&lm_head.contiguous()?, op)?)
 }

@@ -6,7 +6,7 @@ use candle_core::{D, Tensor};
 
 /// log σ(x), elementwise.
 ///
-/// Twin: `spec::numerics::log_sigmoid`.
+/// Twin: `spec::numerics::log_sigmoid`. Shapes: any → the same.
 /// Numerics: −logsumexp(0, −x) about a detached maximum: finite for every finite x, gradient
 /// σ(−x) also at x = 0, where a policy still equals its reference.
 ///
@@ -26,7 +26,17 @@ pub fn log_sigmoid(x: &Tensor) -> Result<Tensor> {
 /// log Σ exp over the last dimension.
 ///
 /// Twin: `spec::numerics::logsumexp`. Shapes: [.., n] → [..].
-/// Numerics: shifted by the detached maximum; a row needs one finite entry.
+/// Errors: empty rows.
+/// Numerics: shifted by the detached maximum: finite for every finite row. −∞ counts as nothing
+/// beside a finite entry; a row of nothing but −∞ gives NaN, as does +∞.
+///
+/// ```
+/// use candle_core::{Device::Cpu, Tensor};
+/// let x = Tensor::new(&[[0f64, 0.0], [1e4, 1e4], [5.0, f64::NEG_INFINITY]], &Cpu)?;
+/// let y = lpc::tensor::numerics::logsumexp(&x)?.to_vec1::<f64>()?;
+/// assert!((y[0] - 2f64.ln()).abs() < 1e-15 && (y[1] - 1e4 - 2f64.ln()).abs() < 1e-11 && y[2] == 5.0);
+/// # Ok::<(), lpc::Error>(())
+/// ```
 pub fn logsumexp(x: &Tensor) -> Result<Tensor> {
     let max = x.max_keepdim(D::Minus1)?.detach();
     let sum = x.broadcast_sub(&max)?.exp()?.sum_keepdim(D::Minus1)?;
@@ -35,7 +45,19 @@ pub fn logsumexp(x: &Tensor) -> Result<Tensor> {
 
 /// log softmax over the last dimension.
 ///
-/// Twin: `spec::numerics::log_softmax`. Shapes: [.., n] → [.., n].
+/// Twin: `spec::numerics::log_softmax`. Shapes: [.., n] → [.., n]. Units: nats.
+/// Errors: empty rows.
+/// Numerics: x − [`logsumexp`], never the logarithm of a probability: a value far below the
+/// others stays finite where its softmax underflows.
+///
+/// ```
+/// use candle_core::{Device::Cpu, Tensor};
+/// let y = lpc::tensor::numerics::log_softmax(&Tensor::new(&[[0f64, 3f64.ln()], [0.0, -2e3]], &Cpu)?)?;
+/// let y = y.to_vec2::<f64>()?;
+/// assert!((y[0][0] - 0.25f64.ln()).abs() < 1e-15 && (y[0][1] - 0.75f64.ln()).abs() < 1e-15);
+/// assert_eq!(y[1], [0.0, -2e3]);
+/// # Ok::<(), lpc::Error>(())
+/// ```
 pub fn log_softmax(logits: &Tensor) -> Result<Tensor> {
     Ok(logits.broadcast_sub(&logsumexp(logits)?.unsqueeze(D::Minus1)?)?)
 }
@@ -43,7 +65,16 @@ pub fn log_softmax(logits: &Tensor) -> Result<Tensor> {
 /// Softmax over the last dimension.
 ///
 /// Twin: `spec::numerics::softmax`. Shapes: [.., n] → [.., n].
-/// Numerics: differentiable everywhere, unlike candle's `softmax_last_dim`.
+/// Errors: empty rows.
+/// Numerics: shifted by the detached maximum; −∞ becomes exactly 0, a row of nothing but −∞ NaN.
+/// Differentiable everywhere, unlike candle's `softmax_last_dim`.
+///
+/// ```
+/// use candle_core::{Device::Cpu, Tensor};
+/// let y = lpc::tensor::numerics::softmax(&Tensor::new(&[[1e4, 1e4], [f64::NEG_INFINITY, 0.0]], &Cpu)?)?;
+/// assert_eq!(y.to_vec2::<f64>()?, [[0.5, 0.5], [0.0, 1.0]]);
+/// # Ok::<(), lpc::Error>(())
+/// ```
 pub fn softmax(logits: &Tensor) -> Result<Tensor> {
     let max = logits.max_keepdim(D::Minus1)?.detach();
     let exp = logits.broadcast_sub(&max)?.exp()?;

@@ -12,6 +12,14 @@ use proptest::prelude::*;
 /// most.
 const F32: f64 = 3e-6;
 
+fn refused(result: lpc::Result<Tensor>) -> Result<(), TestCaseError> {
+    match result {
+        Err(error @ lpc::Error::Argument { .. }) => prop_assert_eq!(error.to_string().lines().count(), 1),
+        other => prop_assert!(false, "expected a refusal, got {:?}", other),
+    }
+    Ok(())
+}
+
 proptest! {
     /// Several completions in one call; their sums; and the gradients of a weighted total.
     #[test]
@@ -103,6 +111,52 @@ proptest! {
             }
         }
         prop_assert_eq!(numbers(&got), expected);
+    }
+
+    /// Shapes and indices that do not fit are errors of one line, in every way of computing.
+    #[test]
+    fn arguments_that_do_not_fit(n in 1usize..5, vocabulary in 1usize..9, d in 1usize..5, more in 1usize..4, dtype in prop::sample::select(vec![DType::F32, DType::F64])) {
+        let zeros = |shape: &[usize]| Tensor::zeros(shape, dtype, &Device::Cpu).unwrap();
+        let ids = |n: usize, id: u32| vec![id; n];
+        let index = |ids: &[u32]| Tensor::from_slice(ids, ids.len(), &Device::Cpu).unwrap();
+        let beyond = (vocabulary - 1 + more) as u32;
+        for (hidden, lm_head, tokens) in [
+            (zeros(&[0, d]), zeros(&[vocabulary, d]), vec![]),
+            (zeros(&[n, d]), zeros(&[vocabulary, d]), vec![]),
+            (zeros(&[n, d]), zeros(&[vocabulary, d]), ids(n + more, 0)),
+            (zeros(&[n + more, d]), zeros(&[vocabulary, d]), ids(n, 0)),
+            (zeros(&[n, d + more]), zeros(&[vocabulary, d]), ids(n, 0)),
+            (zeros(&[n, d]), zeros(&[vocabulary, d + more]), ids(n, 0)),
+            (zeros(&[n, 0]), zeros(&[vocabulary, 0]), ids(n, 0)),
+            (zeros(&[n]), zeros(&[vocabulary, d]), ids(n, 0)),
+            (zeros(&[n, d]), zeros(&[d]), ids(n, 0)),
+            (zeros(&[n, d]), zeros(&[0, d]), ids(n, 0)),
+            (zeros(&[n, d]), zeros(&[vocabulary, d]), ids(n, beyond)),
+            (zeros(&[n, d]), zeros(&[vocabulary, d]), ids(n, u32::MAX)),
+        ] {
+            refused(tensor::lm_head::token_logps_fused(&hidden, &lm_head, &tokens))?;
+            refused(tensor::logprob::token_logps(&hidden, &lm_head, &index(&tokens)))?;
+        }
+        let sum = |logps: usize, completion: &[u32], completions| {
+            tensor::logprob::completion_logps_sum(&zeros(&[logps]), completion, completions)
+        };
+        refused(sum(n, &ids(n, more as u32), 1))?;
+        refused(sum(n, &ids(n, u32::MAX), 1))?;
+        refused(sum(n + more, &ids(n, 0), 1))?;
+        refused(sum(n, &ids(n + more, 0), 1))?;
+        refused(sum(n, &ids(n, 0), 1 + more))?;
+        refused(sum(n, &ids(n, 0), 0))?;
+        refused(sum(0, &[], more))?;
+        for (hidden, latent, pair) in [
+            (zeros(&[n, d]), zeros(&[1, d + more]), ids(n, 0)),
+            (zeros(&[n + more, d]), zeros(&[1, d]), ids(n, 0)),
+            (zeros(&[n, d]), zeros(&[d]), ids(n, 0)),
+            (zeros(&[n]), zeros(&[1, d]), ids(n, 0)),
+            (zeros(&[n, d]), zeros(&[more, d]), ids(n, more as u32)),
+            (zeros(&[n, d]), zeros(&[more, d]), ids(n, u32::MAX)),
+        ] {
+            refused(tensor::logprob::add_latent(&hidden, &latent, &index(&pair)))?;
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod decoder;
 mod gradients;
 mod latents;
 mod logprobs;
+mod long_rows;
 mod objectives;
 mod packing;
 mod support;

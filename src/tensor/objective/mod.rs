@@ -31,6 +31,19 @@ pub struct PairLengths {
 /// Δ: the difference of the two log-ratios to the reference.
 ///
 /// Source: (5). Twin: `spec::objective::margin`. Shapes: four [B] → [B]. Units: nats.
+/// Errors: shapes that differ.
+/// Numerics: each completion's ratio first, so that policy = reference gives exactly 0.
+///
+/// ```
+/// use candle_core::{Device::Cpu, Tensor};
+/// use lpc::tensor::objective::{PairLogps, margin};
+/// let logps = |c: f64, r: f64| -> lpc::Result<_> {
+///     Ok(PairLogps { chosen: Tensor::new(&[c], &Cpu)?, rejected: Tensor::new(&[r], &Cpu)? })
+/// };
+/// let delta = margin(&logps(-1.0, -6.0)?, &logps(-3.0, -2.0)?)?; // 2 − (−4)
+/// assert_eq!(delta.to_vec1::<f64>()?, [6.0]);
+/// # Ok::<(), lpc::Error>(())
+/// ```
 pub fn margin(policy: &PairLogps, reference: &PairLogps) -> Result<Tensor> {
     let chosen = (&policy.chosen - &reference.chosen)?;
     let rejected = (&policy.rejected - &reference.rejected)?;
@@ -47,8 +60,25 @@ pub struct PairLoss {
 
 /// Loss and margin of each pair under `objective`.
 ///
-/// Twin: `spec::objective::objective_loss`.
-/// Errors: an objective that needs a reference without one; a parameter out of range.
+/// Source: (5), (12), (13). Twin: `spec::objective::objective_loss`.
+/// Shapes: every log-probability and length [B] → [B] each.
+/// Units: loss in nats, for IPO nats²; margin in nats, for SimPO nats times β.
+/// Errors: an objective that needs a reference without one; β or τ not finite and > 0; γ not
+/// finite; shapes that differ.
+/// Numerics: those of [`dpo_loss`], [`ipo_loss`] and [`simpo_loss`].
+///
+/// ```
+/// use candle_core::{Device::Cpu, Tensor};
+/// use lpc::{config::Objective, tensor::objective::{PairLengths, PairLogps, objective_loss}};
+/// let one = |x: f64| Tensor::new(&[x], &Cpu);
+/// let policy = PairLogps { chosen: one(-1.0)?, rejected: one(-4.0)? };
+/// let reference = PairLogps { chosen: one(-3.0)?, rejected: one(-4.0)? };
+/// let lengths = PairLengths { chosen: one(1.0)?, rejected: one(1.0)? };
+/// let ipo = objective_loss(Objective::Ipo { ipo_tau: 0.5 }, &policy, Some(&reference), &lengths)?;
+/// assert_eq!(ipo.margin.to_vec1::<f64>()?, [2.0]);
+/// assert_eq!(ipo.loss.to_vec1::<f64>()?, [1.0]); // (2 − 1/(2·0.5))²
+/// # Ok::<(), lpc::Error>(())
+/// ```
 pub fn objective_loss(
     objective: Objective,
     policy: &PairLogps,

@@ -15,8 +15,24 @@ pub struct PairRewards {
 /// Implicit rewards of both completions, up to a term that only the prompt decides.
 ///
 /// Source: (4): β·log-ratio for DPO; τ·log-ratio for IPO, whose regulariser τ is; β·mean token
-/// log-prob for SimPO. Twin: `spec::objective::implicit_rewards`. Shapes: [B]. Units: nats · β.
-/// Errors: an objective that needs a reference without one; β or τ not finite and > 0.
+/// log-prob for SimPO. Twin: `spec::objective::implicit_rewards`. Shapes: [B] each → [B] each.
+/// Units: nats times β, for IPO nats times τ.
+/// Errors: an objective that needs a reference without one; β or τ not finite and > 0; shapes that
+/// differ.
+/// Numerics: SimPO's γ is no reward: it shifts the margin, not the ranking.
+///
+/// ```
+/// use candle_core::{Device::Cpu, Tensor};
+/// use lpc::{config::Objective, tensor::objective::{PairLengths, PairLogps, implicit_rewards}};
+/// let one = |x: f64| Tensor::new(&[x], &Cpu);
+/// let policy = PairLogps { chosen: one(-6.0)?, rejected: one(-4.0)? };
+/// let lengths = PairLengths { chosen: one(3.0)?, rejected: one(1.0)? };
+/// let objective = Objective::Simpo { beta: 2.0, gamma: 1.0 };
+/// let rewards = implicit_rewards(objective, &policy, None, &lengths)?;
+/// assert_eq!(rewards.chosen.to_vec1::<f64>()?, [-4.0]); // 2 · (−6 / 3)
+/// assert_eq!(rewards.rejected.to_vec1::<f64>()?, [-8.0]);
+/// # Ok::<(), lpc::Error>(())
+/// ```
 pub fn implicit_rewards(
     objective: Objective,
     policy: &PairLogps,
