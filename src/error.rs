@@ -27,8 +27,8 @@ pub enum Error {
     Tensor { op: &'static str, source: candle_core::Error },
 
     /// Training produced a number that is not finite; nothing was updated with it.
-    #[error("step {step}: {what} = {got}, expected finite; the last checkpoint is {}", checkpoint.display())]
-    Diverged { step: usize, what: &'static str, got: f64, checkpoint: PathBuf },
+    #[error("step {step}: {what} = {got}, expected finite; {kept}")]
+    Diverged { step: usize, what: &'static str, got: f64, kept: String },
 
     /// The user asked to stop; the work can be resumed.
     #[error("interrupted: {resume}")]

@@ -5,7 +5,7 @@ use super::values::model_source;
 use super::{ReproduceArguments, Target};
 use crate::config::{DataSource, EmptyCompletion};
 use crate::experiment::matrix::{Matrix, Model};
-use crate::experiment::table2::{self, Settings, report_folder};
+use crate::experiment::table2::{self, Settings};
 use crate::progress::Progress;
 use crate::report::table::marked;
 use crate::{Error, Result};
@@ -21,12 +21,11 @@ pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize) -> Resu
     let settings =
         Settings { scale, runs, reports: arguments.reports, threads, keep_models: arguments.keep_models };
     let progress = Progress::stderr();
-    let markdown = match arguments.target {
+    let reproduced = match arguments.target {
         Target::Table2 => table2::reproduce(&matrix, &settings, &progress)?,
     };
-    print_line(marked("table2", &markdown).unwrap_or(&markdown))?;
-    let written = report_folder(&settings.reports, scale).join("table2.{md,csv,svg}");
-    print_line(format_args!("written: {}", written.display()))
+    print_line(marked("table2", &reproduced.markdown).unwrap_or(&reproduced.markdown))?;
+    print_line(format_args!("written: {}", reproduced.folder.join("table2.{md,csv,svg}").display()))
 }
 
 fn apply(arguments: &ReproduceArguments, matrix: &mut Matrix) -> Result<()> {

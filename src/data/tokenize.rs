@@ -27,6 +27,8 @@ pub struct TruncationReport {
     pub pairs: usize,
     pub prompts_truncated: usize,
     pub completions_truncated: usize,
+    /// Pairs that lost tokens on either side.
+    pub truncated: usize,
 }
 
 impl TruncationReport {
@@ -36,6 +38,7 @@ impl TruncationReport {
             pairs: pairs.len(),
             prompts_truncated: count(|p| p.prompt_truncated),
             completions_truncated: count(|p| p.completion_truncated),
+            truncated: count(|p| p.prompt_truncated || p.completion_truncated),
         }
     }
 }

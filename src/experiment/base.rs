@@ -44,7 +44,7 @@ pub fn load(source: &ModelSource, runs: &Path, progress: &Progress) -> Result<Lo
                 Ok(ids)
             })
             .collect::<Result<Vec<_>>>()?;
-        let parameters = Parameters::random_decoder(&config, &mut seed::stream(SEED, "init"))?;
+        let parameters = Parameters::random_decoder(&config, &mut seed::stream(SEED, "base/init"))?;
         let steps = training.epochs * texts.len().div_ceil(training.batch_size);
         let task = progress.task(format!("pre-train {}", name(*shape)), steps);
         pretrain(&config, &parameters, &texts, &training, SEED, &task)?;

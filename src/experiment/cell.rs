@@ -1,6 +1,7 @@
 //! One run from its recipe to its records.
 
 use crate::config::{Latent, Recipe};
+use crate::error::Place;
 use crate::eval::preference::{Preference, score_pairs};
 use crate::experiment::dataset::PairData;
 use crate::experiment::prepared::Prepared;
@@ -15,9 +16,10 @@ use crate::report::manifest::{Code, Machine, Manifest, Outcome, peak_memory_mib}
 use crate::report::records::Record;
 use crate::report::store::{Begin, RunKey, Store};
 use crate::train::fit::{FitInputs, Fitted, fit, steps};
-use crate::{Result, seed};
+use crate::{Error, Result, seed};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 /// Trains and scores a recipe unless `store` has it finished.
 ///
@@ -37,7 +39,14 @@ pub fn run(
         code: Code::current().fingerprint,
     };
     let claim = match store.begin(&key)? {
-        Begin::Finished(manifest) => return Ok(*manifest),
+        Begin::Finished(manifest) => {
+            let folder = store.folder(&manifest.run);
+            if keep_model && !folder.join("model/config.json").is_file() {
+                let expected = "a finished run with its model (delete the folder to train it again)";
+                return Err(Error::input(Place::file(folder), expected, "no model"));
+            }
+            return Ok(*manifest);
+        }
         Begin::Train(claim) => claim,
     };
     let started = Timestamp::now();
@@ -49,6 +58,7 @@ pub fn run(
     let task = progress.task(name, steps(recipe, train.len()));
     let fitted = fit(&inputs, &parameters, claim.folder(), &task)?;
     drop(task);
+    let scoring = Instant::now();
     let policy = Policy::new(config, &parameters, &recipe.latent)?;
     let test_reference = reference.map(|r| r.test.as_slice());
     let task = progress.task(format!("{name}: test"), test.len());
@@ -58,7 +68,7 @@ pub fn run(
     if keep_model {
         save_policy(&claim.folder().join("model"), config, &parameters, &prepared.base.tokenizer)?;
     }
-    let outcome = outcome(started, &fitted, &prepared.data, &records);
+    let outcome = outcome(started, &fitted, scoring.elapsed().as_secs_f64(), &prepared.data, &records);
     claim.finish(&records, Machine::cpu(), outcome)
 }
 
@@ -66,7 +76,7 @@ pub fn run(
 pub fn initial_parameters(recipe: &Recipe, base: &Loaded) -> Result<Parameters> {
     let mut parameters = Parameters::from_tensors(&base.weights)?;
     if let Latent::Gumbel { codes, codebook_std, .. } = recipe.latent {
-        let mut rng = seed::stream(recipe.seed, "init");
+        let mut rng = seed::stream(recipe.seed, "heads/init");
         init_heads(&mut parameters, base.config.hidden_size, codes, codebook_std, &mut rng)?;
     }
     Ok(parameters)
@@ -89,7 +99,13 @@ pub fn records(data: &PairData, verdicts: &[Preference], reference: Option<&Refe
     verdicts.iter().enumerate().map(record).collect()
 }
 
-fn outcome(started: Timestamp, fitted: &Fitted, data: &PairData, records: &[Record]) -> Outcome {
+fn outcome(
+    started: Timestamp,
+    fitted: &Fitted,
+    scoring: f64,
+    data: &PairData,
+    records: &[Record],
+) -> Outcome {
     let accuracy = records.iter().filter(|r| r.correct).count() as f64 / records.len() as f64;
     let mut metrics = BTreeMap::from([("test_accuracy".to_string(), accuracy)]);
     if let Some(last) = &fitted.last {
@@ -98,13 +114,14 @@ fn outcome(started: Timestamp, fitted: &Fitted, data: &PairData, records: &[Reco
         if let Some(latent) = &last.latent {
             metrics.insert("kl".into(), latent.kl);
             metrics.insert("code_perplexity".into(), latent.code_perplexity);
+            metrics.insert("prior_entropy".into(), latent.prior_entropy);
         }
     }
-    let [train, test] = data.truncated.map(|t| t.prompts_truncated.max(t.completions_truncated));
+    let [train, test] = data.truncated.map(|t| t.truncated);
     Outcome {
         started,
         finished: Timestamp::now(),
-        wall_seconds: fitted.seconds,
+        wall_seconds: fitted.seconds + scoring,
         peak_memory_mib: peak_memory_mib(),
         steps: fitted.steps,
         metrics,

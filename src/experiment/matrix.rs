@@ -82,11 +82,42 @@ impl Matrix {
                 return Err(Error::input(place(field), "at least one", "none"));
             }
         }
+        let repeated = |names: Vec<String>| {
+            let twice = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name));
+            twice.map(|(_, name)| name.clone())
+        };
+        for (field, names) in [
+            ("seeds", matrix.seeds.iter().map(u64::to_string).collect()),
+            ("models.name", matrix.models.iter().map(|m| m.name.clone()).collect()),
+            ("objectives.name", matrix.objectives.iter().map(|o| o.name.clone()).collect()),
+        ] {
+            if let Some(name) = repeated(names) {
+                return Err(Error::input(place(field), "each once", format!("{name} twice")));
+            }
+        }
         if matrix.latent == Latent::None {
             return Err(Error::input(place("latent"), "the latent of the cells with LPC", "none"));
         }
         matrix.cells().iter().try_for_each(|cell| cell.recipe.validate())?;
         Ok(matrix)
+    }
+
+    /// The same experiment, wherever its model and data files lie.
+    pub fn same_experiment(&self, other: &Self) -> bool {
+        let placeless = |matrix: &Self| {
+            let mut matrix = matrix.clone();
+            for model in &mut matrix.models {
+                match &mut model.source {
+                    ModelSource::Gguf { path } | ModelSource::Folder { path } => *path = Default::default(),
+                    ModelSource::World { .. } | ModelSource::Hub { .. } => {}
+                }
+            }
+            if let DataSource::Jsonl { folder, .. } = &mut matrix.data {
+                *folder = Default::default();
+            }
+            matrix
+        };
+        placeless(self) == placeless(other)
     }
 
     /// Every run, seed by seed, so that an interrupted table has whole rows.

@@ -9,6 +9,9 @@ use rand::Rng;
 /// Names of the heads' parameters begin with this.
 pub const PREFIX: &str = "lpc.";
 
+/// What the parameters of the two networks begin with.
+pub const NETWORKS: [&str; 2] = ["lpc.prior.", "lpc.posterior."];
+
 /// Codebook [K, d] and the networks of (8) and (9).
 #[derive(Debug, Clone)]
 pub struct Heads {
@@ -17,8 +20,9 @@ pub struct Heads {
     pub posterior: Mlp,
 }
 
-/// Adds freshly initialised heads to `parameters`: weights N(0, 0.02²), biases 0, codebook
-/// N(0, `codebook_std`²). The networks are `hidden_size` wide.
+/// Adds freshly initialised heads to `parameters`: the networks as `torch.nn.Linear` begins,
+/// weights and biases uniform within ±1/√inputs and `hidden_size` wide; the codebook
+/// N(0, `codebook_std`²).
 pub fn init_heads(
     parameters: &mut Parameters,
     hidden_size: usize,
@@ -27,19 +31,20 @@ pub fn init_heads(
     rng: &mut impl Rng,
 ) -> Result<()> {
     let d = hidden_size;
-    let mut normal = |name: &str, rows: usize, cols: usize, std: f64| -> Result<()> {
-        let values: Vec<f32> = seed::normal(rng, rows * cols).into_iter().map(|v| (v * std) as f32).collect();
-        parameters.insert(&format!("{PREFIX}{name}"), Tensor::from_vec(values, (rows, cols), &Device::Cpu)?)
+    let mut put = |name: String, values: Vec<f64>, shape: &[usize]| -> Result<()> {
+        let values: Vec<f32> = values.into_iter().map(|v| v as f32).collect();
+        parameters.insert(&format!("{PREFIX}{name}"), Tensor::from_vec(values, shape, &Device::Cpu)?)
     };
-    normal("codebook", codes, d, codebook_std)?;
-    for (network, inputs) in [("prior", d), ("posterior", 2 * d)] {
-        normal(&format!("{network}.w1"), d, inputs, 0.02)?;
-        normal(&format!("{network}.w2"), codes, d, 0.02)?;
-    }
-    for network in ["prior", "posterior"] {
-        for (name, n) in [("b1", d), ("b2", codes)] {
-            let zeros = Tensor::from_vec(vec![0f32; n], n, &Device::Cpu)?;
-            parameters.insert(&format!("{PREFIX}{network}.{name}"), zeros)?;
+    let codebook = seed::normal(rng, codes * d).into_iter().map(|v| v * codebook_std).collect();
+    put("codebook".into(), codebook, &[codes, d])?;
+    for (network, network_inputs) in [("prior", d), ("posterior", 2 * d)] {
+        for (layer, inputs, outputs) in [(1, network_inputs, d), (2, d, codes)] {
+            let bound = (inputs as f64).powf(-0.5);
+            let mut uniform =
+                |n: usize| (0..n).map(|_| (2.0 * seed::open_unit(rng) - 1.0) * bound).collect::<Vec<f64>>();
+            let (weights, biases) = (uniform(outputs * inputs), uniform(outputs));
+            put(format!("{network}.w{layer}"), weights, &[outputs, inputs])?;
+            put(format!("{network}.b{layer}"), biases, &[outputs])?;
         }
     }
     Ok(())

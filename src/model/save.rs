@@ -5,13 +5,12 @@ use crate::model::config::DecoderConfig;
 use crate::model::heads;
 use crate::model::parameters::Parameters;
 use crate::model::tokenizer::TextTokenizer;
+use crate::report::files::{write_atomic, write_tensors};
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-use tempfile::NamedTempFile;
 
 /// Writes weights, tokenizer, `generation_config.json` and, last, `config.json`, so that a
 /// folder left behind by a crash does not pass for a model. Each file appears complete or not at
@@ -38,11 +37,8 @@ pub fn save(
     fs::create_dir_all(folder).map_err(Error::io(folder))?;
 
     let path = folder.join("model.safetensors");
-    let file = temporary(&path)?;
     let format = HashMap::from([("format".to_string(), "pt".to_string())]);
-    safetensors::serialize_to_file(tensors, Some(format), file.path())
-        .map_err(|e| Error::io(&path)(std::io::Error::other(e)))?;
-    persist(file, &path)?;
+    write_tensors(&path, tensors, Some(format))?;
 
     tokenizer.save(folder)?;
     let special = json!({ "bos_token_id": tokenizer.bos_id(), "eos_token_id": tokenizer.eos_ids() });
@@ -66,12 +62,7 @@ pub fn save_policy(
     let (heads, decoder): (HashMap<_, _>, HashMap<_, _>) =
         parameters.tensors().into_iter().partition(|(name, _)| name.starts_with(heads::PREFIX));
     if !heads.is_empty() {
-        fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        let path = folder.join(HEADS);
-        let file = temporary(&path)?;
-        safetensors::serialize_to_file(&heads, None, file.path())
-            .map_err(|e| Error::io(&path)(std::io::Error::other(e)))?;
-        persist(file, &path)?;
+        write_tensors(&folder.join(HEADS), heads, None)?;
     }
     save(folder, config, &decoder, tokenizer)
 }
@@ -119,29 +110,5 @@ fn config_json(config: &DecoderConfig, tokenizer: &TextTokenizer) -> Value {
 }
 
 pub(crate) fn write_json(path: &Path, value: &Value) -> Result<()> {
-    write_atomically(path, format!("{value:#}\n").as_bytes())
-}
-
-/// The file holds `bytes` or what it held before, never a part.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = temporary(path)?;
-    file.write_all(bytes).map_err(Error::io(path))?;
-    persist(file, path)
-}
-
-fn temporary(path: &Path) -> Result<NamedTempFile> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    NamedTempFile::new_in(folder).map_err(Error::io(path))
-}
-
-fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
-    file.as_file().sync_all().map_err(Error::io(path))?;
-    // Temporary files are private to their owner; a model folder is as readable as its folder.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        file.as_file().set_permissions(fs::Permissions::from_mode(0o644)).map_err(Error::io(path))?;
-    }
-    file.persist(path).map_err(|e| Error::io(path)(e.error))?;
-    Ok(())
+    write_atomic(path, format!("{value:#}\n").as_bytes())
 }

@@ -2,7 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::model::chat_template::ChatTemplate;
-use crate::model::save::{write_atomically, write_json};
+use crate::model::save::write_json;
+use crate::report::files::write_atomic;
 use serde_json::json;
 use std::path::Path;
 use tokenizers::Tokenizer;
@@ -93,7 +94,7 @@ impl TextTokenizer {
     /// A file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
         let text = self.tokenizer.to_string(true).map_err(|e| failed("tokenizer.json", e))?;
-        write_atomically(&folder.join("tokenizer.json"), text.as_bytes())?;
+        write_atomic(&folder.join("tokenizer.json"), text.as_bytes())?;
         let mut config = json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
             "clean_up_tokenization_spaces": false,

@@ -2,6 +2,8 @@
 
 use crate::error::{Error, Result};
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
@@ -14,6 +16,28 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(Error::io(folder))?;
     temporary.write_all(bytes).and_then(|()| temporary.as_file().sync_all()).map_err(Error::io(path))?;
     readable_by_all(temporary.as_file()).map_err(Error::io(path))?;
+    temporary.persist(path).map_err(|e| Error::io(path)(e.error))?;
+    sync_folder(folder)
+}
+
+/// [`write_atomic`] for tensors, without a copy of them in memory.
+pub fn write_tensors<N, T>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (N, T)>,
+    metadata: Option<HashMap<String, String>>,
+) -> Result<()>
+where
+    N: AsRef<str> + Ord + Display,
+    T: safetensors::View,
+{
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    let temporary = tempfile::NamedTempFile::new_in(folder).map_err(Error::io(folder))?.into_temp_path();
+    safetensors::serialize_to_file(tensors, metadata, &temporary)
+        .map_err(|e| Error::io(path)(std::io::Error::other(e)))?;
+    // The library may have put another file in the temporary one's place: open what is there now.
+    let synced = File::open(&temporary).and_then(|f| readable_by_all(&f).and_then(|()| f.sync_all()));
+    synced.map_err(Error::io(path))?;
     temporary.persist(path).map_err(|e| Error::io(path)(e.error))?;
     sync_folder(folder)
 }

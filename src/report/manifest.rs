@@ -48,6 +48,7 @@ pub struct Machine {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Outcome {
+    /// When the work that finished the run began; an interrupted part lies before it.
     #[serde(with = "rfc3339")]
     pub started: Timestamp,
     #[serde(with = "rfc3339")]

@@ -201,8 +201,12 @@ impl Store {
     pub fn begin(&self, key: &RunKey) -> Result<Begin> {
         let id = key.id();
         let folder = self.folder(&id);
+        // Looked up without the lock, so that readers never wait for each other; and again behind
+        // it, so that a run that finished in between is not trained again.
+        if let Some(manifest) = self.finished(&id)? {
+            return Ok(Begin::Finished(Box::new(manifest)));
+        }
         fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
-        // Locked first: a run that finishes between the look and the lock is not trained again.
         let lock = lock(&folder.join("lock"))?;
         if let Some(manifest) = self.finished(&id)? {
             return Ok(Begin::Finished(Box::new(manifest)));

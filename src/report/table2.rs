@@ -68,6 +68,31 @@ pub struct RunSummary {
     pub run_id: String,
     pub seed: u64,
     pub records: Vec<Record>,
+    /// Of a run with LPC.
+    pub latent: Option<LatentSummary>,
+}
+
+/// What the last training step says of the latent: means over its pairs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LatentSummary {
+    /// KL(q‖p), nats.
+    pub kl: f64,
+    /// Entropy of p(z|x), nats.
+    pub prior_entropy: f64,
+    /// exp of the entropy of the step's mean code weights.
+    pub code_perplexity: f64,
+}
+
+impl LatentSummary {
+    /// From a manifest's final metrics; none for a run without a latent.
+    pub fn of(metrics: &BTreeMap<String, f64>) -> Option<Self> {
+        let metric = |name: &str| metrics.get(name).copied();
+        Some(Self {
+            kl: metric("kl")?,
+            prior_entropy: metric("prior_entropy")?,
+            code_perplexity: metric("code_perplexity")?,
+        })
+    }
 }
 
 /// The table as text.

@@ -2,6 +2,7 @@
 
 use crate::error::Place;
 use crate::model::parameters::Parameters;
+use crate::report::files::write_tensors;
 use crate::train::optim::AdamW;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
@@ -23,6 +24,16 @@ pub fn path(run: &Path) -> PathBuf {
     run.join("checkpoint").join("state.safetensors")
 }
 
+/// What an error can say about a run's checkpoint. A step that fails never replaces it.
+pub fn describe(run: &Path) -> String {
+    let path = path(run);
+    if path.is_file() {
+        format!("the last checkpoint is {}", path.display())
+    } else {
+        "no checkpoint yet".into()
+    }
+}
+
 /// Writes atomically: an interrupted or failed write leaves the previous checkpoint.
 pub fn save(
     run: &Path,
@@ -38,15 +49,7 @@ pub fn save(
         ("steps_done".to_string(), steps_done.to_string()),
         ("seconds".to_string(), seconds.to_string()),
     ]);
-    let path = path(run);
-    let folder = run.join("checkpoint");
-    std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
-    let temporary = tempfile::NamedTempFile::new_in(&folder).map_err(Error::io(&folder))?;
-    safetensors::serialize_to_file(&tensors, Some(metadata), temporary.path())
-        .map_err(|e| Error::io(&path)(std::io::Error::other(e)))?;
-    temporary.as_file().sync_all().map_err(Error::io(&path))?;
-    temporary.persist(&path).map_err(|e| Error::io(&path)(e.error))?;
-    Ok(())
+    write_tensors(&path(run), tensors, Some(metadata))
 }
 
 impl Checkpoint {

@@ -64,13 +64,20 @@ pub fn fit(inputs: &FitInputs<'_>, parameters: &Parameters, run: &Path, progress
         (done, before) = (checkpoint.steps_done, checkpoint.seconds);
         progress.advance(done, String::new);
     }
-    let mut metrics = MetricsFile::resume(run, done)?;
+    let (mut metrics, mut last) = MetricsFile::resume(run, done)?;
     let (steps, per_epoch) = (steps(recipe, pairs.len()), pairs.len().div_ceil(training.batch_size));
+    if (0..steps).all(|step| linear_schedule(step, steps, training.warmup_ratio) == 0.0) {
+        let expected = "enough pairs for a step whose learning rate is not 0";
+        return Err(Error::argument("fit", "steps", steps, expected));
+    }
     let seconds = || before + started.elapsed().as_secs_f64();
-    let mut last = None;
+    let keep = |metrics: &MetricsFile, optimiser: &AdamW, steps_done| {
+        metrics.sync()?;
+        checkpoint::save(run, parameters, optimiser, steps_done, seconds())
+    };
     for step in done..steps {
         if interrupt::requested() {
-            checkpoint::save(run, parameters, &optimiser, step, seconds())?;
+            keep(&metrics, &optimiser, step)?;
             return Err(Error::Interrupted {
                 resume: format!("{} is at step {step} of {steps}", run.display()),
             });
@@ -92,16 +99,16 @@ pub fn fit(inputs: &FitInputs<'_>, parameters: &Parameters, run: &Path, progress
         };
         for (what, got) in [("loss", sums.loss), ("gradient norm", norm)] {
             if !got.is_finite() {
-                checkpoint::save(run, parameters, &optimiser, step, seconds())?;
-                return Err(Error::Diverged { step, what, got, checkpoint: checkpoint::path(run) });
+                return Err(Error::Diverged { step, what, got, kept: checkpoint::describe(run) });
             }
         }
         let line = StepMetrics::new(step, &sums, norm, schedule, alpha, begun.elapsed().as_secs_f64());
         metrics.push(&line)?;
         progress.advance(1, || format!("loss {:.3} acc {:.2}", line.loss, line.accuracy));
         last = Some(line);
-        if (step + 1) % training.checkpoint_every == 0 && step + 1 < steps {
-            checkpoint::save(run, parameters, &optimiser, step + 1, seconds())?;
+        // Also after the last step: what follows may be interrupted too.
+        if (step + 1) % training.checkpoint_every == 0 || step + 1 == steps {
+            keep(&metrics, &optimiser, step + 1)?;
         }
     }
     Ok(Fitted { steps, last, seconds: seconds() })

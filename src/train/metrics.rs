@@ -1,14 +1,15 @@
 //! What a run reports of every step, one JSON line each.
 
+use crate::error::Place;
 use crate::train::step::StepSums;
 use crate::{Error, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// Means over the step's pairs, except where said otherwise.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StepMetrics {
     pub step: usize,
     pub loss: f64,
@@ -25,11 +26,11 @@ pub struct StepMetrics {
     /// The schedule's factor on every peak learning rate.
     pub schedule: f64,
     pub tokens_per_second: f64,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub latent: Option<LatentMetrics>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LatentMetrics {
     pub kl: f64,
     /// α of (11).
@@ -84,22 +85,40 @@ pub struct MetricsFile {
 
 impl MetricsFile {
     /// Opens the file with its first `steps_done` lines kept: a resumed run repeats no line.
-    pub fn resume(run: &Path, steps_done: usize) -> Result<Self> {
+    /// Also returns the last line kept.
+    ///
+    /// Errors: fewer lines than the checkpoint's steps.
+    pub fn resume(run: &Path, steps_done: usize) -> Result<(Self, Option<StepMetrics>)> {
         let path = run.join("metrics.jsonl");
-        let mut kept = String::new();
-        if let Ok(old) = File::open(&path) {
-            for line in BufReader::new(old).lines().take(steps_done) {
-                kept += &line.map_err(Error::io(&path))?;
-                kept.push('\n');
-            }
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(Error::io(&path))?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(Error::io(&path))?;
+        let kept: Vec<&str> =
+            text.split_inclusive('\n').filter(|l| l.ends_with('\n')).take(steps_done).collect();
+        let place = || Place::file(&path).line(kept.len());
+        if kept.len() < steps_done {
+            let expected =
+                format!("{steps_done} lines, as its checkpoint has steps (delete the run to start over)");
+            return Err(Error::input(place(), expected, kept.len()));
         }
-        let write = || -> std::io::Result<File> {
-            let mut file = OpenOptions::new().create(true).write(true).truncate(true).open(&path)?;
-            file.write_all(kept.as_bytes())?;
-            Ok(file)
-        };
-        let file = write().map_err(Error::io(&path))?;
-        Ok(Self { path, file })
+        let last = kept.last().map(|line| serde_json::from_str(line)).transpose();
+        let last = last.map_err(|e| Error::input(place(), "a step's metrics", e))?;
+        // Cut, never rewritten: a crash here loses nothing that the checkpoint counts on.
+        let end = kept.iter().map(|line| line.len() as u64).sum();
+        file.set_len(end).and_then(|()| file.seek(SeekFrom::Start(end))).map_err(Error::io(&path))?;
+        Ok((Self { path, file }, last))
+    }
+
+    /// Puts the lines on disk, before a checkpoint counts on them.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(Error::io(&self.path))
     }
 
     pub fn push(&mut self, metrics: &StepMetrics) -> Result<()> {

@@ -139,7 +139,7 @@ impl Slot {
     fn gradient(&self, name: &str, gradients: &BTreeMap<String, Tensor>) -> Result<Tensor> {
         match gradients.get(name) {
             Some(gradient) => Ok(gradient.contiguous()?),
-            None if name.starts_with(heads::PREFIX) => Ok(self.var.zeros_like()?),
+            None if heads::NETWORKS.iter().any(|n| name.starts_with(n)) => Ok(self.var.zeros_like()?),
             None => Err(Error::argument("backward", name, "no gradient", "one for each trained parameter")),
         }
     }

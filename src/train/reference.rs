@@ -1,11 +1,11 @@
 //! Log-probabilities of the reference model, computed once for a data set.
 
-use crate::Result;
 use crate::data::batch::PairBatch;
 use crate::data::tokenize::TokenizedPair;
 use crate::model::policy::{PairStates, Policy};
 use crate::progress::Task;
 use crate::train::interrupt;
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// log π_ref of a pair's completions. Units: nats, summed.
@@ -36,6 +36,10 @@ pub fn reference_logps(
         let sums = policy.pair_logps(&states, &batch, None)?;
         let (chosen, rejected) = (sums.chosen.to_vec1::<f32>()?, sums.rejected.to_vec1::<f32>()?);
         for (&i, (chosen, rejected)) in members.iter().zip(chosen.into_iter().zip(rejected)) {
+            if !(chosen.is_finite() && rejected.is_finite()) {
+                let got = format!("{chosen} and {rejected} for pair {i}");
+                return Err(Error::argument("reference_logps", "log-probabilities", got, "finite"));
+            }
             logps[i] = ReferenceLogps { chosen, rejected };
         }
         progress.advance(members.len(), String::new);

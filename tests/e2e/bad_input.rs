@@ -51,7 +51,7 @@ fn over_long_examples_are_truncated_and_counted() {
     lpc.write("pairs/test.jsonl", format!("{GOOD}\n{GOOD}\n"));
     lpc.write("matrix.toml", Settings::default().matrix());
     lpc.ok(&["reproduce", "table2", "--recipe", "matrix.toml", "--data", "pairs", "--seeds", "1"]);
-    let report = lpc.read("reports/toy/table2.md");
+    let report = lpc.read("reports/toy-own/table2.md");
     assert!(report.contains("1 prompts and 1 pairs' completions of 2 in training"), "{report}");
 }
 

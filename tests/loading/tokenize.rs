@@ -47,7 +47,7 @@ fn template_end_of_turn_and_truncation_by_hand() {
         completion_truncated: true,
     };
     assert_eq!(cut[1], expected);
-    let report = TruncationReport { pairs: 2, prompts_truncated: 1, completions_truncated: 1 };
+    let report = TruncationReport { pairs: 2, prompts_truncated: 1, completions_truncated: 1, truncated: 1 };
     assert_eq!(TruncationReport::of(&cut), report);
 }
 

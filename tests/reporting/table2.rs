@@ -12,6 +12,7 @@ fn run(base: u64, seed: u64, n: usize, accuracy: f64) -> RunSummary {
         run_id: format!("{base:08x}{seed:08x}"),
         seed,
         records: synthetic(1000 * base + seed, n, accuracy),
+        latent: None,
     }
 }
 
@@ -227,7 +228,12 @@ fn four() -> Input {
         }
         records
     };
-    let run = |id: &str, correct| RunSummary { run_id: id.into(), seed: 9, records: records(correct) };
+    let run = |id: &str, correct| RunSummary {
+        run_id: id.into(),
+        seed: 9,
+        records: records(correct),
+        latent: None,
+    };
     Input {
         scale: Scale::Toy,
         notes: vec![],
@@ -328,4 +334,20 @@ fn the_figure_shows_every_cell() {
     assert_eq!(count("<polygon"), 5 + 1);
     assert_eq!(count("not run"), 3);
     assert!(svg.contains("toy scale (not the paper"));
+}
+
+/// Means over seeds; a cell without LPC, or whose runs do not say, has no row.
+#[test]
+fn the_latents_of_a_cell_are_averaged() {
+    let with = |run: RunSummary, kl: f64| RunSummary {
+        latent: Some(LatentSummary { kl, prior_entropy: 3.0, code_perplexity: 20.0 }),
+        ..run
+    };
+    let runs = vec![with(run(1, 1, 30, 0.6), 0.25), with(run(1, 2, 30, 0.6), 0.75)];
+    let base = BaseModel { name: "tiny".into(), paper: None, accuracy: None };
+    let cells = vec![cell("tiny", "DPO", true, runs), cell("tiny", "DPO", false, vec![run(2, 1, 30, 0.6)])];
+    let input = Input { scale: Scale::Toy, notes: vec![], bases: vec![base], cells };
+    let markdown = render(&input).unwrap().markdown;
+    let (_, section) = markdown.split_once("## The latent after training").unwrap();
+    assert_eq!(section.matches("| tiny | DPO | 0.50 | 3.00 | 20.00 |").count(), 1, "{section}");
 }

@@ -1,6 +1,6 @@
 //! Table 2 as Markdown: the verdicts first, then what they rest on.
 
-use super::{Arm, BaseSummary, Comparison, Row, Scale, Summary, Verdict};
+use super::{Arm, BaseSummary, Comparison, LatentSummary, Row, Scale, Summary, Verdict};
 use crate::eval::stats::{Estimate, Generalises};
 use crate::report::paper;
 use crate::report::table::{mark, markdown, p_value, percent, points};
@@ -15,6 +15,7 @@ pub(super) fn render(summary: &Summary) -> String {
         "![Every cell with its interval](table2.svg)".into(),
         verdicts(summary),
         limits(summary),
+        latents(summary),
         published(summary),
         by_source(summary),
         runs(summary),
@@ -158,6 +159,32 @@ fn limits_row(base: &BaseSummary) -> Vec<String> {
     vec![base.name.into(), floor, ceiling(expected), ceiling(realised)]
 }
 
+/// Whether the latent was used at all: an LPC cell whose latent is one mixture for every prompt
+/// says little about LPC.
+fn latents(summary: &Summary) -> String {
+    let rows = summary.rows.iter().filter_map(|row| {
+        let all: Option<Vec<LatentSummary>> = row.with.runs.iter().map(|r| r.latent).collect();
+        let all = all.filter(|l| !l.is_empty())?;
+        let mean = |f: fn(&LatentSummary) -> f64| {
+            let mean = all.iter().map(f).sum::<f64>() / all.len() as f64;
+            if mean != 0.0 && mean < 0.01 { format!("{mean:.1e}") } else { format!("{mean:.2}") }
+        };
+        let numbers = [mean(|l| l.kl), mean(|l| l.prior_entropy), mean(|l| l.code_perplexity)];
+        Some([row.base.into(), row.objective.into()].into_iter().chain(numbers).collect())
+    });
+    let rows: Vec<Vec<String>> = rows.collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let header = ["Base model", "Objective", "KL(q‖p)", "Entropy of p(z|x)", "Codes in use"];
+    format!(
+        "## The latent after training\n\nMeans over seeds, of the last training step's pairs, in nats; codes in use: exp of the \
+         entropy of the mean code weights. An entropy of ln K with a KL near 0 is a latent that hardly depends on the \
+         prompt: such a cell says little about what a latent can do.\n\n{}",
+        markdown("llrrr", &header, &rows)
+    )
+}
+
 fn published(summary: &Summary) -> String {
     let table = paper::table2();
     let rows = summary.rows.iter().filter_map(|r| r.published).map(|p| {
@@ -226,7 +253,7 @@ fn runs(summary: &Summary) -> String {
         .collect();
     let header = ["Base model", "Objective", "LPC", "Seed", "Run"];
     format!(
-        "## Runs\n\nEach number above comes from `runs/<run>/records.jsonl` of these runs, a line a test pair.\n\n{}",
+        "## Runs\n\nEach number of ours comes from `records.jsonl` and `manifest.json` in `runs/<run>/` of these runs.\n\n{}",
         markdown("lllrl", &header, &rows)
     )
 }
