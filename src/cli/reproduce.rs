@@ -1,13 +1,15 @@
 //! `lpc reproduce`: a scale's matrix with what the command line changes in it.
 
+use super::output::print_line;
+use super::values::model_source;
 use super::{ReproduceArguments, Target};
-use crate::config::{DataSource, EmptyCompletion, ModelSource};
+use crate::config::{DataSource, EmptyCompletion};
 use crate::experiment::matrix::{Matrix, Model};
 use crate::experiment::table2::{self, Settings};
 use crate::progress::Progress;
 use crate::report::table::marked;
 use crate::{Error, Result};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize) -> Result<()> {
     let scale = arguments.scale.into();
@@ -22,14 +24,13 @@ pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize) -> Resu
     let reproduced = match arguments.target {
         Target::Table2 => table2::reproduce(&matrix, &settings, &progress)?,
     };
-    println!("{}", marked("table2", &reproduced.markdown).unwrap_or(&reproduced.markdown));
-    println!("written: {}", reproduced.folder.join("table2.{md,csv,svg}").display());
-    Ok(())
+    print_line(marked("table2", &reproduced.markdown).unwrap_or(&reproduced.markdown))?;
+    print_line(format_args!("written: {}", reproduced.folder.join("table2.{md,csv,svg}").display()))
 }
 
 fn apply(arguments: &ReproduceArguments, matrix: &mut Matrix) -> Result<()> {
     if let Some(seeds) = arguments.seeds {
-        matrix.seeds = (1..=seeds.max(1)).collect();
+        matrix.seeds = (1..=seeds).collect();
     }
     if let Some(folder) = &arguments.data {
         let empty_completion = EmptyCompletion::LeaveOut;
@@ -44,11 +45,7 @@ fn apply(arguments: &ReproduceArguments, matrix: &mut Matrix) -> Result<()> {
     if let Some(path) = &arguments.model {
         let name =
             path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into());
-        let source = model_source(path);
-        matrix.models = match matrix.models.as_slice() {
-            [one] if one.source != source => vec![Model { source, ..one.clone() }],
-            _ => vec![Model { name, paper: None, source }],
-        };
+        matrix.models = vec![Model { name, paper: None, source: model_source(path) }];
     }
     if !arguments.objectives.is_empty() {
         let known: Vec<String> = matrix.objectives.iter().map(|o| o.name.clone()).collect();
@@ -57,14 +54,5 @@ fn apply(arguments: &ReproduceArguments, matrix: &mut Matrix) -> Result<()> {
         }
         matrix.objectives.retain(|o| arguments.objectives.contains(&o.name));
     }
-    Ok(())
-}
-
-/// A folder, or a file that is or holds a GGUF.
-pub fn model_source(path: &Path) -> ModelSource {
-    if path.is_dir() {
-        ModelSource::Folder { path: path.into() }
-    } else {
-        ModelSource::Gguf { path: path.into() }
-    }
+    matrix.cells().iter().try_for_each(|cell| cell.recipe.validate())
 }

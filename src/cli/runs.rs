@@ -1,9 +1,10 @@
 //! `lpc train` and `lpc eval`: one recipe, one saved run.
 
+use super::output::print_line;
 use super::{EvalArguments, Measure};
-use crate::Result;
 use crate::config::{EmptyCompletion, Recipe};
 use crate::data::pairs;
+use crate::error::Place;
 use crate::eval::preference::score_pairs;
 use crate::eval::stats::wilson_interval;
 use crate::experiment::base;
@@ -16,6 +17,7 @@ use crate::progress::Progress;
 use crate::report::records::{self as record_file, Record};
 use crate::report::store::Store;
 use crate::train::reference::reference_logps;
+use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
 pub fn train(recipe: &Path, runs: PathBuf) -> Result<()> {
@@ -35,11 +37,10 @@ pub fn train(recipe: &Path, runs: PathBuf) -> Result<()> {
     let manifest = cell::run(&recipe, "train", &prepared, &store, true, &progress)?;
     let data = &prepared.data;
     for note in text.notes.iter().chain([&data.truncation_note("model", &recipe.truncation)]) {
-        println!("{note}");
+        print_line(note)?;
     }
     print_accuracy(&store.records(&manifest.run)?)?;
-    println!("run: {}", store.folder(&manifest.run).display());
-    Ok(())
+    print_line(format_args!("run: {}", store.folder(&manifest.run).display()))
 }
 
 pub fn evaluate(arguments: EvalArguments, runs: &Path) -> Result<()> {
@@ -50,6 +51,9 @@ pub fn evaluate(arguments: EvalArguments, runs: &Path) -> Result<()> {
     let mut text = match &arguments.data {
         Some(file) => {
             let read = pairs::read(file, arguments.limit, EmptyCompletion::Refuse)?;
+            if read.pairs.is_empty() {
+                return Err(Error::input(Place::file(file), "at least one pair", "none"));
+            }
             TextPairs { train: vec![], test: read.pairs, bayes: None, notes: vec![] }
         }
         None => TextPairs { train: vec![], ..TextPairs::load(&recipe.data)? },
@@ -83,12 +87,11 @@ fn print_accuracy(records: &[Record]) -> Result<()> {
     let correct = records.iter().filter(|r| r.correct).count();
     let interval = wilson_interval(correct, records.len())?;
     let percent = |x: f64| 100.0 * x;
-    println!(
+    print_line(format_args!(
         "preference accuracy: {:.1} % ({correct} of {}), 95 % interval {:.1} to {:.1}",
         percent(correct as f64 / records.len() as f64),
         records.len(),
         percent(interval.low),
         percent(interval.high)
-    );
-    Ok(())
+    ))
 }

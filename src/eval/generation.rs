@@ -6,9 +6,10 @@ use crate::model::decoder::KvCache;
 use crate::model::policy::Policy;
 use crate::model::tokenizer::TextTokenizer;
 use crate::train::interrupt;
-use crate::{Error, Result};
+use crate::{Error, Result, seed};
 use candle_core::{DType, Tensor};
 use candle_transformers::generation::{LogitsProcessor, Sampling as Method};
+use rand::Rng;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Sampling {
@@ -16,21 +17,24 @@ pub struct Sampling {
     /// 0: the likeliest token.
     pub temperature: f64,
     pub top_p: f64,
+    /// Tokens and z are drawn from streams of this seed, named by the prompt's index.
     pub seed: u64,
 }
 
 /// Continues `prompt` until an end token, the limit or the end of the context; returns the new
-/// tokens without the end token. `show` is called with the whole continuation so far.
+/// tokens without the end token. `show` is called with the whole continuation so far; `index`
+/// tells prompts of one call apart, so that each has draws of its own.
 ///
 /// Source: (10), z ~ p(z|x) as the recipe's evaluation says; a model without recipe has no z.
-/// Errors: a prompt that is empty or longer than the context.
+/// Errors: a prompt that is empty or longer than the context; whatever `show` returns.
 pub fn generate(
     recipe: Option<&Recipe>,
     policy: &Policy,
     tokenizer: &TextTokenizer,
     prompt: &[u32],
     sampling: Sampling,
-    mut show: impl FnMut(&str),
+    index: usize,
+    mut show: impl FnMut(&str) -> Result<()>,
 ) -> Result<Vec<u32>> {
     let context = policy.decoder.config.max_position_embeddings;
     if prompt.is_empty() || prompt.len() >= context {
@@ -42,11 +46,14 @@ pub fn generate(
         temperature if sampling.top_p < 1.0 => Method::TopP { p: sampling.top_p, temperature },
         temperature => Method::All { temperature },
     };
-    let mut processor = LogitsProcessor::from_sampling(sampling.seed, method);
+    let mut processor = LogitsProcessor::from_sampling(
+        seed::stream(sampling.seed, &format!("generate/{index}")).next_u64(),
+        method,
+    );
     let mut cache = KvCache::default();
     let mut hidden = policy.decoder.extend(prompt, &mut cache)?.narrow(0, prompt.len() - 1, 1)?;
     let latent = match recipe {
-        Some(recipe) => prior_latent(recipe, policy, &hidden, std::iter::once(0))?,
+        Some(recipe) => prior_latent(recipe, policy, &hidden, sampling.seed, std::iter::once(index))?,
         None => None,
     };
     let mut new = vec![];
@@ -62,7 +69,7 @@ pub fn generate(
             break;
         }
         new.push(token);
-        show(&tokenizer.decode(&new, true)?);
+        show(&tokenizer.decode(&new, true)?)?;
         hidden = policy.decoder.extend(&[token], &mut cache)?;
     }
     Ok(new)

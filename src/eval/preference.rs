@@ -1,6 +1,5 @@
 //! Preference accuracy: is the chosen completion's implicit reward (4) the higher one?
 
-use crate::Result;
 use crate::config::{Latent, LatentAtTest, Recipe};
 use crate::data::batch::PairBatch;
 use crate::data::tokenize::TokenizedPair;
@@ -14,6 +13,7 @@ use crate::tensor::objective::implicit_rewards;
 use crate::train::fit::{gumbel_draws, reference_tensors};
 use crate::train::interrupt;
 use crate::train::reference::{ReferenceLogps, by_length};
+use crate::{Error, Result};
 use candle_core::Tensor;
 
 /// A policy's verdict on one pair. Units: nats; rewards as [`implicit_rewards`] scales them.
@@ -25,9 +25,28 @@ pub struct Preference {
     pub policy_rejected_logps: f64,
 }
 
+impl Preference {
+    /// What is not a number is neither right nor wrong.
+    fn check(&self, index: usize) -> Result<()> {
+        let values = [
+            ("margin", self.margin),
+            ("policy_chosen_logps", self.policy_chosen_logps),
+            ("policy_rejected_logps", self.policy_rejected_logps),
+        ];
+        match values.into_iter().find(|(_, v)| !v.is_finite()) {
+            None => Ok(()),
+            Some((name, got)) => {
+                let argument = format!("{name} of the pair at position {index}");
+                Err(Error::argument("preference accuracy", argument, got, "a finite number"))
+            }
+        }
+    }
+}
+
 /// Scores every pair under the recipe's objective; h_z comes from the prompt alone.
 ///
 /// Source: §4.1 with (4). The reference is never conditioned on z.
+/// Errors: a margin or log-probability that is not finite.
 pub fn score_pairs(
     recipe: &Recipe,
     policy: &Policy,
@@ -42,7 +61,8 @@ pub fn score_pairs(
         let chunk: Vec<&TokenizedPair> = members.iter().map(|&i| &pairs[i]).collect();
         let batch = PairBatch::new(&chunk, decoder.dtype(), decoder.device())?;
         let states = PairStates::select(&decoder.hidden_values(&batch.rows)?, &batch)?;
-        let latent = prior_latent(recipe, policy, &states.prompt_hidden, chunk.iter().map(|p| p.index))?;
+        let streams = chunk.iter().map(|p| p.index);
+        let latent = prior_latent(recipe, policy, &states.prompt_hidden, recipe.seed, streams)?;
         let logps = policy.pair_logps(&states, &batch, latent.as_ref())?;
         let reference = reference.map(|r| reference_tensors(members.iter().map(|&i| r[i]), decoder.device()));
         let rewards =
@@ -51,11 +71,13 @@ pub fn score_pairs(
         let (chosen, rejected) = (values(&rewards.chosen)?, values(&rewards.rejected)?);
         let (chosen_logps, rejected_logps) = (values(&logps.chosen)?, values(&logps.rejected)?);
         for (j, &i) in members.iter().enumerate() {
-            verdicts[i] = Some(Preference {
+            let verdict = Preference {
                 margin: f64::from(chosen[j]) - f64::from(rejected[j]),
                 policy_chosen_logps: chosen_logps[j].into(),
                 policy_rejected_logps: rejected_logps[j].into(),
-            });
+            };
+            verdict.check(pairs[i].index)?;
+            verdicts[i] = Some(verdict);
         }
         progress.advance(members.len(), String::new);
     }
@@ -64,11 +86,12 @@ pub fn score_pairs(
 
 /// h_z [B, d] as the recipe wants it at test time; none for a plain policy.
 ///
-/// `streams` names each row's sample.
+/// `seed` and `streams` name each row's sample.
 pub fn prior_latent(
     recipe: &Recipe,
     policy: &Policy,
     prompt_hidden: &Tensor,
+    seed: u64,
     streams: impl Iterator<Item = usize>,
 ) -> Result<Option<Tensor>> {
     let (Some(heads), Latent::Gumbel { codes, gumbel_tau, .. }) = (&policy.heads, recipe.latent) else {
@@ -79,7 +102,7 @@ pub fn prior_latent(
         LatentAtTest::Mean => softmax(&logits)?,
         LatentAtTest::Sample => {
             let names = streams.map(|i| format!("gumbel/test/{i}"));
-            let noise = gumbel_draws(recipe.seed, names, codes, prompt_hidden.device())?;
+            let noise = gumbel_draws(seed, names, codes, prompt_hidden.device())?;
             gumbel_softmax(&logits, &noise, gumbel_tau)?
         }
     };

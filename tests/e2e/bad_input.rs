@@ -35,6 +35,7 @@ fn pairs() {
     assert_names(&line, &["pairs/train.jsonl:2"]);
     let line = refusal(&lpc, "");
     assert_names(&line, &["pairs/train.jsonl", "at least one pair"]);
+    lpc.write("pairs/train.jsonl", GOOD);
     std::fs::remove_file(lpc.path("pairs/test.jsonl")).unwrap();
     let line = lpc.refused(&["train", "recipe.toml"]);
     assert_names(&line, &["pairs/test.jsonl", "No such file"]);
@@ -47,7 +48,7 @@ fn over_long_examples_are_truncated_and_counted() {
     let pair =
         format!(r#"{{"prompt": "{long}", "chosen": "it is paris . {long}", "rejected": "it is rome ."}}"#);
     lpc.write("pairs/train.jsonl", format!("{GOOD}\n{pair}\n"));
-    lpc.write("pairs/test.jsonl", GOOD);
+    lpc.write("pairs/test.jsonl", format!("{GOOD}\n{GOOD}\n"));
     lpc.write("matrix.toml", Settings::default().matrix());
     lpc.ok(&["reproduce", "table2", "--recipe", "matrix.toml", "--data", "pairs", "--seeds", "1"]);
     let report = lpc.read("reports/toy-own/table2.md");
@@ -74,9 +75,25 @@ fn recipes() {
     let good = Settings::default().recipe();
     for (bad, named) in [
         (good.replace("kl_weight = 0.05", "kl_weight = 0.05\nlearning_rat = 1"), "learning_rat"),
-        (good.replace("beta = 0.1", "beta = -0.1"), "objective.beta = -0.1"),
+        (
+            good.replace("beta = 0.1", "beta = -0.1"),
+            "recipe.toml: field `objective.beta`: expected finite and > 0, got -0.1",
+        ),
         (good.replace("beta = 0.1", "beta = 0.1, gamma = 1.0"), "gamma"),
         (good.replace("codes = 4", "codes = 0"), "latent.codes"),
+        (
+            good.replace("codes = 4", "codes = 65537"),
+            "field `latent.codes`: expected at least 1 and at most 65536",
+        ),
+        (good.replace("epochs = 1", "epochs = 9223372036854775807"), "training.epochs"),
+        (good.replace("\nbatch_size = 8", "\nbatch_size = 1000000000000"), "training.batch_size"),
+        (good.replace("train = 96", "train = 10000001"), "data.train"),
+        (
+            good.replace("epsilon = 1e-8", "epsilon = 1e-50"),
+            "`training.adam_epsilon`: expected finite and > 0 as",
+        ),
+        (good.replace("beta2 = 0.95", "beta2 = 0.999999999"), "training.adam_beta2"),
+        (good.replace("max_prompt_length = 30", "max_prompt_length = 60"), "truncation.max_prompt_length"),
         (good.replace("seed = 1\n", ""), "seed"),
         (good.replace("batch_size = 8", "batch_size = \"eight\""), "usize"),
     ] {
@@ -97,6 +114,36 @@ fn models() {
     assert_names(&lpc.refused(&["generate", "none.gguf", "--prompt", "x"]), &["none.gguf", "No such file"]);
     std::fs::create_dir(lpc.path("empty")).unwrap();
     assert_names(&lpc.refused(&["generate", "empty", "--prompt", "x"]), &["empty", "config.json"]);
+}
+
+/// Refused while the command line is read: a status of its own, no work.
+#[test]
+fn arguments() {
+    let lpc = Lpc::new();
+    let generate = ["generate", "none.gguf", "--prompt", "x"];
+    let reproduce = ["reproduce", "table2"];
+    for (command, option, bad) in [
+        (reproduce.as_slice(), "--limit", "0"),
+        (&reproduce, "--seeds", "0"),
+        (&reproduce, "--seeds", "1001"),
+        (&reproduce, "--threads", "0"),
+        (&reproduce, "--threads", "4097"),
+        (&["eval", "preference", "run"], "--limit", "0"),
+        (&generate, "--temperature", "-1"),
+        (&generate, "--temperature", "NaN"),
+        (&generate, "--temperature", "inf"),
+        (&generate, "--top-p", "0"),
+        (&generate, "--top-p", "1.01"),
+        (&generate, "--max-new-tokens", "0"),
+    ] {
+        let output = lpc.run(&[command, &[option, bad]].concat());
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{option} {bad}: {errors}");
+        assert_names(&errors, &["invalid value", bad, option]);
+    }
+    // What an override makes of the matrix is checked as the matrix was.
+    let line = lpc.refused(&["reproduce", "table2", "--limit", "10000001"]);
+    assert_names(&line, &["data.train", "10000001"]);
 }
 
 /// A rate no model survives: the run stops with the step and keeps what was written.

@@ -20,9 +20,56 @@ fn train_evaluate_generate() {
     let own = lpc.ok(&["eval", "preference", run, "--data", "own.jsonl", "--latent", "sample"]);
     assert!(own.contains("of 1)"), "{own}");
 
+    lpc.write("none.jsonl", "");
+    let line = lpc.refused(&["eval", "preference", run, "--data", "none.jsonl"]);
+    assert_eq!(line, "lpc: none.jsonl: expected at least one pair, got none");
+
     let prompt = ["generate", run, "--prompt", "what is the capital of france ?", "--max-new-tokens", "12"];
     let generated = lpc.ok(&prompt);
     assert!(generated.starts_with("> what is the capital of france ?\n"), "{generated}");
     assert!(generated.lines().nth(1).is_some_and(|l| l.split(' ').count() > 3), "{generated}");
     assert_eq!(lpc.ok(&prompt), generated);
+}
+
+/// z has draws of its own for every seed and every prompt; a codebook this wide shows them.
+#[test]
+fn sampled_codes_follow_seed_and_prompt() {
+    let lpc = Lpc::new();
+    let recipe = Settings::default().recipe().replace("codebook_std = 0.02", "codebook_std = 5.0");
+    lpc.write("recipe.toml", recipe.replace("latent = \"mean\"", "latent = \"sample\""));
+    let trained = lpc.ok(&["train", "recipe.toml"]);
+    let run = trained.lines().find_map(|l| l.strip_prefix("run: ")).unwrap();
+    let prompt = ["--prompt", "what is the capital of france ?"];
+    let generate = |prompts: usize, seed: &str| -> Vec<String> {
+        let command = ["generate", run, "--max-new-tokens", "12", "--seed", seed];
+        let arguments = [command.as_slice(), &prompt.repeat(prompts)].concat();
+        lpc.ok(&arguments)
+            .lines()
+            .filter(|l| !l.is_empty() && !l.starts_with('>'))
+            .map(String::from)
+            .collect()
+    };
+    let in_one_call = generate(6, "1");
+    assert_eq!(in_one_call.len(), 6);
+    assert!(in_one_call.iter().any(|text| *text != in_one_call[0]), "{in_one_call:?}");
+    let other_seeds: Vec<_> = ["1", "2", "3", "4", "5", "6"].map(|seed| generate(1, seed)).concat();
+    assert_eq!(other_seeds[0], in_one_call[0]);
+    assert!(other_seeds.iter().any(|text| *text != other_seeds[0]), "{other_seeds:?}");
+}
+
+/// `lpc ... | head`: what cannot be written any more ends the program without a complaint.
+#[test]
+fn a_closed_pipe_is_the_end() {
+    let lpc = Lpc::new();
+    lpc.write("recipe.toml", Settings::default().recipe());
+    let mut child = lpc
+        .command(&["train", "recipe.toml"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !errors.contains("panicked"), "{errors}");
 }

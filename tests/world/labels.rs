@@ -125,7 +125,7 @@ fn flips_of_the_world_are_marked_and_leave_the_test_alone() {
         assert_eq!(noisy.test, clean.test);
         let mut pairs: Vec<Pair> = clean.train.iter().map(|p| p.pair.clone()).collect();
         let flipped = noise::flip(&mut pairs, rate, marked, World::default().seed).unwrap();
-        assert_eq!(flipped.len(), (rate * 4096.0_f64).round() as usize);
+        assert_eq!(flipped.len(), (rate * World::default().train as f64).round() as usize);
         for (i, (noisy, clean)) in noisy.train.iter().zip(&clean.train).enumerate() {
             assert_eq!(noisy.pair, pairs[i]);
             assert_eq!(noisy.truth.flipped, flipped.binary_search(&i).is_ok());

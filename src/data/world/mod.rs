@@ -60,7 +60,7 @@ pub struct Truth {
 impl Default for World {
     /// The calibrated world: see `paper/world.md` for the criteria.
     fn default() -> Self {
-        Self { seed: 20_260_101, train: 4096, test: 1000, sharpness: 1.5, flip_rate: 0.0, flip_marked: false }
+        Self { seed: 20_260_101, train: 8192, test: 1000, sharpness: 1.5, flip_rate: 0.0, flip_marked: false }
     }
 }
 
