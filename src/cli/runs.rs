@@ -65,6 +65,7 @@ pub fn evaluate(arguments: EvalArguments, runs: &Path) -> Result<()> {
     let data = text.tokenized(&loaded, &recipe.truncation)?;
     let reference = if recipe.objective.needs_reference() {
         let base = base::load(&recipe.model, runs, &progress)?;
+        saved::check_base(&arguments.run, &base)?;
         let task = progress.task("reference log-probabilities", data.test.len());
         let test =
             reference_logps(&reference_policy(&base)?, &data.test, recipe.training.micro_batch_size, &task)?;

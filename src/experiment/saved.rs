@@ -1,10 +1,12 @@
 //! A run whose model was kept, read back.
 
 use crate::config::{Latent, Recipe};
+use crate::error::Place;
 use crate::model::load::{Loaded, huggingface};
 use crate::model::parameters::Parameters;
 use crate::model::policy::Policy;
 use crate::model::save::HEADS;
+use crate::report::manifest::Manifest;
 use crate::{Error, Result};
 use candle_core::Device;
 use std::path::Path;
@@ -25,10 +27,23 @@ pub fn load(folder: &Path) -> Result<(Recipe, Loaded, Policy)> {
         let path = model.join(HEADS);
         let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
         let heads = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu);
-        let damaged = |e| Error::input(crate::error::Place::file(&path), "LPC's heads as safetensors", e);
+        let damaged = |e| Error::input(Place::file(&path), "LPC's heads as safetensors", e);
         loaded.weights.extend(heads.map_err(damaged)?);
     }
     let parameters = Parameters::from_tensors(&loaded.weights)?;
     let policy = Policy::new(&loaded.config, &parameters, &recipe.latent)?;
     Ok((recipe, loaded, policy))
+}
+
+/// Is `base` the model that this run began from, and so its reference?
+///
+/// Errors: the run has not finished, or another model lies where its recipe points today.
+pub fn check_base(folder: &Path, base: &Loaded) -> Result<()> {
+    let path = folder.join("manifest.json");
+    let manifest = Manifest::read(&path)?;
+    if manifest.model == base.fingerprint {
+        return Ok(());
+    }
+    let place = Place::file(path).field("model");
+    Err(Error::input(place, "the base model that the recipe names", format!("another: {}", base.fingerprint)))
 }

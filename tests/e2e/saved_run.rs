@@ -24,6 +24,16 @@ fn train_evaluate_generate() {
     let line = lpc.refused(&["eval", "preference", run, "--data", "none.jsonl"]);
     assert_eq!(line, "lpc: none.jsonl: expected at least one pair, got none");
 
+    // A run is scored against the base model it began from, or not at all.
+    let manifest = lpc.read(&format!("{run}/manifest.json"));
+    let (_, model) = manifest.split_once("\"model\": \"").unwrap();
+    let others = manifest.replace(&model[..64], &"0".repeat(64));
+    assert_ne!(others, manifest);
+    lpc.write(&format!("{run}/manifest.json"), others);
+    let line = lpc.refused(&["eval", "preference", run]);
+    assert!(line.contains("manifest.json: field `model`"), "{line}");
+    lpc.write(&format!("{run}/manifest.json"), manifest);
+
     let prompt = ["generate", run, "--prompt", "what is the capital of france ?", "--max-new-tokens", "12"];
     let generated = lpc.ok(&prompt);
     assert!(generated.starts_with("> what is the capital of france ?\n"), "{generated}");
