@@ -47,12 +47,12 @@ fn over_long_examples_are_truncated_and_counted() {
     let long = "what is the capital of france ? ".repeat(40);
     let pair =
         format!(r#"{{"prompt": "{long}", "chosen": "it is paris . {long}", "rejected": "it is rome ."}}"#);
-    lpc.write("pairs/train.jsonl", format!("{GOOD}\n{pair}\n"));
+    lpc.write("pairs/train.jsonl", format!("{}{pair}\n", format!("{GOOD}\n").repeat(23)));
     lpc.write("pairs/test.jsonl", format!("{GOOD}\n{GOOD}\n"));
     lpc.write("matrix.toml", Settings::default().matrix());
     lpc.ok(&["reproduce", "table2", "--recipe", "matrix.toml", "--data", "pairs", "--seeds", "1"]);
     let report = lpc.read("reports/toy-own/table2.md");
-    assert!(report.contains("1 prompts and 1 pairs' completions of 2 in training"), "{report}");
+    assert!(report.contains("1 prompts and 1 pairs' completions of 24 in training"), "{report}");
 }
 
 #[test]
