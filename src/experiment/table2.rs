@@ -38,6 +38,9 @@ pub fn reproduce(matrix: &Matrix, settings: &Settings, progress: &Progress) -> R
         Scale::Small | Scale::Paper => (1, settings.threads),
     };
     let text = TextPairs::load(&matrix.data)?;
+    if text.test.len() < 2 {
+        return Err(Error::argument("table2", "test pairs", text.test.len(), "at least 2, for an interval"));
+    }
     let needs_reference = matrix.objectives.iter().any(|o| o.objective.needs_reference());
     let prepared = parallel(&matrix.models, workers, threads_each, |model| {
         let (truncation, batch_size) = (&matrix.truncation, matrix.training.micro_batch_size);

@@ -47,14 +47,18 @@ fn over_long_examples_are_truncated_and_counted() {
     let long = "what is the capital of france ? ".repeat(40);
     let pair =
         format!(r#"{{"prompt": "{long}", "chosen": "it is paris . {long}", "rejected": "it is rome ."}}"#);
-    // Three steps of eight: the first one, at the foot of the warm-up, moves nothing.
-    let others = format!("{GOOD}\n").repeat(18);
-    lpc.write("pairs/train.jsonl", format!("{others}{pair}\n"));
+    lpc.write("pairs/train.jsonl", format!("{}{pair}\n", format!("{GOOD}\n").repeat(23)));
     lpc.write("pairs/test.jsonl", format!("{GOOD}\n{GOOD}\n"));
     lpc.write("matrix.toml", Settings::default().matrix());
     lpc.ok(&["reproduce", "table2", "--recipe", "matrix.toml", "--data", "pairs", "--seeds", "1"]);
     let report = lpc.read("reports/toy-own/table2.md");
-    assert!(report.contains("1 prompts and 1 pairs' completions of 19 in training"), "{report}");
+    assert!(report.contains("1 prompts and 1 pairs' completions of 24 in training"), "{report}");
+}
+
+#[test]
+fn one_test_pair_has_no_interval() {
+    let line = Lpc::new().refused(&["reproduce", "table2", "--limit", "1"]);
+    assert_names(&line, &["test pairs = 1", "at least 2"]);
 }
 
 #[test]
