@@ -7,8 +7,8 @@
 //! | §3.3, Figure 1: decoder, codebook, prior and posterior | [`model`] |
 //! | §4.1: preference data; the built-in world | [`data`] |
 //! | §4.1: optimiser, schedule, batches | [`train`] |
-//! | §4.1–4.4: what is measured | [`eval`] |
-//! | Tables 1–3, Figures 1–2: the run matrix of each | [`experiment`] |
+//! | §4.1, §4.2: preference accuracy and its statistics; generation | [`eval`] |
+//! | Table 2: its run matrix, base models, runs | [`experiment`] |
 //! | tables and figures from the records of runs | [`report`] |
 
 pub mod cli;
