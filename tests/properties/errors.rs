@@ -2,7 +2,7 @@
 
 use crate::support::{Example, cases};
 use lpc::Result;
-use lpc::config::Objective;
+use lpc::config::{Gpo, Objective};
 use lpc::spec::codebook::*;
 use lpc::spec::elbo::*;
 use lpc::spec::gradient::{LpcSettings, lpc_loss};
@@ -126,6 +126,7 @@ proptest! {
         }
         for objective in [
             Objective::Dpo { beta }, Objective::Ipo { ipo_tau: beta }, Objective::Simpo { beta, gamma: 0.0 },
+            Objective::Gpo { member: Gpo::Hinge, beta },
         ] {
             let settings = LpcSettings { objective, gumbel_tau: 1.0, prior_weight: 0.5, kl_weight: 0.1 };
             prop_assert!(lpc_loss(&example.pair(), &settings).is_err());
