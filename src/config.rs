@@ -363,7 +363,7 @@ mod tests {
 
     #[test]
     fn a_member_of_gpo_is_a_kind() {
-        let read = serde_json::from_str::<Objective>;
+        let read = |text: &str| serde_json::from_str::<Objective>(text);
         let spelt = r#"{"kind":"truncated-squared","beta":0.1}"#;
         let objective = Objective::Gpo { member: Gpo::TruncatedSquared, beta: 0.1 };
         assert_eq!(read(spelt).unwrap(), objective);
