@@ -74,7 +74,7 @@ pub struct LpcGradients {
 /// objective( log π_θ(y_w | x, h_z), log π_θ(y_l | x, h_z) ) + λ·KL(q ‖ p), with
 /// h_z = Σ_k [(1 − α) g^q_k + α g^p_k] e_k. Both completions share one h_z.
 ///
-/// Source: (7), (10)–(13). Twin: `train::step::pair_losses`, which composes `tensor`'s functions.
+/// Source: (7), (10)–(13). Twin: `train::loss::pair_losses`, which composes `tensor`'s functions.
 ///
 /// Shapes: see [`LpcPair`]. Units: nats.
 ///

@@ -40,30 +40,27 @@ struct FusedTokenLogps {
     tokens: Vec<u32>,
 }
 
-impl FusedTokenLogps {
-    /// Calls `f(first row, rows, scores)` for each chunk of rows, `scores` = hidden·headᵀ.
-    fn for_chunks(
-        &self,
-        hidden: &[f32],
-        head: &[f32],
-        d: usize,
-        mut f: impl FnMut(usize, usize, &mut [f32]),
-    ) {
-        let (n, vocab) = (self.tokens.len(), head.len() / d);
-        let chunk = (CHUNK_SCORES / vocab).clamp(1, n);
-        let mut scores = vec![0f32; chunk * vocab];
-        for first in (0..n).step_by(chunk) {
-            let rows = chunk.min(n - first);
-            let scores = &mut scores[..rows * vocab];
-            let h = Matrix::new(&hidden[first * d..(first + rows) * d], rows, d);
-            product(h, Matrix::new(head, vocab, d).t(), scores, false, Threads::All);
-            f(first, rows, scores);
-        }
+/// Calls `f(first row, rows, scores)` for each chunk of rows, `scores` = hidden·headᵀ.
+pub(super) fn score_chunks(
+    hidden: &[f32],
+    head: &[f32],
+    d: usize,
+    mut f: impl FnMut(usize, usize, &mut [f32]),
+) {
+    let (n, vocab) = (hidden.len() / d, head.len() / d);
+    let chunk = (CHUNK_SCORES / vocab).clamp(1, n);
+    let mut scores = vec![0f32; chunk * vocab];
+    for first in (0..n).step_by(chunk) {
+        let rows = chunk.min(n - first);
+        let scores = &mut scores[..rows * vocab];
+        let h = Matrix::new(&hidden[first * d..(first + rows) * d], rows, d);
+        product(h, Matrix::new(head, vocab, d).t(), scores, false, Threads::All);
+        f(first, rows, scores);
     }
 }
 
 /// log Σ exp of a row of scores, which it overwrites.
-fn logsumexp(row: &mut [f32]) -> f32 {
+pub(super) fn logsumexp(row: &mut [f32]) -> f32 {
     let shift = max(row);
     exp_in_place(row, 1.0, shift);
     shift + sum(row).ln() as f32
@@ -84,7 +81,7 @@ impl CustomOp2 for FusedTokenLogps {
         let (hidden, head) = (contiguous(s1, l1)?, contiguous(s2, l2)?);
         let (d, vocab) = (l1.dims()[1], l2.dims()[0]);
         let mut logps = vec![0f32; self.tokens.len()];
-        self.for_chunks(hidden, head, d, |first, rows, scores| {
+        score_chunks(hidden, head, d, |first, rows, scores| {
             let out = &mut logps[first..first + rows];
             let tokens = &self.tokens[first..first + rows];
             out.par_iter_mut().zip(tokens).zip(scores.par_chunks_mut(vocab)).for_each(
@@ -111,7 +108,7 @@ impl CustomOp2 for FusedTokenLogps {
         {
             let (hidden, head) = (Held::new(hidden)?, Held::new(head)?);
             let (hidden, head) = (hidden.slice(), head.slice());
-            self.for_chunks(hidden, head, d, |first, rows, scores| {
+            score_chunks(hidden, head, d, |first, rows, scores| {
                 let at = first..first + rows;
                 scores
                     .par_chunks_mut(vocab)

@@ -14,7 +14,8 @@ use lpc::tensor::lm_head::token_logps_fused;
 use lpc::tensor::logprob::token_logps;
 use lpc::tensor::objective::PairLogps;
 use lpc::train::gradients::Gradients;
-use lpc::train::step::{Blocks, LatentInputs, backward, pair_losses};
+use lpc::train::loss::{LatentInputs, pair_losses};
+use lpc::train::step::{Blocks, backward};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 

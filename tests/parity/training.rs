@@ -16,7 +16,7 @@ use lpc::spec::latent::{
 };
 use lpc::tensor::elbo::GumbelNoise;
 use lpc::tensor::objective::PairLogps;
-use lpc::train::step::{LatentInputs, PairOutputs, pair_losses};
+use lpc::train::loss::{LatentInputs, PairOutputs, pair_losses};
 use ndarray::{Array1, Array2, Axis};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
