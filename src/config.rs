@@ -128,6 +128,20 @@ impl Objective {
     pub fn needs_reference(&self) -> bool {
         !matches!(self, Self::Simpo { .. })
     }
+
+    /// Refuses parameters outside their range, naming the key.
+    ///
+    /// Numerics: as [`Recipe::validate`].
+    pub fn validate(&self) -> Result<()> {
+        match *self {
+            Self::Dpo { beta } | Self::Gpo { beta, .. } => positive("objective.beta", beta),
+            Self::Ipo { ipo_tau } => positive("objective.ipo_tau", ipo_tau),
+            Self::Simpo { beta, gamma } => {
+                positive("objective.beta", beta)?;
+                check("objective.gamma", gamma, f64::is_finite, "finite")
+            }
+        }
+    }
 }
 
 /// How a recipe spells an [`Objective`]: every member of GPO is a kind of its own.
@@ -301,17 +315,9 @@ impl Recipe {
     ///
     /// Numerics: the range holds for the value as a 32-bit float too, which training computes with.
     pub fn validate(&self) -> Result<()> {
-        let positive = |key: &str, v: f64| check(key, v, |v| v.is_finite() && v > 0.0, "finite and > 0");
         let fraction = |key: &str, v: f64| check(key, v, |v| (0.0..=1.0).contains(&v), "in [0, 1]");
         let at_least_0 = |key: &str, v: f64| check(key, v, |v| v.is_finite() && v >= 0.0, "finite and >= 0");
-        match self.objective {
-            Objective::Dpo { beta } | Objective::Gpo { beta, .. } => positive("objective.beta", beta)?,
-            Objective::Ipo { ipo_tau } => positive("objective.ipo_tau", ipo_tau)?,
-            Objective::Simpo { beta, gamma } => {
-                positive("objective.beta", beta)?;
-                check("objective.gamma", gamma, f64::is_finite, "finite")?;
-            }
-        }
+        self.objective.validate()?;
         if let Some(Codes { codes, codebook_std, heads_learning_rate }) = self.latent.codes() {
             count("latent.codes", codes, MOST_AT_ONCE)?;
             at_least_0("latent.codebook_std", codebook_std)?;
@@ -371,6 +377,10 @@ fn count(key: &str, got: usize, most: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::argument("recipe", key, got, format!("at least 1 and at most {most}")))
+}
+
+fn positive(key: &str, got: f64) -> Result<()> {
+    check(key, got, |v| v.is_finite() && v > 0.0, "finite and > 0")
 }
 
 fn check(key: &str, got: f64, allowed: impl Fn(f64) -> bool, expected: &str) -> Result<()> {

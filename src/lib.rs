@@ -9,8 +9,10 @@
 //! | §4.1: optimiser, schedule, batches | [`train`] |
 //! | §4.1, §4.2: preference accuracy and its statistics; generation | [`eval`] |
 //! | Table 2: its run matrix, base models, runs | [`experiment`] |
+//! | a pair's loss from given numbers, by both | [`check`] |
 //! | tables and figures from the records of runs | [`report`] |
 
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod data;

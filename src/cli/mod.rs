@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and who answers.
 
+mod check;
 mod generate;
 mod output;
 mod reproduce;
@@ -47,6 +48,14 @@ enum Command {
     ///
     /// Example: lpc generate runs/0123456789abcdef --prompt "Why is the sky blue?"
     Generate(GenerateArguments),
+    /// Calculate the loss of given pairs with both implementations, spec and tensor
+    ///
+    /// Prints loss, margin, KL, log-probabilities, and for every code its margin and exact
+    /// posterior. Both compute in 64-bit floats; status 1 where they differ by more than
+    /// 1e-9 = |a - b| / max(1, |a|, |b|).
+    ///
+    /// Example: lpc check paper/check.json --grad
+    Check(CheckArguments),
 }
 
 #[derive(Debug, Args)]
@@ -155,6 +164,18 @@ struct GenerateArguments {
     seed: u64,
 }
 
+#[derive(Debug, Args)]
+struct CheckArguments {
+    /// Objective, latent mode, LM head, codebook and pairs, as JSON; unknown keys are refused
+    file: PathBuf,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Add the gradients of the mean loss for codebook and LM head
+    #[arg(long)]
+    grad: bool,
+}
+
 impl Arguments {
     fn threads(&self) -> usize {
         self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
@@ -177,5 +198,6 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Command::Train { recipe } => runs::train(&recipe, arguments.runs),
         Command::Eval(eval) => runs::evaluate(eval, &arguments.runs),
         Command::Generate(generate) => generate::run(generate),
+        Command::Check(check) => check::run(check),
     }
 }
