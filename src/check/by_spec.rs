@@ -61,9 +61,6 @@ fn borrowed<'a>(problem: &'a Problem, pair: &'a Pair) -> LpcPair<'a> {
         posterior_logits: &pair.posterior_logits,
         prior_noise: &pair.prior_noise,
         posterior_noise: &pair.posterior_noise,
-        reference: PairLogps {
-            chosen: pair.reference_chosen_logps,
-            rejected: pair.reference_rejected_logps,
-        },
+        reference: PairLogps { chosen: pair.reference_chosen_logps, rejected: pair.reference_rejected_logps },
     }
 }

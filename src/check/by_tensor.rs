@@ -142,8 +142,7 @@ impl Row<'_> {
         posterior: &Tensor,
     ) -> Result<()> {
         found.code_margins = Some(codes.margin.squeeze(0)?.to_vec1()?);
-        found.exact_posterior =
-            Some(true_posterior_logps(prior, &codes.loss)?.exp()?.squeeze(0)?.to_vec1()?);
+        found.exact_posterior = Some(true_posterior_logps(prior, &codes.loss)?.exp()?.squeeze(0)?.to_vec1()?);
         if self.pair.has_posterior {
             found.kl = Some(number(&kl_divergence(posterior, prior)?)?);
             found.bound_gap = Some(number(&bound_gap(posterior, prior, &codes.loss)?)?);

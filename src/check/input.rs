@@ -194,7 +194,8 @@ impl RawCompletion {
             let expected = format!("{} rows, one a token", tokens.len());
             return Err(fault(format!("{at}.hidden"), expected, hidden.len()));
         }
-        if let Some((t, token)) = tokens.iter().enumerate().find(|&(_, &token)| token as usize >= vocabulary) {
+        if let Some((t, token)) = tokens.iter().enumerate().find(|&(_, &token)| token as usize >= vocabulary)
+        {
             return Err(fault(format!("{at}.tokens[{t}]"), format!("below {vocabulary}"), token));
         }
         Ok(Completion { hidden: matrix(&format!("{at}.hidden"), &hidden, d)?, tokens })

@@ -94,10 +94,9 @@ pub fn check(path: &Path, with_gradients: bool) -> Result<Report> {
     let overflow = |e: Error| Error::input(Place::file(path), "numbers that stay finite", e);
     let (spec, spec_gradients) = by_spec::numbers(&problem).map_err(overflow)?;
     let (tensor, tensor_gradients) = by_tensor::numbers(&problem).map_err(overflow)?;
-    let both = |(spec, tensor)| Both { spec, tensor };
     let mut report = Report {
-        pairs: spec.into_iter().zip(tensor).map(both).collect(),
-        gradients: with_gradients.then(|| both((spec_gradients, tensor_gradients))),
+        pairs: spec.into_iter().zip(tensor).map(|(spec, tensor)| Both { spec, tensor }).collect(),
+        gradients: with_gradients.then_some(Both { spec: spec_gradients, tensor: tensor_gradients }),
         max_rel_diff: 0.0,
         tolerance: TOLERANCE,
     };

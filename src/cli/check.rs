@@ -12,8 +12,7 @@ pub fn run(arguments: CheckArguments) -> Result<()> {
     } else {
         let rows = report.rows();
         let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
-        let mut table =
-            format!("{:width$}  {:>24}  {:>24}  {:>10}\n", "", "spec", "tensor", "difference");
+        let mut table = format!("{:width$}  {:>24}  {:>24}  {:>10}\n", "", "spec", "tensor", "difference");
         for row in &rows {
             let (name, difference) = (&row.name, row.difference());
             table += &format!("{name:width$}  {:>24}  {:>24}  {difference:>10.1e}\n", row.spec, row.tensor);

@@ -51,8 +51,8 @@ enum Command {
     /// Calculate the loss of given pairs with both implementations, spec and tensor
     ///
     /// Prints loss, margin, KL, log-probabilities, and for every code its margin and exact
-    /// posterior. Both compute in 64-bit floats; status 1 where they differ by more than
-    /// 1e-9 = |a - b| / max(1, |a|, |b|).
+    /// posterior. Both compute in 64-bit floats; status 1 where |a - b| / max(1, |a|, |b|) exceeds
+    /// 1e-9 for any two numbers.
     ///
     /// Example: lpc check paper/check.json --grad
     Check(CheckArguments),
