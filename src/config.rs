@@ -36,7 +36,8 @@ pub enum ModelSource {
 }
 
 /// The paper's three base models, as toy shapes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "train", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Shape {
     Llama,
@@ -260,7 +261,8 @@ pub struct Evaluation {
 }
 
 /// h_z from the prior alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "train", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum LatentAtTest {
     /// Σ_k p(k|x) e_k: no randomness.
@@ -398,19 +400,17 @@ mod tests {
 
     #[test]
     fn a_member_of_gpo_is_a_kind() {
-        let read = |text: &str| serde_json::from_str::<Objective>(text);
-        let spelt = r#"{"kind":"truncated-squared","beta":0.1}"#;
+        let read = |text: &str| toml::from_str::<Objective>(text);
+        let spelt = "kind = \"truncated-squared\"\nbeta = 0.1\n";
         let objective = Objective::Gpo { member: Gpo::TruncatedSquared, beta: 0.1 };
         assert_eq!(read(spelt).unwrap(), objective);
-        assert_eq!(serde_json::to_string(&objective).unwrap(), spelt);
+        assert_eq!(toml::to_string(&objective).unwrap(), spelt);
         for member in Gpo::ALL {
             let objective = Objective::Gpo { member, beta: 0.5 };
-            assert_eq!(read(&serde_json::to_string(&objective).unwrap()).unwrap(), objective);
+            assert_eq!(read(&toml::to_string(&objective).unwrap()).unwrap(), objective);
         }
-        assert!(read(r#"{"kind":"hinge","beta":0.1,"gamma":1.0}"#).is_err());
-        assert!(
-            read(r#"{"kind":"hinges","beta":0.1}"#).unwrap_err().to_string().contains("`truncated-squared`")
-        );
+        assert!(read("kind = \"hinge\"\nbeta = 0.1\ngamma = 1.0").is_err());
+        assert!(read("kind = \"hinges\"\nbeta = 0.1").unwrap_err().to_string().contains("`truncated-squared`"));
     }
 
     #[test]

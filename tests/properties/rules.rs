@@ -150,7 +150,7 @@ proptest! {
         // A code moves every state as the states themselves would move.
         for ((l, &w), row) in by_code.iter().zip(&weights).zip(got.gradients.codebook.outer_iter()) {
             let moved = l.gradients.chosen_hidden.sum_axis(Axis(0)) + l.gradients.rejected_hidden.sum_axis(Axis(0));
-            assert_all_close(&row, &(moved * w));
+            assert_all_close(row, &(moved * w));
         }
     }
 
