@@ -36,7 +36,8 @@ pub enum ModelSource {
 }
 
 /// The paper's three base models, as toy shapes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "train", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Shape {
     Llama,
@@ -174,7 +175,8 @@ pub struct Evaluation {
 }
 
 /// h_z from the prior alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "train", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum LatentAtTest {
     /// Σ_k p(k|x) e_k: no randomness.

@@ -23,6 +23,7 @@ pub enum Error {
     Io { path: PathBuf, source: std::io::Error },
 
     /// A tensor operation failed (a shape or device fault inside candle).
+    #[cfg(feature = "train")]
     #[error("{op}: {source}")]
     Tensor { op: &'static str, source: candle_core::Error },
 
@@ -94,11 +95,13 @@ impl Error {
     }
 
     /// For `map_err` where the operation's name says more than candle's own message.
+    #[cfg(feature = "train")]
     pub fn tensor(op: &'static str) -> impl FnOnce(candle_core::Error) -> Self {
         move |source| Self::Tensor { op, source }
     }
 }
 
+#[cfg(feature = "train")]
 impl From<candle_core::Error> for Error {
     fn from(source: candle_core::Error) -> Self {
         Self::Tensor { op: "tensor", source }

@@ -10,19 +10,30 @@
 //! | §4.1, §4.2: preference accuracy and its statistics; generation | [`eval`] |
 //! | Table 2: its run matrix, base models, runs | [`experiment`] |
 //! | tables and figures from the records of runs | [`report`] |
+//!
+//! Without the default feature `train` there is [`spec`] alone, and no candle is built.
 
+#[cfg(feature = "train")]
 pub mod cli;
 pub mod config;
+#[cfg(feature = "train")]
 pub mod data;
 pub mod error;
+#[cfg(feature = "train")]
 pub mod eval;
+#[cfg(feature = "train")]
 pub mod experiment;
+#[cfg(feature = "train")]
 pub mod model;
+#[cfg(feature = "train")]
 pub mod progress;
+#[cfg(feature = "train")]
 pub mod report;
 pub mod seed;
 pub mod spec;
+#[cfg(feature = "train")]
 pub mod tensor;
+#[cfg(feature = "train")]
 pub mod train;
 
 pub use error::{Error, Result};

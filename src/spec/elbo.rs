@@ -21,10 +21,11 @@ pub fn negative_elbo_sampled(objective_loss: f64, kl: f64, kl_weight: f64) -> Re
 
 /// Σ_k q_k·ℓ_k + λ·KL(q ‖ p): (7) with its expectation taken exactly.
 ///
-/// For ℓ_k = −log σ(β·Δ_k) and λ = 1 it is at least (6), and exceeds it by
-/// [`super::marginal::bound_gap`]. For λ < 1, the paper's 0.05 among them, it bounds nothing.
+/// For λ = 1 it is at least [`super::marginal::marginal_loss`] and exceeds it by
+/// [`super::marginal::bound_gap`], whatever the losses; for ℓ_k = −log σ(β·Δ_k) that is (6). For
+/// λ < 1, the paper's 0.05 among them, it bounds nothing.
 ///
-/// Source: (7), (12), (13). Twin: none; training samples one h_z.
+/// Source: (7), (12), (13).
 ///
 /// Shapes: code_losses [K] (the objective at each code alone), posterior_logits [K],
 /// prior_logits [K] → scalar. Units: nats.

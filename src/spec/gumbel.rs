@@ -32,8 +32,6 @@ pub fn gumbel_softmax(
 
 /// ∂ / ∂logits of [`gumbel_softmax`], given its value: g ⊙ (upstream − ⟨g, upstream⟩) / τ.
 ///
-/// Also the backward pass of the straight-through estimator, whose forward is [`hard_sample`].
-///
 /// Twin: `tensor::gumbel::gumbel_softmax` under autograd.
 ///
 /// Shapes: sample [K], upstream [K] → [K]. Errors: mismatched vectors; `gumbel_tau` ≤ 0.
@@ -57,6 +55,41 @@ pub fn hard_sample(logits: &ArrayRef1<f64>, noise: &ArrayRef1<f64>) -> Result<Ar
     let scores = perturbed("hard_sample", logits, noise)?;
     let best = (0..scores.len()).reduce(|a, b| if scores[b] > scores[a] { b } else { a });
     Ok(Array1::from_shape_fn(scores.len(), |k| if Some(k) == best { 1.0 } else { 0.0 }))
+}
+
+/// [`hard_sample`], to be differentiated by [`straight_through_gradient`]: a code going forwards.
+///
+/// Over Gumbel noise the mean of any function of it is that function's mean over the codes.
+///
+/// Source: Jang et al. 2017, ST Gumbel-softmax, the discrete alternative to (11).
+///
+/// Shapes: logits [K], noise [K] → [K]. Errors: as [`gumbel_softmax`].
+pub fn straight_through(
+    logits: &ArrayRef1<f64>,
+    noise: &ArrayRef1<f64>,
+    gumbel_tau: f64,
+) -> Result<Array1<f64>> {
+    check::positive("straight_through", "gumbel_tau", gumbel_tau)?;
+    hard_sample(logits, noise)
+}
+
+/// What passes for ∂ / ∂logits of [`straight_through`], whose own derivative is zero wherever it
+/// exists: that of [`gumbel_softmax`] at the same noise, with `upstream` taken at the hard sample.
+///
+/// Biased: even for two codes of equal logits and a linear loss c·z its mean at τ = 1 is two thirds
+/// of the true ∂E[c·z] (`paper/derivations.md`, 8). Unbiased only as τ → 0, where its variance is
+/// infinite.
+///
+/// Source: Jang et al. 2017.
+///
+/// Shapes: logits [K], noise [K], upstream [K] → [K]. Errors: as [`gumbel_softmax`].
+pub fn straight_through_gradient(
+    logits: &ArrayRef1<f64>,
+    noise: &ArrayRef1<f64>,
+    gumbel_tau: f64,
+    upstream: &ArrayRef1<f64>,
+) -> Result<Array1<f64>> {
+    gumbel_softmax_gradient(&gumbel_softmax(logits, noise, gumbel_tau)?, gumbel_tau, upstream)
 }
 
 fn perturbed(op: &'static str, logits: &ArrayRef1<f64>, noise: &ArrayRef1<f64>) -> Result<Array1<f64>> {

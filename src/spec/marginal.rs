@@ -1,4 +1,13 @@
-//! The likelihood that LPC claims to optimise, by enumeration over the codes: (6).
+//! What LPC claims to optimise, by enumeration over the codes: (6), for any loss of a code.
+//!
+//! Everything here is a function of the codes' own losses ℓ_k. What it means depends on them:
+//!
+//! - ℓ_k = −log σ(β·Δ_k), DPO: e^−ℓ_k = σ(β·Δ_k), and [`marginal_loss`] is (6) as printed, the
+//!   negative log-likelihood of the preference with the code summed out.
+//! - SimPO: e^−ℓ_k = σ(margin_k), of (12). With γ ≠ 0 the two labels' sum is not 1: no likelihood.
+//! - IPO and the other members of GPO: e^−ℓ_k is a Gibbs weight. −log Σ_k p_k e^−ℓ_k is a free
+//!   energy: the least value of E_q ℓ + KL(q ‖ p) over all q (Gibbs' variational principle), which
+//!   is (7) with λ = 1. So (7) still bounds it, with the same gap; it only bounds no likelihood.
 //!
 //! K is small and a code shifts only the vocabulary scores, so nothing here needs sampling.
 
@@ -6,81 +15,76 @@ use super::{check, latent, numerics};
 use crate::error::Result;
 use ndarray::{Array1, ArrayRef1};
 
-/// −log Σ_k p(k|x) σ(β·Δ_k): the negative log-likelihood of the preference, the code summed out.
+/// −log Σ_k p(k|x) e^−ℓ_k.
 ///
-/// Source: (6). Twin: none; training samples one h_z.
+/// Source: (6), with σ(β·Δ_k) = e^−ℓ_k.
 ///
-/// Shapes: prior_logits [K], margins [K] (Δ_k, from `code_logps`; the reference never sees a
-/// code) → scalar. Units: nats.
+/// Shapes: prior_logits [K], code_losses [K] (the objective at each code alone; the reference never
+/// sees a code) → scalar. Units: nats for the losses of (5) and (12).
 ///
-/// Errors: `beta` not finite and > 0; mismatched vectors; a value that is not finite.
+/// Errors: mismatched vectors; a value that is not finite.
 ///
 /// ```
 /// use lpc::spec::marginal::marginal_loss;
 /// use ndarray::array;
 /// // One code is right, one is wrong, the prior cannot tell: the pair is a coin toss.
-/// let loss = marginal_loss(1.0, &array![0.0, 0.0], &array![1e4, -1e4])?;
+/// let loss = marginal_loss(&array![0.0, 0.0], &array![0.0, 1e4])?;
 /// assert_eq!(loss, std::f64::consts::LN_2);
 /// # Ok::<(), lpc::Error>(())
 /// ```
-pub fn marginal_loss(beta: f64, prior_logits: &ArrayRef1<f64>, margins: &ArrayRef1<f64>) -> Result<f64> {
-    Ok(-numerics::logsumexp(&log_joint("marginal_loss", beta, prior_logits, margins)?))
+pub fn marginal_loss(prior_logits: &ArrayRef1<f64>, code_losses: &ArrayRef1<f64>) -> Result<f64> {
+    Ok(-numerics::logsumexp(&log_joint("marginal_loss", prior_logits, code_losses)?))
 }
 
-/// ∂ [`marginal_loss`] / ∂ (prior_logits, margins): p − p*, and −β p* ⊙ σ(−β·Δ) with p* the true
-/// posterior. A code learns from a pair in proportion to how well it explains it.
+/// ∂ [`marginal_loss`] / ∂ (prior_logits, code_losses): p − p*, and p* itself, the true posterior.
+/// A code learns from a pair in proportion to how well it explains it.
 ///
 /// Shapes: → ([K], [K]). Errors: as [`marginal_loss`].
 pub fn marginal_gradient(
-    beta: f64,
     prior_logits: &ArrayRef1<f64>,
-    margins: &ArrayRef1<f64>,
+    code_losses: &ArrayRef1<f64>,
 ) -> Result<(Array1<f64>, Array1<f64>)> {
-    let posterior = numerics::softmax(&log_joint("marginal_gradient", beta, prior_logits, margins)?);
-    let prior = numerics::softmax(prior_logits) - &posterior;
-    Ok((prior, -beta * posterior * margins.mapv(|m| numerics::sigmoid(-beta * m))))
+    let posterior = numerics::softmax(&log_joint("marginal_gradient", prior_logits, code_losses)?);
+    Ok((numerics::softmax(prior_logits) - &posterior, posterior))
 }
 
-/// log p(z = k | x, y_w ≻ y_l) = log p_k + log σ(β·Δ_k) + [`marginal_loss`]: what q of (8) approximates.
+/// log p(z = k | x, y_w ≻ y_l) = log p_k − ℓ_k + [`marginal_loss`]: what q of (8) approximates. For
+/// losses that are no likelihood, the Gibbs posterior.
 ///
-/// Source: Bayes' rule on (6). Twin: none, as for [`marginal_loss`].
+/// Source: Bayes' rule on (6).
 ///
 /// Shapes: [K], [K] → [K], normalised. Errors: as [`marginal_loss`].
 pub fn true_posterior_logps(
-    beta: f64,
     prior_logits: &ArrayRef1<f64>,
-    margins: &ArrayRef1<f64>,
+    code_losses: &ArrayRef1<f64>,
 ) -> Result<Array1<f64>> {
-    Ok(numerics::log_softmax(&log_joint("true_posterior_logps", beta, prior_logits, margins)?))
+    Ok(numerics::log_softmax(&log_joint("true_posterior_logps", prior_logits, code_losses)?))
 }
 
-/// KL(q ‖ p(z | x, y_w ≻ y_l)): by how much (7) with λ = 1 lies above (6). Zero only for the true
-/// posterior.
+/// KL(q ‖ p*), p* ∝ p ⊙ e^−ℓ: by how much (7) with λ = 1 lies above [`marginal_loss`], for any
+/// losses. Zero only for the true posterior.
 ///
-/// Source: (7), (14). Twin: none, as for [`marginal_loss`].
+/// Source: (7), (14).
 ///
-/// Shapes: posterior_logits [K], prior_logits [K], margins [K] → scalar. Units: nats.
+/// Shapes: posterior_logits [K], prior_logits [K], code_losses [K] → scalar. Units: nats.
 ///
 /// Errors: as [`marginal_loss`].
 pub fn bound_gap(
-    beta: f64,
     posterior_logits: &ArrayRef1<f64>,
     prior_logits: &ArrayRef1<f64>,
-    margins: &ArrayRef1<f64>,
+    code_losses: &ArrayRef1<f64>,
 ) -> Result<f64> {
-    latent::kl_divergence(posterior_logits, &true_posterior_logps(beta, prior_logits, margins)?)
+    latent::kl_divergence(posterior_logits, &true_posterior_logps(prior_logits, code_losses)?)
 }
 
-/// log p_k + log σ(β·Δ_k).
+/// log p_k − ℓ_k.
 fn log_joint(
     op: &'static str,
-    beta: f64,
     prior_logits: &ArrayRef1<f64>,
-    margins: &ArrayRef1<f64>,
+    code_losses: &ArrayRef1<f64>,
 ) -> Result<Array1<f64>> {
-    check::positive(op, "beta", beta)?;
     check::vector(op, "prior_logits", prior_logits)?;
-    check::shape(op, "margins", margins, prior_logits.shape())?;
-    check::all_finite(op, "margins", margins)?;
-    Ok(numerics::log_softmax(prior_logits) + margins.mapv(|m| numerics::log_sigmoid(beta * m)))
+    check::shape(op, "code_losses", code_losses, prior_logits.shape())?;
+    check::all_finite(op, "code_losses", code_losses)?;
+    Ok(numerics::log_softmax(prior_logits) - code_losses)
 }

@@ -16,7 +16,7 @@
 //! | (10) policy given a code | [`logprob`] |
 //! | (11) relaxed samples, mixing, h_z | [`gumbel`], [`codebook`] |
 //! | (12) SimPO, (13) IPO, the GPO family | [`objective`] |
-//! | the training loss and its gradient | [`gradient`] |
+//! | the loss of a pair under each latent rule, and its gradient | [`gradient`] |
 //!
 //! A function named `f_gradient` is the closed-form derivative of `f`. Where `f` returns more
 //! than one number it takes `upstream`, ∂loss/∂f, and returns ∂loss/∂(each argument).

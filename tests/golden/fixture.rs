@@ -1,7 +1,7 @@
 //! Reading the fixtures and comparing with them.
 
 use lpc::config::Objective;
-use lpc::spec::gradient::{LpcGradients, LpcPair, LpcSettings, lpc_loss};
+use lpc::spec::gradient::{LatentRule, LpcGradients, LpcPair, LpcSettings, lpc_loss};
 use lpc::spec::objective::PairLogps;
 use ndarray::{Array1, Array2};
 use serde::Deserialize;
@@ -86,6 +86,25 @@ pub struct Pair {
     pub reference_rejected: f64,
 }
 
+impl Pair {
+    /// Calls `f` with the pair as arrays.
+    pub fn with<T>(&self, f: impl FnOnce(&LpcPair) -> T) -> T {
+        f(&LpcPair {
+            chosen_hidden: &matrix(&self.chosen_hidden),
+            rejected_hidden: &matrix(&self.rejected_hidden),
+            chosen_tokens: &self.chosen_tokens,
+            rejected_tokens: &self.rejected_tokens,
+            lm_head: &matrix(&self.lm_head),
+            codebook: &matrix(&self.codebook),
+            prior_logits: &vector(&self.prior_logits),
+            posterior_logits: &vector(&self.posterior_logits),
+            prior_noise: &vector(&self.prior_noise),
+            posterior_noise: &vector(&self.posterior_noise),
+            reference: PairLogps { chosen: self.reference_chosen, rejected: self.reference_rejected },
+        })
+    }
+}
+
 #[derive(Deserialize)]
 pub struct Settings {
     pub objective: Objective,
@@ -119,29 +138,11 @@ pub struct Lpc {
 impl Lpc {
     pub fn settings(&self) -> LpcSettings {
         let Settings { objective, gumbel_tau, prior_weight, kl_weight } = self.settings;
-        LpcSettings { objective, gumbel_tau, prior_weight, kl_weight }
-    }
-
-    /// Calls `f` with the pair as arrays.
-    pub fn with_pair<T>(&self, f: impl FnOnce(&LpcPair) -> T) -> T {
-        let p = &self.pair;
-        f(&LpcPair {
-            chosen_hidden: &matrix(&p.chosen_hidden),
-            rejected_hidden: &matrix(&p.rejected_hidden),
-            chosen_tokens: &p.chosen_tokens,
-            rejected_tokens: &p.rejected_tokens,
-            lm_head: &matrix(&p.lm_head),
-            codebook: &matrix(&p.codebook),
-            prior_logits: &vector(&p.prior_logits),
-            posterior_logits: &vector(&p.posterior_logits),
-            prior_noise: &vector(&p.prior_noise),
-            posterior_noise: &vector(&p.posterior_noise),
-            reference: PairLogps { chosen: p.reference_chosen, rejected: p.reference_rejected },
-        })
+        LpcSettings { objective, latent: LatentRule::Gumbel { gumbel_tau, prior_weight, kl_weight } }
     }
 
     pub fn check(&self, tolerance: Tolerance) {
-        let got = self.with_pair(|pair| lpc_loss(pair, &self.settings()).unwrap());
+        let got = self.pair.with(|pair| lpc_loss(pair, &self.settings()).unwrap());
         let LpcGradients {
             chosen_hidden,
             rejected_hidden,

@@ -2,10 +2,9 @@
 
 use crate::cases::{self, Network};
 use crate::fixture::{Tolerance, matrix, vector};
+use lpc::config::Objective;
+use lpc::spec::gradient::{LatentRule, LpcSettings, lpc_loss};
 use lpc::spec::latent::*;
-use lpc::spec::logprob::{code_logps, code_logps_gradient};
-use lpc::spec::marginal::*;
-use lpc::spec::objective::{PairLogps, margin};
 
 /// 1e-10: sums in another order on both sides, a few dozen roundings through the chain rule.
 const TORCH: Tolerance = Tolerance { relative: 1e-10, floor: 1e-14 };
@@ -37,33 +36,17 @@ fn the_whole_loss_and_its_gradient() {
 #[test]
 fn the_marginal_from_hidden_states() {
     for c in &cases::TORCH.marginal {
-        let p = &c.pair;
-        let (chosen, rejected) = (matrix(&p.chosen_hidden), matrix(&p.rejected_hidden));
-        let (lm_head, codebook) = (matrix(&p.lm_head), matrix(&p.codebook));
-        let prior = vector(&p.prior_logits);
-        let reference = PairLogps { chosen: p.reference_chosen, rejected: p.reference_rejected };
-
-        let chosen_logps = code_logps(&chosen, &lm_head, &codebook, &p.chosen_tokens).unwrap();
-        let rejected_logps = code_logps(&rejected, &lm_head, &codebook, &p.rejected_tokens).unwrap();
-        let margins: ndarray::Array1<f64> = chosen_logps
-            .iter()
-            .zip(&rejected_logps)
-            .map(|(&chosen, &rejected)| margin(PairLogps { chosen, rejected }, reference).unwrap())
-            .collect();
-        TORCH.check("margins", &margins, &c.margins);
-        TORCH.check_one("loss", marginal_loss(c.beta, &prior, &margins).unwrap(), c.loss);
-
-        let (to_prior, to_margins) = marginal_gradient(c.beta, &prior, &margins).unwrap();
-        let (to_chosen, lm_head_a, codebook_a) =
-            code_logps_gradient(&chosen, &lm_head, &codebook, &p.chosen_tokens, &to_margins).unwrap();
-        let (to_rejected, lm_head_b, codebook_b) =
-            code_logps_gradient(&rejected, &lm_head, &codebook, &p.rejected_tokens, &-to_margins).unwrap();
-        let g = &c.gradients;
-        TORCH.check("∂prior_logits", &to_prior, &g.prior_logits);
-        TORCH.check("∂chosen_hidden", &to_chosen, g.chosen_hidden.iter().flatten());
-        TORCH.check("∂rejected_hidden", &to_rejected, g.rejected_hidden.iter().flatten());
-        TORCH.check("∂lm_head", &(lm_head_a + lm_head_b), g.lm_head.iter().flatten());
-        TORCH.check("∂codebook", &(codebook_a + codebook_b), g.codebook.iter().flatten());
+        let settings =
+            LpcSettings { objective: Objective::Dpo { beta: c.beta }, latent: LatentRule::Marginal };
+        let got = c.pair.with(|pair| lpc_loss(pair, &settings).unwrap());
+        TORCH.check("margins", &got.codes.unwrap().margins, &c.margins);
+        TORCH.check_one("loss", got.loss, c.loss);
+        let (g, e) = (&got.gradients, &c.gradients);
+        TORCH.check("∂prior_logits", &g.prior_logits, &e.prior_logits);
+        TORCH.check("∂chosen_hidden", &g.chosen_hidden, e.chosen_hidden.iter().flatten());
+        TORCH.check("∂rejected_hidden", &g.rejected_hidden, e.rejected_hidden.iter().flatten());
+        TORCH.check("∂lm_head", &g.lm_head, e.lm_head.iter().flatten());
+        TORCH.check("∂codebook", &g.codebook, e.codebook.iter().flatten());
     }
 }
 

@@ -3,6 +3,7 @@
 //! SHA256SUMS says that they are still what was made.
 
 mod cases;
+#[cfg(feature = "train")]
 #[path = "../parity/composed.rs"]
 mod composed;
 mod fixture;
@@ -10,5 +11,7 @@ mod from_mpmath;
 mod from_torch;
 mod from_trainers;
 mod integrity;
+#[cfg(feature = "train")]
 mod optimizer;
+#[cfg(feature = "train")]
 mod tensor;

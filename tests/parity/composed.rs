@@ -2,7 +2,8 @@
 
 use candle_core::backprop::GradStore;
 use candle_core::{D, DType, Device, Tensor, Var};
-use lpc::spec::gradient::{LpcPair, LpcSettings};
+use lpc::config::Objective;
+use lpc::spec::gradient::LpcPair;
 use lpc::tensor::elbo::{GumbelNoise, draw_latent, negative_elbo_sampled};
 use lpc::tensor::lm_head::token_logps_fused;
 use lpc::tensor::logprob::{add_latent, completion_logps_sum, token_logps};
@@ -14,6 +15,15 @@ use ndarray::ArrayRef1;
 pub enum Head {
     Plain,
     Fused,
+}
+
+/// What is trained: the paper's relaxation, (7) and (11).
+#[derive(Debug, Clone, Copy)]
+pub struct Relaxed {
+    pub objective: Objective,
+    pub gumbel_tau: f64,
+    pub prior_weight: f64,
+    pub kl_weight: f64,
 }
 
 /// Numbers by name: each pair's values, then the gradients, pair after pair.
@@ -96,8 +106,8 @@ impl Batch {
     }
 
     /// Values of each pair, and the gradients of Σ_b upstream_b · loss_b.
-    pub fn blocks(&self, settings: &LpcSettings, upstream: &[f64], head: Head) -> Blocks {
-        let LpcSettings { objective, gumbel_tau, prior_weight, kl_weight } = *settings;
+    pub fn blocks(&self, settings: &Relaxed, upstream: &[f64], head: Head) -> Blocks {
+        let Relaxed { objective, gumbel_tau, prior_weight, kl_weight } = *settings;
         let b = upstream.len();
         let draw = draw_latent(
             &self.prior_logits,

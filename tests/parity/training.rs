@@ -1,6 +1,6 @@
 //! What training computes from hidden states, heads included, against `spec` one pair at a time.
 
-use crate::composed::{gradient, numbers};
+use crate::composed::{Relaxed, gradient, numbers};
 use crate::support::{decoder_config, pairs, parameters};
 use crate::twins::{Draw, assert_close, settings, size, var2};
 use candle_core::{DType, Device, Tensor, Var};
@@ -10,7 +10,7 @@ use lpc::data::tokenize::TokenizedPair;
 use lpc::model::config::DecoderConfig;
 use lpc::model::parameters::Parameters;
 use lpc::model::policy::{PairStates, Policy};
-use lpc::spec::gradient::{LpcPair, LpcSettings, lpc_loss};
+use lpc::spec::gradient::{LpcPair, lpc_loss};
 use lpc::spec::latent::{
     Mlp, posterior_logits, posterior_logits_gradient, prior_logits, prior_logits_gradient,
 };
@@ -44,13 +44,7 @@ impl Batch {
     }
 
     /// The trainer's own function, and the gradients of Σ_b upstream_b · loss_b.
-    fn train(
-        &self,
-        policy: &Policy,
-        parameters: &Parameters,
-        latent: Latent,
-        settings: &LpcSettings,
-    ) -> Trained {
+    fn train(&self, policy: &Policy, parameters: &Parameters, latent: Latent, settings: &Relaxed) -> Trained {
         let dtype = policy.decoder.dtype();
         let single = |t: &Tensor| t.to_dtype(dtype).unwrap();
         let [prior, posterior] = self.noise.each_ref().map(|n| single(&var2(n)));
@@ -80,7 +74,7 @@ struct Trained {
     gradients: BTreeMap<String, Vec<f64>>,
 }
 
-fn latent(codes: usize, settings: &LpcSettings) -> Latent {
+fn latent(codes: usize, settings: &Relaxed) -> Latent {
     Latent::Gumbel {
         codes,
         gumbel_tau: settings.gumbel_tau,
@@ -168,7 +162,7 @@ proptest! {
                     posterior_noise: &batch.noise[1].row(i),
                     reference: lpc::spec::objective::PairLogps { chosen: batch.reference[0][i], rejected: batch.reference[1][i] },
                 },
-                &settings,
+                &settings.spec(),
             )
             .unwrap();
             losses.push(loss.loss);

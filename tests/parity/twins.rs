@@ -1,11 +1,11 @@
 //! Random inputs for both sides, and how close they must come.
 
-use crate::composed::Blocks;
+use crate::composed::{Blocks, Relaxed};
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 use lpc::config::Objective;
 use lpc::seed;
-use lpc::spec::gradient::{LpcLoss, LpcPair, LpcSettings, lpc_loss};
+use lpc::spec::gradient::{LatentRule, LpcLoss, LpcPair, LpcSettings, lpc_loss};
 use lpc::spec::objective::PairLogps;
 use ndarray::{Array1, Array2};
 use proptest::prelude::*;
@@ -90,17 +90,24 @@ pub fn objective() -> impl Strategy<Value = Objective> {
 }
 
 /// Ends of ranges are where terms vanish: they come up often.
-pub fn settings() -> impl Strategy<Value = LpcSettings> {
+pub fn settings() -> impl Strategy<Value = Relaxed> {
     let prior_weight = prop_oneof![1 => Just(0.0), 1 => Just(1.0), 3 => 0.0..1.0];
     let kl_weight = prop_oneof![1 => Just(0.0), 3 => 0.0..2.0];
     (objective(), log_uniform(0.1, 10.0), prior_weight, kl_weight).prop_map(
-        |(objective, gumbel_tau, prior_weight, kl_weight)| LpcSettings {
+        |(objective, gumbel_tau, prior_weight, kl_weight)| Relaxed {
             objective,
             gumbel_tau,
             prior_weight,
             kl_weight,
         },
     )
+}
+
+impl Relaxed {
+    pub fn spec(self) -> LpcSettings {
+        let Self { objective, gumbel_tau, prior_weight, kl_weight } = self;
+        LpcSettings { objective, latent: LatentRule::Gumbel { gumbel_tau, prior_weight, kl_weight } }
+    }
 }
 
 /// Owner of what an [`LpcPair`] borrows, and the pair's weight in the batch's loss.
@@ -182,9 +189,9 @@ impl Problem {
     }
 
     /// `spec` on each pair, laid out as [`crate::composed::Batch::blocks`] lays out `tensor`.
-    pub fn spec_blocks(&self, settings: &LpcSettings) -> Blocks {
+    pub fn spec_blocks(&self, settings: &Relaxed) -> Blocks {
         let losses: Vec<LpcLoss> =
-            self.pairs().iter().map(|pair| lpc_loss(pair, settings).unwrap()).collect();
+            self.pairs().iter().map(|pair| lpc_loss(pair, &settings.spec()).unwrap()).collect();
         let values = |of: &dyn Fn(&LpcLoss) -> Vec<f64>| losses.iter().flat_map(of).collect::<Vec<f64>>();
         let weighted = |of: &dyn Fn(&LpcLoss) -> Vec<f64>| {
             let scaled =
@@ -216,7 +223,7 @@ impl Problem {
 
     /// The largest number that a computation meets on its way to `blocks`: what it returns, the
     /// vocabulary's scores, and what the logits see of the slopes.
-    pub fn size(&self, settings: &LpcSettings, blocks: &Blocks) -> f64 {
+    pub fn size(&self, settings: &Relaxed, blocks: &Blocks) -> f64 {
         let d = self.codebook.ncols() as f64;
         let states = self.examples.iter().flat_map(|e| e.chosen_hidden.iter().chain(&e.rejected_hidden));
         let scores = d * size(&self.lm_head) * (size(states) + size(&self.codebook));

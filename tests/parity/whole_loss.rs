@@ -1,10 +1,10 @@
 //! The composite LPC loss: closed-form gradients of `spec` against candle's reverse mode.
 
-use crate::composed::{Batch, Blocks, Head};
+use crate::composed::{Batch, Blocks, Head, Relaxed};
 use crate::twins::{Problem, assert_close, log_uniform, problem, settings, size};
 use candle_core::DType;
 use lpc::config::Objective;
-use lpc::spec::gradient::{LpcSettings, lpc_loss};
+use lpc::spec::gradient::lpc_loss;
 use proptest::prelude::*;
 
 /// f32 against f64 on the same inputs, relative to the largest number in the computation: some ten
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 /// the margin by the slope. Measured over 5,000 cases: 6.2e-6 at most, 1.1e-6 but for two.
 const F32: f64 = 2e-5;
 
-fn check(problem: &Problem, settings: &LpcSettings) {
+fn check(problem: &Problem, settings: &Relaxed) {
     let spec = problem.spec_blocks(settings);
     let tensor = Batch::new(&problem.pairs(), DType::F64).blocks(settings, &problem.upstream(), Head::Plain);
     let size = problem.size(settings, &spec);
@@ -23,9 +23,9 @@ fn check(problem: &Problem, settings: &LpcSettings) {
 }
 
 /// Moves the reference until every pair's Δ is `margin`.
-fn move_margins(problem: &mut Problem, settings: &LpcSettings, margin: f64) {
+fn move_margins(problem: &mut Problem, settings: &Relaxed, margin: f64) {
     let found: Vec<f64> =
-        problem.pairs().iter().map(|pair| lpc_loss(pair, settings).unwrap().margin).collect();
+        problem.pairs().iter().map(|pair| lpc_loss(pair, &settings.spec()).unwrap().margin).collect();
     for (example, found) in problem.examples.iter_mut().zip(found) {
         example.reference.chosen += found - margin;
     }

@@ -1,6 +1,6 @@
 //! Bad input is an error that names the operation, the argument, what was got and expected.
 
-use crate::support::{Example, cases};
+use crate::support::{Example, cases, latent_rule};
 use lpc::Result;
 use lpc::config::Objective;
 use lpc::spec::codebook::*;
@@ -84,7 +84,7 @@ fn messages_say_what_was_wrong() {
             "negative_elbo_sampled: kl_weight = -1, expected finite and >= 0",
         ),
         (
-            message(marginal_loss(1.0, &Array1::zeros(0), &Array1::zeros(0))),
+            message(marginal_loss(&Array1::zeros(0), &Array1::zeros(0))),
             "marginal_loss: prior_logits = empty, expected at least one element",
         ),
         (
@@ -114,9 +114,11 @@ fn a_network_of_the_wrong_shape_is_refused() {
 proptest! {
     #![proptest_config(cases())]
 
-    /// Whichever completion is empty, and whichever objective reads it.
+    /// Whichever completion is empty, and whichever objective and rule read it.
     #[test]
-    fn an_empty_completion_is_an_error(seed in any::<u64>(), chosen in any::<bool>(), beta in 0.1..2.0) {
+    fn an_empty_completion_is_an_error(
+        seed in any::<u64>(), chosen in any::<bool>(), beta in 0.1..2.0, latent in latent_rule(),
+    ) {
         let mut example = Example::draw(seed, 2, 2, 4, 3, 3);
         let d = example.lm_head.ncols();
         if chosen {
@@ -127,8 +129,8 @@ proptest! {
         for objective in [
             Objective::Dpo { beta }, Objective::Ipo { ipo_tau: beta }, Objective::Simpo { beta, gamma: 0.0 },
         ] {
-            let settings = LpcSettings { objective, gumbel_tau: 1.0, prior_weight: 0.5, kl_weight: 0.1 };
-            prop_assert!(lpc_loss(&example.pair(), &settings).is_err());
+            let message = message(lpc_loss(&example.pair(), &LpcSettings { objective, latent }));
+            prop_assert_eq!(message, "token_logps: tokens = empty, expected at least one element");
         }
     }
 
@@ -148,7 +150,8 @@ proptest! {
         }
         let _ = (gumbel_softmax(&a, &b, beta), hard_sample(&a, &b), gumbel_softmax_gradient(&a, beta, &b));
         let _ = (kl_divergence(&a, &b), kl_divergence_gradient(&a, &b), kl_from_uniform(&a));
-        let _ = (marginal_loss(beta, &a, &b), marginal_gradient(beta, &a, &b), bound_gap(beta, &a, &b, &a));
+        let _ = (marginal_loss(&a, &b), marginal_gradient(&a, &b), bound_gap(&a, &b, &a));
+        let _ = (straight_through(&a, &b, beta), straight_through_gradient(&a, &b, beta, &a));
         let _ = (mix_codes(&a, &b, beta), latent(&a, &Array2::zeros((m, k))));
         let _ = (negative_elbo_exact(&a, &b, &a, beta), negative_elbo_exact_gradient(&a, &b, &b, beta));
         let _ = token_logps(&Array2::zeros((k, m)), &Array2::zeros((m, k)), &[0, 9][..k.min(2)]);

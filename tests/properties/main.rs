@@ -9,5 +9,6 @@ mod gradients;
 mod logprob;
 mod objectives;
 mod rewards;
+mod rules;
 mod sampling;
 mod support;

@@ -2,7 +2,7 @@
 
 use lpc::config::Objective;
 use lpc::seed;
-use lpc::spec::gradient::{LpcPair, LpcSettings};
+use lpc::spec::gradient::{LatentRule, LpcPair, LpcSettings};
 use lpc::spec::objective::PairLogps;
 use ndarray::{Array1, Array2};
 use proptest::prelude::*;
@@ -68,16 +68,21 @@ pub fn objective() -> impl Strategy<Value = Objective> {
     ]
 }
 
-pub fn settings() -> impl Strategy<Value = LpcSettings> {
+/// Every latent rule, with its parameters.
+pub fn latent_rule() -> impl Strategy<Value = LatentRule> {
     let prior_weight = prop_oneof![Just(0.0), Just(1.0), 0.0..1.0];
-    (objective(), 0.4..3.0, prior_weight, 0.0..2.0).prop_map(
-        |(objective, gumbel_tau, prior_weight, kl_weight)| LpcSettings {
-            objective,
-            gumbel_tau,
-            prior_weight,
-            kl_weight,
-        },
-    )
+    prop_oneof![
+        1 => Just(LatentRule::None),
+        3 => (0.4..3.0, prior_weight, 0.0..2.0).prop_map(|(gumbel_tau, prior_weight, kl_weight)| {
+            LatentRule::Gumbel { gumbel_tau, prior_weight, kl_weight }
+        }),
+        2 => (0.0..2.0).prop_map(|kl_weight| LatentRule::ExactElbo { kl_weight }),
+        2 => Just(LatentRule::Marginal),
+    ]
+}
+
+pub fn settings() -> impl Strategy<Value = LpcSettings> {
+    (objective(), latent_rule()).prop_map(|(objective, latent)| LpcSettings { objective, latent })
 }
 
 /// The owner of what an [`LpcPair`] borrows.
