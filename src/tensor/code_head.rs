@@ -7,7 +7,7 @@
 use crate::Result;
 use crate::tensor::exp::{exp, exp_in_place, max};
 use crate::tensor::gemm::{Matrix, Threads, product};
-use crate::tensor::lm_head::{logsumexp, score_chunks};
+use crate::tensor::lm_head::{chunks, logsumexp};
 use crate::tensor::logprob::{check_codes, code_logps};
 use crate::tensor::slices::{Held, contiguous};
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
@@ -59,27 +59,19 @@ struct FusedCodeLogps {
 /// What the forward pass leaves for the backward pass.
 struct Saved {
     biases: Biases,
+    /// m_t.
+    peaks: Vec<f32>,
     /// S, [N, K]; 0 marks a cell that was enumerated.
     sums: Vec<f32>,
 }
 
-/// b = e·Wᵀ, [K, V].
+/// b = e·Wᵀ, [K, V], and n_k.
 struct Biases {
     raw: Vec<f32>,
-    /// n_k.
     peaks: Vec<f32>,
 }
 
 impl Biases {
-    fn new(codebook: &[f32], head: &[f32], d: usize) -> Self {
-        let (codes, vocab) = (codebook.len() / d, head.len() / d);
-        let mut raw = vec![0f32; codes * vocab];
-        let head = Matrix::new(head, vocab, d);
-        product(Matrix::new(codebook, codes, d), head.t(), &mut raw, false, Threads::All);
-        let peaks = raw.par_chunks(vocab).map(max).collect();
-        Self { raw, peaks }
-    }
-
     fn row(&self, code: usize) -> &[f32] {
         let vocab = self.raw.len() / self.peaks.len();
         &self.raw[code * vocab..(code + 1) * vocab]
@@ -95,17 +87,12 @@ impl Biases {
     }
 }
 
-/// a of one state, afresh: only for cells that underflow.
-fn scores_of(hidden: &[f32], head: &[f32]) -> Vec<f32> {
-    let (d, vocab) = (hidden.len(), head.len() / hidden.len());
-    let mut scores = vec![0f32; vocab];
-    let head = Matrix::new(head, vocab, d);
-    product(Matrix::new(hidden, 1, d), head.t(), &mut scores, false, Threads::One);
+/// The scores of one state under one code, afresh: only for cells that underflow.
+fn scores_of(hidden: &[f32], head: &[f32], bias: &[f32]) -> Vec<f32> {
+    let mut scores = bias.to_vec();
+    let head = Matrix::new(head, bias.len(), hidden.len());
+    product(Matrix::new(hidden, 1, hidden.len()), head.t(), &mut scores, true, Threads::One);
     scores
-}
-
-fn add(scores: &[f32], bias: &[f32]) -> Vec<f32> {
-    scores.iter().zip(bias).map(|(a, b)| a + b).collect()
 }
 
 impl CustomOp3 for FusedCodeLogps {
@@ -124,44 +111,53 @@ impl CustomOp3 for FusedCodeLogps {
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let (hidden, head, codebook) = (contiguous(s1, l1)?, contiguous(s2, l2)?, contiguous(s3, l3)?);
         let (n, d, vocab, codes) = (self.tokens.len(), l1.dims()[1], l2.dims()[0], l3.dims()[0]);
-        let biases = Biases::new(codebook, head, d);
-        let bias_exponentials = biases.exponentials();
-        let bias_exponentials = Matrix::new(&bias_exponentials, codes, vocab).t();
-        let mut sums = vec![0f32; n * codes];
-        let mut logps = vec![0f32; n * codes];
-        let mut peaks = vec![0f32; n];
-        score_chunks(hidden, head, d, |first, rows, scores| {
-            let at = first * codes..(first + rows) * codes;
-            let (sums, logps) = (&mut sums[at.clone()], &mut logps[at]);
-            let tokens = &self.tokens[first..first + rows];
-            peaks[..rows].par_iter_mut().zip(tokens).zip(scores.par_chunks_mut(vocab)).for_each(
-                |((peak, &token), row)| {
-                    let (m, own) = (max(row), row[token as usize]);
-                    exp_in_place(row, 1.0, m);
-                    *peak = own - m;
-                },
-            );
-            product(Matrix::new(scores, rows, vocab), bias_exponentials, sums, false, Threads::All);
+        // The codes come with the first states: one pass over the head for both.
+        let stacked = [codebook, hidden].concat();
+        let mut biases = Biases { raw: vec![], peaks: vec![] };
+        let mut bias_exponentials = vec![];
+        let mut scores = vec![];
+        let (mut own, mut peaks) = (vec![0f32; n], vec![0f32; n]);
+        let (mut sums, mut logps) = (vec![0f32; n * codes], vec![0f32; n * codes]);
+        for rows in chunks(n, vocab) {
+            let above = if rows.start == 0 { codes } else { 0 };
+            scores.resize((above + rows.len()) * vocab, 0f32);
+            let states = &stacked[(codes - above + rows.start) * d..(codes + rows.end) * d];
+            let states = Matrix::new(states, above + rows.len(), d);
+            product(states, Matrix::new(head, vocab, d).t(), &mut scores, false, Threads::All);
+            let (code_scores, scores) = scores.split_at_mut(above * vocab);
+            if above > 0 {
+                let raw = code_scores.to_vec();
+                biases = Biases { peaks: raw.par_chunks(vocab).map(max).collect(), raw };
+                bias_exponentials = biases.exponentials();
+            }
+            let (own, tokens) = (&mut own[rows.clone()], &self.tokens[rows.clone()]);
+            let states = scores.par_chunks_mut(vocab).zip(peaks[rows.clone()].par_iter_mut());
+            states.zip(own.par_iter_mut()).zip(tokens).for_each(|(((row, peak), own), &token)| {
+                *peak = max(row);
+                *own = row[token as usize] - *peak;
+                exp_in_place(row, 1.0, *peak);
+            });
+            let cells = rows.start * codes..rows.end * codes;
+            let (sums, logps) = (&mut sums[cells.clone()], &mut logps[cells]);
+            let b = Matrix::new(&bias_exponentials, codes, vocab);
+            product(Matrix::new(scores, rows.len(), vocab), b.t(), sums, false, Threads::All);
             let cells = sums.par_chunks_mut(codes).zip(logps.par_chunks_mut(codes)).enumerate();
             cells.for_each(|(i, (sums, logps))| {
                 let token = tokens[i] as usize;
-                let mut scores = vec![];
                 for (k, (sum, logp)) in sums.iter_mut().zip(logps).enumerate() {
                     if *sum >= SAFE_SUM {
-                        *logp = peaks[i] + (biases.row(k)[token] - biases.peaks[k]) - sum.ln();
-                        continue;
+                        *logp = own[i] + (biases.row(k)[token] - biases.peaks[k]) - sum.ln();
+                    } else {
+                        let state = rows.start + i;
+                        let mut row = scores_of(&hidden[state * d..(state + 1) * d], head, biases.row(k));
+                        *logp = row[token] - logsumexp(&mut row);
+                        *sum = 0.0;
                     }
-                    if scores.is_empty() {
-                        scores = scores_of(&hidden[(first + i) * d..(first + i + 1) * d], head);
-                    }
-                    let mut row = add(&scores, biases.row(k));
-                    *logp = row[token] - logsumexp(&mut row);
-                    *sum = 0.0;
                 }
             });
-        });
+        }
         // A second forward pass of the same operation would find the same.
-        let _ = self.saved.set(Saved { biases, sums });
+        let _ = self.saved.set(Saved { biases, peaks, sums });
         Ok((CpuStorage::F32(logps), Shape::from((n, codes))))
     }
 
@@ -175,7 +171,7 @@ impl CustomOp3 for FusedCodeLogps {
         logps: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let Some(Saved { biases, sums }) = self.saved.get() else {
+        let Some(Saved { biases, peaks, sums }) = self.saved.get() else {
             candle_core::bail!("code-logps: backward before forward")
         };
         let (n, codes) = logps.dims2()?;
@@ -186,68 +182,67 @@ impl CustomOp3 for FusedCodeLogps {
         // g / S where the product holds.
         let per_sum: Vec<f32> =
             upstream.iter().zip(sums).map(|(g, &s)| if s > 0.0 { g / s } else { 0.0 }).collect();
-        let mut d_hidden = vec![0f32; n * d];
+        let stacked = [Held::new(codebook)?.slice(), Held::new(hidden)?.slice()].concat();
+        let mut d_stacked = vec![0f32; (codes + n) * d];
         let mut d_head = vec![0f32; vocab * d];
-        let mut d_codebook = vec![0f32; codes * d];
         let mut d_bias = vec![0f32; codes * vocab];
         // What enumerated cells add to d_bias: kept apart, for it is not scaled by B.
         let mut enumerated: Vec<(usize, Vec<f32>)> = vec![];
-        {
-            let (hidden, head, codebook) = (Held::new(hidden)?, Held::new(head)?, Held::new(codebook)?);
-            let (hidden, head, codebook) = (hidden.slice(), head.slice(), codebook.slice());
-            let head_matrix = Matrix::new(head, vocab, d);
-            let mut mixtures = vec![];
-            score_chunks(hidden, head, d, |first, rows, scores| {
-                let at = first * codes..(first + rows) * codes;
-                scores.par_chunks_mut(vocab).for_each(|row| exp_in_place(row, 1.0, max(row)));
-                let weights = Matrix::new(&per_sum[at.clone()], rows, codes);
-                let exponentials = Matrix::new(scores, rows, vocab);
-                product(weights.t(), exponentials, &mut d_bias, true, Threads::All);
-                mixtures.resize(rows * vocab, 0f32);
-                let b = Matrix::new(&bias_exponentials, codes, vocab);
-                product(weights, b, &mut mixtures, false, Threads::All);
-                scores.par_chunks_mut(vocab).zip(mixtures.par_chunks(vocab)).for_each(|(row, mixture)| {
-                    row.iter_mut().zip(mixture).for_each(|(a, m)| *a *= -m);
-                });
-                for (i, row) in scores.chunks_mut(vocab).enumerate() {
-                    let t = first + i;
-                    let cells = t * codes..(t + 1) * codes;
-                    let token = self.tokens[t] as usize;
-                    if sums[cells.clone()].contains(&0.0) {
-                        let scores = scores_of(&hidden[t * d..(t + 1) * d], head);
-                        for (k, cell) in cells.clone().enumerate().filter(|&(_, cell)| sums[cell] == 0.0) {
-                            let mut p = add(&scores, biases.row(k));
-                            let normaliser = p[token] - logps[cell];
-                            p.iter_mut().for_each(|s| *s = -upstream[cell] * exp(*s - normaliser));
-                            row.iter_mut().zip(&p).for_each(|(a, p)| *a += p);
-                            enumerated.push((k, p));
-                        }
-                    }
-                    row[token] += upstream[cells].iter().sum::<f32>();
-                }
-                let scores = Matrix::new(scores, rows, vocab);
-                let states = first * d..(first + rows) * d;
-                product(scores, head_matrix, &mut d_hidden[states.clone()], false, Threads::All);
-                let states = Matrix::new(&hidden[states], rows, d);
-                product(scores.t(), states, &mut d_head, true, Threads::All);
+        let mut buffer = vec![];
+        let mut mixtures = vec![];
+        let held_head = Held::new(head)?;
+        let head_values = held_head.slice();
+        let w = Matrix::new(head_values, vocab, d);
+        // Backwards, so that every state has told the codes by the time that they come.
+        for rows in chunks(n, vocab).rev() {
+            let above = if rows.start == 0 { codes } else { 0 };
+            buffer.resize((above + rows.len()) * vocab, 0f32);
+            let states = &stacked[(codes + rows.start) * d..(codes + rows.end) * d];
+            let scores = &mut buffer[above * vocab..];
+            product(Matrix::new(states, rows.len(), d), w.t(), scores, false, Threads::All);
+            let of_state = scores.par_chunks_mut(vocab).zip(&peaks[rows.clone()]);
+            of_state.for_each(|(row, &peak)| exp_in_place(row, 1.0, peak));
+            let weights = Matrix::new(&per_sum[rows.start * codes..rows.end * codes], rows.len(), codes);
+            let exponentials = Matrix::new(scores, rows.len(), vocab);
+            product(weights.t(), exponentials, &mut d_bias, true, Threads::All);
+            mixtures.resize(rows.len() * vocab, 0f32);
+            let b = Matrix::new(&bias_exponentials, codes, vocab);
+            product(weights, b, &mut mixtures, false, Threads::All);
+            scores.par_chunks_mut(vocab).zip(mixtures.par_chunks(vocab)).for_each(|(row, mixture)| {
+                row.iter_mut().zip(mixture).for_each(|(a, m)| *a *= -m);
             });
-            d_bias.par_iter_mut().zip(&bias_exponentials).for_each(|(sum, b)| *sum *= -b);
-            for (k, p) in enumerated {
-                let row = &mut d_bias[k * vocab..(k + 1) * vocab];
-                row.iter_mut().zip(p).for_each(|(sum, p)| *sum += p);
+            for (t, row) in rows.clone().zip(scores.chunks_mut(vocab)) {
+                let cells = t * codes..(t + 1) * codes;
+                let token = self.tokens[t] as usize;
+                for (k, cell) in cells.clone().enumerate().filter(|&(_, cell)| sums[cell] == 0.0) {
+                    let state = &stacked[(codes + t) * d..(codes + t + 1) * d];
+                    let mut p = scores_of(state, head_values, biases.row(k));
+                    let normaliser = p[token] - logps[cell];
+                    p.iter_mut().for_each(|s| *s = -upstream[cell] * exp(*s - normaliser));
+                    row.iter_mut().zip(&p).for_each(|(a, p)| *a += p);
+                    enumerated.push((k, p));
+                }
+                row[token] += upstream[cells].iter().sum::<f32>();
             }
-            for (g, &token) in upstream.chunks(codes).zip(&self.tokens) {
-                g.iter().enumerate().for_each(|(k, g)| d_bias[k * vocab + token as usize] += g);
+            if above > 0 {
+                d_bias.par_iter_mut().zip(&bias_exponentials).for_each(|(sum, b)| *sum *= -b);
+                for (k, p) in enumerated.drain(..) {
+                    let row = &mut d_bias[k * vocab..(k + 1) * vocab];
+                    row.iter_mut().zip(p).for_each(|(sum, p)| *sum += p);
+                }
+                for (g, &token) in upstream.chunks(codes).zip(&self.tokens) {
+                    g.iter().enumerate().for_each(|(k, g)| d_bias[k * vocab + token as usize] += g);
+                }
+                buffer[..codes * vocab].copy_from_slice(&d_bias);
             }
-            let d_bias = Matrix::new(&d_bias, codes, vocab);
-            product(d_bias, head_matrix, &mut d_codebook, false, Threads::All);
-            product(d_bias.t(), Matrix::new(codebook, codes, d), &mut d_head, true, Threads::All);
+            let states = (codes - above + rows.start) * d..(codes + rows.end) * d;
+            let d_scores = Matrix::new(&buffer, above + rows.len(), vocab);
+            product(d_scores, w, &mut d_stacked[states.clone()], false, Threads::All);
+            let states = Matrix::new(&stacked[states], above + rows.len(), d);
+            product(d_scores.t(), states, &mut d_head, true, Threads::All);
         }
+        let d_hidden = d_stacked.split_off(codes * d);
         let tensor = |values: Vec<f32>, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
-        Ok((
-            Some(tensor(d_hidden, hidden)?),
-            Some(tensor(d_head, head)?),
-            Some(tensor(d_codebook, codebook)?),
-        ))
+        Ok((Some(tensor(d_hidden, hidden)?), Some(tensor(d_head, head)?), Some(tensor(d_stacked, codebook)?)))
     }
 }

@@ -92,8 +92,7 @@ pub fn pair_losses(
             let loss = marginal_loss(&codes.prior, &codes.loss)?;
             let posterior = true_posterior_logps(&codes.prior, &codes.loss)?;
             let kl = kl_divergence(&posterior, &codes.prior)?;
-            let prior = codes.prior.clone();
-            let (loss, logps, latent) = codes.means(loss, &prior, kl)?;
+            let (loss, logps, latent) = codes.means(loss, &posterior, kl)?;
             finish(loss, logps, Some(latent))
         }
     }
@@ -126,7 +125,8 @@ impl EveryCode {
         Ok(Self { logps, loss, margin, prior: prior_logits(&heads.prior, &states.prompt_hidden)? })
     }
 
-    /// For metrics: what a code has, averaged over `codes`: q for (7), p for (6).
+    /// For metrics, what a code has is averaged as the loss weighs the codes: by q in (7), by the
+    /// true posterior in (6).
     fn means(self, loss: Tensor, codes: &Tensor, kl: Tensor) -> Result<(PairLoss, PairLogps, LatentOutputs)> {
         let codes = codes.detach();
         let mean = |values: &Tensor| expectation(&codes, &values.detach());
