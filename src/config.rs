@@ -410,7 +410,9 @@ mod tests {
             assert_eq!(read(&toml::to_string(&objective).unwrap()).unwrap(), objective);
         }
         assert!(read("kind = \"hinge\"\nbeta = 0.1\ngamma = 1.0").is_err());
-        assert!(read("kind = \"hinges\"\nbeta = 0.1").unwrap_err().to_string().contains("`truncated-squared`"));
+        assert!(
+            read("kind = \"hinges\"\nbeta = 0.1").unwrap_err().to_string().contains("`truncated-squared`")
+        );
     }
 
     #[test]

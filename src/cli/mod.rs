@@ -6,6 +6,7 @@ mod output;
 mod reproduce;
 mod runs;
 mod values;
+mod verify;
 
 use crate::Result;
 use crate::config::LatentAtTest;
@@ -56,6 +57,14 @@ enum Command {
     ///
     /// Example: lpc check paper/check.json --grad
     Check(CheckArguments),
+    /// Run every check of every equation in paper/equations.md and write reports/verify.md
+    ///
+    /// Needs the repository and cargo. Status 1 where a check fails or an equation has none.
+    Verify {
+        /// Folder of reports
+        #[arg(long, default_value = "reports")]
+        reports: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -199,5 +208,6 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Command::Eval(eval) => runs::evaluate(eval, &arguments.runs),
         Command::Generate(generate) => generate::run(generate),
         Command::Check(check) => check::run(check),
+        Command::Verify { reports } => verify::run(&reports),
     }
 }

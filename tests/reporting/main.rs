@@ -6,6 +6,7 @@ mod records;
 mod stats;
 mod store;
 mod table2;
+mod verify;
 
 use lpc::config::*;
 use lpc::report::records::Record;
