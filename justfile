@@ -14,6 +14,10 @@ test:
 verify:
     cargo run --release --locked -- verify
 
+# Every error of tests/planted/errors.toml must turn a suite red; writes reports/planted.md
+planted:
+    cargo test --locked --test planted
+
 # Formatting and lints
 lint:
     cargo fmt --check

@@ -66,6 +66,21 @@ const HEAD: &str = "\
 |---|---|---|---|
 ";
 
+/// The page of the planted errors, from its table's rows.
+pub fn planted(rows: &str) -> String {
+    format!("{PLANTED}{rows}")
+}
+
+const PLANTED: &str = "\
+# Planted errors
+
+`just planted` plants each error of `tests/planted/errors.toml` in a copy of the tree and runs the suites of `just verify` until
+one turns red: these tests saw it.
+
+| error | what | file | caught by |
+|---|---|---|---|
+";
+
 fn quoted(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" ")
 }
