@@ -267,7 +267,7 @@ pub struct Evaluation {
 pub enum LatentAtTest {
     /// Σ_k p(k|x) e_k: no randomness.
     Mean,
-    /// One relaxed Gumbel sample of p(z|x), from a stream of the run's seed.
+    /// One Gumbel sample of p(z|x), relaxed as in training, from a stream of the run's seed.
     Sample,
 }
 

@@ -8,7 +8,7 @@ use crate::tensor::elbo::{
     GumbelNoise, draw_latent, expectation, negative_elbo_exact, negative_elbo_sampled,
 };
 use crate::tensor::latent::{kl_divergence, posterior_logits, prior_logits};
-use crate::tensor::marginal::{marginal_loss, true_posterior_logps};
+use crate::tensor::marginal::{bound_gap, marginal_loss, true_posterior_logps};
 use crate::tensor::numerics::softmax;
 use crate::tensor::objective::{
     PairLogps, PairLoss, PairRewards, code_losses, implicit_rewards, objective_loss,
@@ -96,6 +96,31 @@ pub fn pair_losses(
             finish(loss, logps, Some(latent))
         }
     }
+}
+
+/// What a policy's codes make of each pair, exactly, however they were trained. Shapes: [B].
+pub struct ExactLatents {
+    /// (6), in nats: a likelihood of the label for DPO, for other objectives a free energy.
+    pub marginal_loss: Tensor,
+    /// KL(q ‖ p(z | x, y_w ≻ y_l)): what (7) at λ = 1 has above it.
+    pub bound_gap: Tensor,
+}
+
+/// The exact likelihood of each pair and the gap of its bound; none for a plain policy.
+pub fn exact_latents(
+    policy: &Policy,
+    states: &PairStates,
+    batch: &PairBatch,
+    reference: Option<&PairLogps>,
+    objective: Objective,
+) -> Result<Option<ExactLatents>> {
+    let Some(heads) = &policy.heads else { return Ok(None) };
+    let codes = EveryCode::score(policy, heads, states, batch, reference, objective)?;
+    let q = posterior_logits(&heads.posterior, &states.chosen_hidden, &states.rejected_hidden)?;
+    Ok(Some(ExactLatents {
+        marginal_loss: marginal_loss(&codes.prior, &codes.loss)?,
+        bound_gap: bound_gap(&q, &codes.prior, &codes.loss)?,
+    }))
 }
 
 fn missing(what: &str) -> Error {

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod check;
+mod exact_latents;
 mod help;
 mod interrupted;
 mod one_code;
