@@ -126,6 +126,33 @@ pub enum Latent {
         /// 0 freezes them and leaves them out of the clipping norm.
         heads_learning_rate: Option<f64>,
     },
+    /// (7) with its expectation taken over every code: no sample, no relaxation.
+    ExactElbo { codes: usize, kl_weight: f64, codebook_std: f64, heads_learning_rate: Option<f64> },
+    /// (6) itself: no posterior either.
+    Marginal { codes: usize, codebook_std: f64, heads_learning_rate: Option<f64> },
+}
+
+/// What every latent has: the codebook and how it and its networks begin and learn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Codes {
+    /// K.
+    pub codes: usize,
+    pub codebook_std: f64,
+    pub heads_learning_rate: Option<f64>,
+}
+
+impl Latent {
+    /// None for the plain objective.
+    pub fn codes(&self) -> Option<Codes> {
+        match *self {
+            Self::None => None,
+            Self::Gumbel { codes, codebook_std, heads_learning_rate, .. }
+            | Self::ExactElbo { codes, codebook_std, heads_learning_rate, .. }
+            | Self::Marginal { codes, codebook_std, heads_learning_rate } => {
+                Some(Codes { codes, codebook_std, heads_learning_rate })
+            }
+        }
+    }
 }
 
 /// α of (11), the share of the prior's sample in h_z.
@@ -154,7 +181,7 @@ pub struct Evaluation {
 pub enum LatentAtTest {
     /// Σ_k p(k|x) e_k: no randomness.
     Mean,
-    /// One relaxed Gumbel sample of p(z|x), from a stream of the run's seed.
+    /// One Gumbel sample of p(z|x), relaxed as in training, from a stream of the run's seed.
     Sample,
 }
 
@@ -215,23 +242,21 @@ impl Recipe {
                 check("objective.gamma", gamma, f64::is_finite, "finite")?;
             }
         }
-        if let Latent::Gumbel {
-            codes,
-            gumbel_tau,
-            kl_weight,
-            prior_weight,
-            codebook_std,
-            heads_learning_rate,
-        } = self.latent
-        {
+        if let Some(Codes { codes, codebook_std, heads_learning_rate }) = self.latent.codes() {
             count("latent.codes", codes, MOST_AT_ONCE)?;
-            positive("latent.gumbel_tau", gumbel_tau)?;
-            at_least_0("latent.kl_weight", kl_weight)?;
             at_least_0("latent.codebook_std", codebook_std)?;
             at_least_0("latent.heads_learning_rate", heads_learning_rate.unwrap_or(0.0))?;
-            if let PriorWeight::Fixed { value } = prior_weight {
-                fraction("latent.prior_weight.value", value)?;
+        }
+        match self.latent {
+            Latent::Gumbel { gumbel_tau, kl_weight, prior_weight, .. } => {
+                positive("latent.gumbel_tau", gumbel_tau)?;
+                at_least_0("latent.kl_weight", kl_weight)?;
+                if let PriorWeight::Fixed { value } = prior_weight {
+                    fraction("latent.prior_weight.value", value)?;
+                }
             }
+            Latent::ExactElbo { kl_weight, .. } => at_least_0("latent.kl_weight", kl_weight)?,
+            Latent::Marginal { .. } | Latent::None => {}
         }
         if let DataSource::World(w) = &self.data {
             at_least_0("data.sharpness", w.sharpness)?;

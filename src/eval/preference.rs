@@ -12,6 +12,7 @@ use crate::tensor::numerics::softmax;
 use crate::tensor::objective::implicit_rewards;
 use crate::train::fit::{gumbel_draws, reference_tensors};
 use crate::train::interrupt;
+use crate::train::loss::exact_latents;
 use crate::train::reference::{ReferenceLogps, by_length};
 use crate::{Error, Result};
 use candle_core::Tensor;
@@ -23,16 +24,22 @@ pub struct Preference {
     pub margin: f64,
     pub policy_chosen_logps: f64,
     pub policy_rejected_logps: f64,
+    /// (6) of the pair and the gap of its bound (7) at λ = 1; absent for a plain policy.
+    pub marginal_loss: Option<f64>,
+    pub bound_gap: Option<f64>,
 }
 
 impl Preference {
     /// What is not a number is neither right nor wrong.
     fn check(&self, index: usize) -> Result<()> {
         let values = [
-            ("margin", self.margin),
-            ("policy_chosen_logps", self.policy_chosen_logps),
-            ("policy_rejected_logps", self.policy_rejected_logps),
+            ("margin", Some(self.margin)),
+            ("policy_chosen_logps", Some(self.policy_chosen_logps)),
+            ("policy_rejected_logps", Some(self.policy_rejected_logps)),
+            ("marginal_loss", self.marginal_loss),
+            ("bound_gap", self.bound_gap),
         ];
+        let values = values.into_iter().filter_map(|(name, v)| v.map(|v| (name, v)));
         match values.into_iter().find(|(_, v)| !v.is_finite()) {
             None => Ok(()),
             Some((name, got)) => {
@@ -65,9 +72,12 @@ pub fn score_pairs(
         let latent = prior_latent(recipe, policy, &states.prompt_hidden, recipe.seed, streams)?;
         let logps = policy.pair_logps(&states, &batch, latent.as_ref())?;
         let reference = reference.map(|r| reference_tensors(members.iter().map(|&i| r[i]), decoder.device()));
-        let rewards =
-            implicit_rewards(recipe.objective, &logps, reference.transpose()?.as_ref(), &batch.lengths)?;
+        let reference = reference.transpose()?;
+        let rewards = implicit_rewards(recipe.objective, &logps, reference.as_ref(), &batch.lengths)?;
         let values = |t: &Tensor| t.to_vec1::<f32>();
+        let exact = exact_latents(policy, &states, &batch, reference.as_ref(), recipe.objective)?;
+        let exact = exact.map(|e| Ok::<_, Error>((values(&e.marginal_loss)?, values(&e.bound_gap)?)));
+        let exact = exact.transpose()?;
         let (chosen, rejected) = (values(&rewards.chosen)?, values(&rewards.rejected)?);
         let (chosen_logps, rejected_logps) = (values(&logps.chosen)?, values(&logps.rejected)?);
         for (j, &i) in members.iter().enumerate() {
@@ -75,6 +85,8 @@ pub fn score_pairs(
                 margin: f64::from(chosen[j]) - f64::from(rejected[j]),
                 policy_chosen_logps: chosen_logps[j].into(),
                 policy_rejected_logps: rejected_logps[j].into(),
+                marginal_loss: exact.as_ref().map(|(loss, _)| loss[j].into()),
+                bound_gap: exact.as_ref().map(|(_, gap)| gap[j].into()),
             };
             verdict.check(pairs[i].index)?;
             verdicts[i] = Some(verdict);
@@ -94,17 +106,26 @@ pub fn prior_latent(
     seed: u64,
     streams: impl Iterator<Item = usize>,
 ) -> Result<Option<Tensor>> {
-    let (Some(heads), Latent::Gumbel { codes, gumbel_tau, .. }) = (&policy.heads, recipe.latent) else {
-        return Ok(None);
-    };
+    let Some(heads) = &policy.heads else { return Ok(None) };
     let logits = prior_logits(&heads.prior, prompt_hidden)?;
-    let code_weights = match recipe.evaluation.latent {
-        LatentAtTest::Mean => softmax(&logits)?,
-        LatentAtTest::Sample => {
-            let names = streams.map(|i| format!("gumbel/test/{i}"));
-            let noise = gumbel_draws(seed, names, codes, prompt_hidden.device())?;
-            gumbel_softmax(&logits, &noise, gumbel_tau)?
+    let draws = || {
+        let names = streams.map(|i| format!("gumbel/test/{i}"));
+        gumbel_draws(seed, names, heads.codebook.dim(0)?, prompt_hidden.device())
+    };
+    let code_weights = match (recipe.evaluation.latent, recipe.latent) {
+        (LatentAtTest::Mean, _) => softmax(&logits)?,
+        (LatentAtTest::Sample, Latent::Gumbel { gumbel_tau, .. }) => {
+            gumbel_softmax(&logits, &draws()?, gumbel_tau)?
         }
+        // What was trained on codes, not on mixtures of them, is given one.
+        (LatentAtTest::Sample, _) => one_code(&(&logits + draws()?)?)?,
     };
     Ok(Some(codebook::latent(&code_weights, &heads.codebook)?))
+}
+
+/// 1 at each row's largest score, 0 elsewhere.
+fn one_code(scores: &Tensor) -> Result<Tensor> {
+    let codes = Tensor::arange(0, scores.dim(1)? as u32, scores.device())?;
+    let best = scores.argmax_keepdim(1)?;
+    Ok(codes.unsqueeze(0)?.broadcast_eq(&best)?.to_dtype(scores.dtype())?)
 }

@@ -1,6 +1,6 @@
 //! One run from its recipe to its records.
 
-use crate::config::{Latent, Recipe};
+use crate::config::{Codes, Recipe};
 use crate::error::Place;
 use crate::eval::preference::{Preference, score_pairs};
 use crate::experiment::dataset::PairData;
@@ -75,7 +75,7 @@ pub fn run(
 /// The base model's weights and, with a latent, heads drawn from the run's seed.
 pub fn initial_parameters(recipe: &Recipe, base: &Loaded) -> Result<Parameters> {
     let mut parameters = Parameters::from_tensors(&base.weights)?;
-    if let Latent::Gumbel { codes, codebook_std, .. } = recipe.latent {
+    if let Some(Codes { codes, codebook_std, .. }) = recipe.latent.codes() {
         let mut rng = seed::stream(recipe.seed, "heads/init");
         init_heads(&mut parameters, base.config.hidden_size, codes, codebook_std, &mut rng)?;
     }
@@ -95,6 +95,8 @@ pub fn records(data: &PairData, verdicts: &[Preference], reference: Option<&Refe
         policy_rejected_logps: verdict.policy_rejected_logps,
         reference_chosen_logps: reference.map(|r| r.test[index].chosen.into()),
         reference_rejected_logps: reference.map(|r| r.test[index].rejected.into()),
+        marginal_loss: verdict.marginal_loss,
+        bound_gap: verdict.bound_gap,
     };
     verdicts.iter().enumerate().map(record).collect()
 }
@@ -108,6 +110,16 @@ fn outcome(
 ) -> Outcome {
     let accuracy = records.iter().filter(|r| r.correct).count() as f64 / records.len() as f64;
     let mut metrics = BTreeMap::from([("test_accuracy".to_string(), accuracy)]);
+    // Test means; the gap is what (7) is off by, whatever was trained.
+    for (name, of) in [
+        ("test_marginal_loss", (|r: &Record| r.marginal_loss) as fn(&Record) -> _),
+        ("test_bound_gap", |r: &Record| r.bound_gap),
+    ] {
+        let values: Vec<f64> = records.iter().filter_map(of).collect();
+        if !values.is_empty() {
+            metrics.insert(name.into(), values.iter().sum::<f64>() / values.len() as f64);
+        }
+    }
     if let Some(last) = &fitted.last {
         metrics.insert("train_loss".into(), last.loss);
         metrics.insert("train_accuracy".into(), last.accuracy);

@@ -1,14 +1,16 @@
 //! The policy: a decoder, and LPC's heads where the objective has a latent.
 
+use crate::Result;
+use crate::config::{Codes, Latent};
 use crate::data::batch::PairBatch;
 use crate::model::config::DecoderConfig;
 use crate::model::decoder::Decoder;
 use crate::model::heads::Heads;
 use crate::model::parameters::Parameters;
+use crate::tensor::code_head::code_logps_fused;
 use crate::tensor::lm_head::token_logps_fused;
 use crate::tensor::logprob::{add_latent, completion_logps_sum};
 use crate::tensor::objective::PairLogps;
-use crate::{Result, config::Latent};
 use candle_core::Tensor;
 
 #[derive(Debug, Clone)]
@@ -45,9 +47,9 @@ impl PairStates {
 
 impl Policy {
     pub fn new(config: &DecoderConfig, parameters: &Parameters, latent: &Latent) -> Result<Self> {
-        let heads = match latent {
-            Latent::None => None,
-            Latent::Gumbel { codes, .. } => Some(Heads::new(parameters, config.hidden_size, *codes)?),
+        let heads = match latent.codes() {
+            None => None,
+            Some(Codes { codes, .. }) => Some(Heads::new(parameters, config.hidden_size, codes)?),
         };
         Ok(Self { decoder: Decoder::new(config, parameters)?, heads })
     }
@@ -65,11 +67,27 @@ impl Policy {
             Some(latent) => add_latent(&states.predictor_hidden, latent, &batch.token_pair)?,
             None => states.predictor_hidden.clone(),
         };
-        let logps = token_logps_fused(&hidden, self.decoder.lm_head(), &batch.targets)?;
-        let sums = completion_logps_sum(&logps, &batch.token_completion, 2 * batch.pairs)?;
-        Ok(PairLogps {
-            chosen: sums.narrow(0, 0, batch.pairs)?,
-            rejected: sums.narrow(0, batch.pairs, batch.pairs)?,
-        })
+        completion_sums(&token_logps_fused(&hidden, self.decoder.lm_head(), &batch.targets)?, batch)
     }
+
+    /// Sequence log-probabilities under each code alone, [B, K].
+    ///
+    /// Source: (6), (10). Units: nats, summed over each completion's tokens.
+    pub fn code_pair_logps(
+        &self,
+        states: &PairStates,
+        batch: &PairBatch,
+        codebook: &Tensor,
+    ) -> Result<PairLogps> {
+        let head = self.decoder.lm_head();
+        completion_sums(&code_logps_fused(&states.predictor_hidden, head, codebook, &batch.targets)?, batch)
+    }
+}
+
+fn completion_sums(logps: &Tensor, batch: &PairBatch) -> Result<PairLogps> {
+    let sums = completion_logps_sum(logps, &batch.token_completion, 2 * batch.pairs)?;
+    Ok(PairLogps {
+        chosen: sums.narrow(0, 0, batch.pairs)?,
+        rejected: sums.narrow(0, batch.pairs, batch.pairs)?,
+    })
 }

@@ -25,6 +25,9 @@ pub struct Record {
     /// Absent where the objective has no reference model.
     pub reference_chosen_logps: Option<f64>,
     pub reference_rejected_logps: Option<f64>,
+    /// (6) of the pair, and the gap of (7) at λ = 1 above it. Absent without a latent.
+    pub marginal_loss: Option<f64>,
+    pub bound_gap: Option<f64>,
 }
 
 impl Record {
@@ -36,6 +39,8 @@ impl Record {
             ("policy_rejected_logps", Some(self.policy_rejected_logps)),
             ("reference_chosen_logps", self.reference_chosen_logps),
             ("reference_rejected_logps", self.reference_rejected_logps),
+            ("marginal_loss", self.marginal_loss),
+            ("bound_gap", self.bound_gap),
         ];
         if let Some((field, value)) = finite.into_iter().find(|(_, v)| v.is_some_and(|v| !v.is_finite())) {
             return Some((field, "a finite number", value.unwrap_or_default().to_string()));

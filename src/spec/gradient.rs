@@ -116,7 +116,7 @@ pub struct LpcGradients {
 /// h_z, or one code at a time.
 ///
 /// Source: (5), (12), (13) for [`LatentRule::None`]; (7), (10)–(13) for the next two; (6) for the last.
-/// Twin of the Gumbel rule: `train::step::pair_losses`, which composes `tensor`'s functions.
+/// Twin: `train::loss::pair_losses`, which composes `tensor`'s functions.
 ///
 /// Shapes: see [`LpcPair`]. Units: nats.
 ///

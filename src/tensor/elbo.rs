@@ -4,9 +4,10 @@ use crate::config::Objective;
 use crate::tensor::codebook::{latent, mix_codes};
 use crate::tensor::gumbel::gumbel_softmax;
 use crate::tensor::latent::kl_divergence;
+use crate::tensor::numerics::softmax;
 use crate::tensor::objective::{PairLengths, PairLogps, PairLoss, objective_loss};
 use crate::{Error, Result};
-use candle_core::Tensor;
+use candle_core::{D, Tensor};
 
 /// Standard Gumbel draws for a batch. Shapes: each [B, K].
 #[derive(Debug, Clone)]
@@ -93,9 +94,60 @@ pub fn negative_elbo_sampled(
     kl: &Tensor,
     kl_weight: f64,
 ) -> Result<PairLoss> {
-    if !(kl_weight.is_finite() && kl_weight >= 0.0) {
-        return Err(Error::argument("negative_elbo_sampled", "kl_weight", kl_weight, "finite and >= 0"));
-    }
+    require_kl_weight("negative_elbo_sampled", kl_weight)?;
     let PairLoss { loss, margin } = objective_loss(objective, policy, reference, lengths)?;
     Ok(PairLoss { loss: (loss + (kl * kl_weight)?)?, margin })
+}
+
+/// Σ_k q_k ℓ_k + λ·KL(q ‖ p): (7), (12) and (13) with the expectation taken over every code.
+///
+/// Source: (7), (12), (13). Twin: `spec::elbo::negative_elbo_exact`.
+/// Shapes: code_losses, posterior_logits and prior_logits [B, K] each → [B].
+/// Units: nats for −log σ objectives; IPO adds λ·nats to nats².
+/// Errors: λ negative or not finite; shapes that differ.
+/// Numerics: with ℓ_k = −log σ(β·Δ_k), a bound on (6) for λ ≥ 1 and none below.
+///
+/// ```
+/// use candle_core::{Device::Cpu, Tensor};
+/// use lpc::tensor::elbo::negative_elbo_exact;
+/// let row = |a: f64, b: f64| Tensor::new(&[[a, b]], &Cpu);
+/// // q = (3/4, 1/4), p = (1/2, 1/2).
+/// let loss = negative_elbo_exact(&row(1.0, 5.0)?, &row(3f64.ln(), 0.0)?, &row(0.0, 0.0)?, 0.1)?;
+/// let expected = 2.0 + 0.1 * (0.75 * 1.5f64.ln() + 0.25 * 0.5f64.ln());
+/// assert!((loss.to_vec1::<f64>()?[0] - expected).abs() < 1e-12);
+/// # Ok::<(), lpc::Error>(())
+/// ```
+pub fn negative_elbo_exact(
+    code_losses: &Tensor,
+    posterior_logits: &Tensor,
+    prior_logits: &Tensor,
+    kl_weight: f64,
+) -> Result<Tensor> {
+    require_kl_weight("negative_elbo_exact", kl_weight)?;
+    let expected = expectation(posterior_logits, code_losses)?;
+    Ok((expected + (kl_divergence(posterior_logits, prior_logits)? * kl_weight)?)?)
+}
+
+/// The mean of what each code has, under the codes' distribution.
+///
+/// Source: the expectations of (7). Twin: none; `spec` takes dot products.
+/// Shapes: logits and values [B, K] → [B]. Units: those of the values. Errors: shapes that differ.
+///
+/// ```
+/// use candle_core::{Device::Cpu, Tensor};
+/// let (logits, values) = (Tensor::new(&[[3f64.ln(), 0.0]], &Cpu)?, Tensor::new(&[[1f64, 5.0]], &Cpu)?);
+/// let mean = lpc::tensor::elbo::expectation(&logits, &values)?.to_vec1::<f64>()?;
+/// assert!((mean[0] - 2.0).abs() < 1e-15);
+/// # Ok::<(), lpc::Error>(())
+/// ```
+pub fn expectation(logits: &Tensor, values: &Tensor) -> Result<Tensor> {
+    Ok((softmax(logits)? * values)?.sum(D::Minus1)?)
+}
+
+fn require_kl_weight(op: &'static str, kl_weight: f64) -> Result<()> {
+    if kl_weight.is_finite() && kl_weight >= 0.0 {
+        Ok(())
+    } else {
+        Err(Error::argument(op, "kl_weight", kl_weight, "finite and >= 0"))
+    }
 }

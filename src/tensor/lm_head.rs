@@ -8,9 +8,10 @@ use crate::tensor::logprob::{check_tokens, token_logps};
 use crate::tensor::slices::{Held, contiguous};
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Shape, Tensor};
 use rayon::prelude::*;
+use std::ops::Range;
 
-/// Scores held at a time: 4 Mi numbers, 16 MiB.
-const CHUNK_SCORES: usize = 1 << 22;
+/// Scores held at a time: 8 Mi numbers, 32 MiB.
+const CHUNK_SCORES: usize = 1 << 23;
 
 /// [`token_logps`] with the same values and gradients in bounded memory.
 ///
@@ -40,30 +41,28 @@ struct FusedTokenLogps {
     tokens: Vec<u32>,
 }
 
-impl FusedTokenLogps {
-    /// Calls `f(first row, rows, scores)` for each chunk of rows, `scores` = hidden·headᵀ.
-    fn for_chunks(
-        &self,
-        hidden: &[f32],
-        head: &[f32],
-        d: usize,
-        mut f: impl FnMut(usize, usize, &mut [f32]),
-    ) {
-        let (n, vocab) = (self.tokens.len(), head.len() / d);
-        let chunk = (CHUNK_SCORES / vocab).clamp(1, n);
-        let mut scores = vec![0f32; chunk * vocab];
-        for first in (0..n).step_by(chunk) {
-            let rows = chunk.min(n - first);
-            let scores = &mut scores[..rows * vocab];
-            let h = Matrix::new(&hidden[first * d..(first + rows) * d], rows, d);
-            product(h, Matrix::new(head, vocab, d).t(), scores, false, Threads::All);
-            f(first, rows, scores);
-        }
+/// Stretches of `n` rows whose scores are held at a time: of one size, but for a row, because
+/// each costs a pass over the head.
+pub(super) fn chunks(n: usize, vocab: usize) -> impl DoubleEndedIterator<Item = Range<usize>> {
+    let most = (CHUNK_SCORES / vocab).clamp(1, n);
+    let rows = n.div_ceil(n.div_ceil(most));
+    (0..n.div_ceil(rows)).map(move |i| i * rows..n.min((i + 1) * rows))
+}
+
+/// Calls `f(rows, scores)` for each stretch of rows, `scores` = hidden·headᵀ.
+fn score_chunks(hidden: &[f32], head: &[f32], d: usize, mut f: impl FnMut(Range<usize>, &mut [f32])) {
+    let (n, vocab) = (hidden.len() / d, head.len() / d);
+    let mut scores = vec![];
+    for rows in chunks(n, vocab) {
+        scores.resize(rows.len() * vocab, 0f32);
+        let states = Matrix::new(&hidden[rows.start * d..rows.end * d], rows.len(), d);
+        product(states, Matrix::new(head, vocab, d).t(), &mut scores, false, Threads::All);
+        f(rows, &mut scores);
     }
 }
 
 /// log Σ exp of a row of scores, which it overwrites.
-fn logsumexp(row: &mut [f32]) -> f32 {
+pub(super) fn logsumexp(row: &mut [f32]) -> f32 {
     let shift = max(row);
     exp_in_place(row, 1.0, shift);
     shift + sum(row).ln() as f32
@@ -84,9 +83,8 @@ impl CustomOp2 for FusedTokenLogps {
         let (hidden, head) = (contiguous(s1, l1)?, contiguous(s2, l2)?);
         let (d, vocab) = (l1.dims()[1], l2.dims()[0]);
         let mut logps = vec![0f32; self.tokens.len()];
-        self.for_chunks(hidden, head, d, |first, rows, scores| {
-            let out = &mut logps[first..first + rows];
-            let tokens = &self.tokens[first..first + rows];
+        score_chunks(hidden, head, d, |rows, scores| {
+            let (out, tokens) = (&mut logps[rows.clone()], &self.tokens[rows]);
             out.par_iter_mut().zip(tokens).zip(scores.par_chunks_mut(vocab)).for_each(
                 |((out, &token), row)| {
                     *out = row[token as usize] - logsumexp(row);
@@ -111,29 +109,24 @@ impl CustomOp2 for FusedTokenLogps {
         {
             let (hidden, head) = (Held::new(hidden)?, Held::new(head)?);
             let (hidden, head) = (hidden.slice(), head.slice());
-            self.for_chunks(hidden, head, d, |first, rows, scores| {
-                let at = first..first + rows;
+            score_chunks(hidden, head, d, |rows, scores| {
                 scores
                     .par_chunks_mut(vocab)
-                    .zip(&self.tokens[at.clone()])
-                    .zip(&upstream[at.clone()])
-                    .zip(&logps[at.clone()])
+                    .zip(&self.tokens[rows.clone()])
+                    .zip(&upstream[rows.clone()])
+                    .zip(&logps[rows.clone()])
                     .for_each(|(((row, &token), &g), &logp)| {
                         // The forward's normaliser, recovered from its result.
                         let normaliser = row[token as usize] - logp;
                         row.iter_mut().for_each(|s| *s = -g * exp(*s - normaliser));
                         row[token as usize] += g;
                     });
-                let scores = Matrix::new(scores, rows, vocab);
-                let h = Matrix::new(&hidden[first * d..(first + rows) * d], rows, d);
-                product(
-                    scores,
-                    Matrix::new(head, vocab, d),
-                    &mut d_hidden[first * d..(first + rows) * d],
-                    false,
-                    Threads::All,
-                );
-                product(scores.t(), h, &mut d_head, true, Threads::All);
+                let states = rows.start * d..rows.end * d;
+                let scores = Matrix::new(scores, rows.len(), vocab);
+                let head = Matrix::new(head, vocab, d);
+                product(scores, head, &mut d_hidden[states.clone()], false, Threads::All);
+                let states = Matrix::new(&hidden[states], rows.len(), d);
+                product(scores.t(), states, &mut d_head, true, Threads::All);
             });
         }
         Ok((

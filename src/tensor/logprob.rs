@@ -2,7 +2,7 @@
 
 use crate::tensor::numerics::log_softmax;
 use crate::{Error, Result};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 /// log π(y_t | ·) for each row: the hidden state that predicts a token, and the token.
 ///
@@ -24,6 +24,58 @@ pub fn token_logps(hidden: &Tensor, lm_head: &Tensor, tokens: &Tensor) -> Result
     check_tokens(hidden, lm_head, &tokens.to_vec1()?)?;
     let logps = log_softmax(&hidden.matmul(&lm_head.t()?)?)?;
     Ok(logps.gather(&tokens.unsqueeze(1)?, 1)?.squeeze(1)?)
+}
+
+/// log π(y_t | ·, z = k) for each row and each code, the hidden states without h_z.
+///
+/// Source: (6), (10). Twin: `spec::logprob::code_logps`.
+/// Shapes: hidden [N, d], lm_head [V, d], codebook [K, d], tokens [N] (u32) → [N, K]. Units: nats.
+/// Errors: those of [`token_logps`]; a codebook of another width, or without codes.
+/// Numerics: scores of states and of codes are exponentiated apart, each about its largest, and
+/// meet in one product; should any sum of it be small enough to have lost terms, every code is
+/// scored on its own instead. Materialises [N, V]; [`crate::tensor::code_head::code_logps_fused`]
+/// does not.
+///
+/// ```
+/// use candle_core::{Device::Cpu, Tensor};
+/// let (hidden, head) = (Tensor::new(&[[0f64]], &Cpu)?, Tensor::new(&[[1f64], [0.0]], &Cpu)?);
+/// let (codebook, token) = (Tensor::new(&[[0f64], [3f64.ln()]], &Cpu)?, Tensor::new(&[0u32], &Cpu)?);
+/// let logps = lpc::tensor::logprob::code_logps(&hidden, &head, &codebook, &token)?.to_vec2::<f64>()?;
+/// assert!((logps[0][0] - 0.5f64.ln()).abs() < 1e-12); // 1 against 1
+/// assert!((logps[0][1] - 0.75f64.ln()).abs() < 1e-12); // 3 against 1
+/// # Ok::<(), lpc::Error>(())
+/// ```
+pub fn code_logps(hidden: &Tensor, lm_head: &Tensor, codebook: &Tensor, tokens: &Tensor) -> Result<Tensor> {
+    check_codes(hidden, lm_head, codebook, &tokens.to_vec1()?)?;
+    let (scores, biases) = (hidden.matmul(&lm_head.t()?)?, codebook.matmul(&lm_head.t()?)?);
+    let shifted = |x: &Tensor| -> Result<_> { Ok(x.broadcast_sub(&x.max_keepdim(1)?.detach())?) };
+    let (scores, biases) = (shifted(&scores)?, shifted(&biases)?);
+    let sums = scores.exp()?.matmul(&biases.exp()?.t()?)?;
+    let safe = if sums.dtype() == DType::F64 { 1e-290 } else { 1e-26 };
+    if sums.min_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()? < safe {
+        let code =
+            |k: usize| token_logps(&hidden.broadcast_add(&codebook.narrow(0, k, 1)?)?, lm_head, tokens);
+        let codes = (0..codebook.dim(0)?).map(code).collect::<Result<Vec<_>>>()?;
+        return Ok(Tensor::stack(&codes, 1)?);
+    }
+    let own_score = scores.gather(&tokens.unsqueeze(1)?, 1)?;
+    let own_bias = biases.index_select(tokens, 1)?.t()?;
+    Ok(own_bias.broadcast_add(&own_score)?.sub(&sums.log()?)?)
+}
+
+/// [`check_tokens`], and codes of the same width.
+pub(super) fn check_codes(
+    hidden: &Tensor,
+    lm_head: &Tensor,
+    codebook: &Tensor,
+    tokens: &[u32],
+) -> Result<()> {
+    check_tokens(hidden, lm_head, tokens)?;
+    let d = hidden.dim(1)?;
+    match codebook.dims() {
+        &[codes, width] if codes > 0 && width == d => Ok(()),
+        _ => Err(Error::argument("code_logps", "codebook", shape(codebook), format!("[K, {d}], K > 0"))),
+    }
 }
 
 /// One state of the head's width a token, and every token in the vocabulary.
@@ -55,7 +107,8 @@ fn shape(tensor: &Tensor) -> String {
 /// Σ_t log π(y_t|·) of each completion.
 ///
 /// Source: (4), (5), (10). Twin: `spec::logprob::completion_logps_sum`.
-/// Shapes: logps [N], completion [N] (u32, which completion a token belongs to) → [completions].
+/// Shapes: logps [N], or [N, K] for K codes at once; completion [N] (u32, which completion a token
+/// belongs to) → [completions], or [completions, K].
 /// Units: nats, summed and not averaged.
 /// Errors: a completion without tokens, or beyond `completions`; not one completion a token.
 /// Numerics: one fixed order of a few hundred terms, in the dtype of `logps`.
@@ -69,8 +122,9 @@ fn shape(tensor: &Tensor) -> String {
 /// ```
 pub fn completion_logps_sum(logps: &Tensor, completion: &[u32], completions: usize) -> Result<Tensor> {
     let op = "completion_logps_sum";
-    if logps.dims() != [completion.len()] {
-        return Err(Error::argument(op, "logps", shape(logps), format!("[{}]", completion.len())));
+    if logps.rank() == 0 || logps.rank() > 2 || logps.dim(0)? != completion.len() {
+        let expected = format!("[{0}] or [{0}, K]", completion.len());
+        return Err(Error::argument(op, "logps", shape(logps), expected));
     }
     check_below(op, "completion", completion, completions)?;
     let mut seen = vec![false; completions];
@@ -80,7 +134,8 @@ pub fn completion_logps_sum(logps: &Tensor, completion: &[u32], completions: usi
     }
     let index = Tensor::new(completion, logps.device())?;
     // index_add is sequential, hence reproducible.
-    Ok(Tensor::zeros(completions, logps.dtype(), logps.device())?.index_add(&index, logps, 0)?)
+    let sums = [&[completions], &logps.dims()[1..]].concat();
+    Ok(Tensor::zeros(sums, logps.dtype(), logps.device())?.index_add(&index, logps, 0)?)
 }
 
 /// Adds each pair's h_z to the hidden states of its tokens.

@@ -3,6 +3,7 @@
 //! Every formula has a twin of the same name in [`crate::spec`], written without sight of this
 //! one; `tests/parity` holds the two together, values and gradients.
 
+pub mod code_head;
 pub mod codebook;
 pub mod elbo;
 pub(crate) mod exp;
@@ -11,6 +12,7 @@ pub mod gumbel;
 pub mod latent;
 pub mod lm_head;
 pub mod logprob;
+pub mod marginal;
 pub mod numerics;
 pub mod objective;
 pub(crate) mod slices;

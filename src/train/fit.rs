@@ -13,10 +13,11 @@ use crate::tensor::objective::PairLogps;
 use crate::train::checkpoint::{self, Checkpoint};
 use crate::train::gradients::Gradients;
 use crate::train::interrupt;
+use crate::train::loss::{LatentInputs, pair_losses};
 use crate::train::metrics::{MetricsFile, StepMetrics};
 use crate::train::optim::{AdamW, linear_schedule};
 use crate::train::reference::ReferenceLogps;
-use crate::train::step::{Blocks, LatentInputs, StepSums, backward, pair_losses};
+use crate::train::step::{Blocks, StepSums, backward};
 use crate::{Error, Result, seed};
 use candle_core::{Device, Tensor};
 use std::path::Path;
@@ -52,10 +53,8 @@ pub fn fit(inputs: &FitInputs<'_>, parameters: &Parameters, run: &Path, progress
     let FitInputs { recipe, config, pairs, .. } = inputs;
     let training = &recipe.training;
     let policy = Policy::new(config, parameters, &recipe.latent)?;
-    let heads_learning_rate = match recipe.latent {
-        Latent::Gumbel { heads_learning_rate: Some(rate), .. } => rate,
-        _ => training.learning_rate,
-    };
+    let heads_learning_rate = recipe.latent.codes().and_then(|c| c.heads_learning_rate);
+    let heads_learning_rate = heads_learning_rate.unwrap_or(training.learning_rate);
     let mut optimiser = AdamW::new(parameters, training, heads_learning_rate)?;
     let started = Instant::now();
     let (mut done, mut before) = (0, 0.0);
@@ -142,7 +141,7 @@ fn accumulate(
         let reference = reference.map(|r| reference_tensors(micro.iter().map(|&i| r[i]), decoder.device()));
         let reference = reference.transpose()?;
         let latent = match recipe.latent {
-            Latent::None => None,
+            Latent::None | Latent::ExactElbo { .. } | Latent::Marginal { .. } => None,
             Latent::Gumbel { codes, .. } => {
                 // A stream for each pair and network: the draws do not depend on the batching.
                 let draws = |network: &str| {

@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod fit;
 pub mod gradients;
 pub mod interrupt;
+pub mod loss;
 pub mod metrics;
 pub mod optim;
 pub mod pretrain;

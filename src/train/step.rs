@@ -1,43 +1,14 @@
 //! One micro-batch: forward, loss, backward, and what is worth reporting about it.
 
-use crate::config::{Latent, Objective};
 use crate::data::batch::PairBatch;
 use crate::model::decoder::Decoder;
 use crate::model::fused;
-use crate::model::heads::Heads;
 use crate::model::parameters::Parameters;
-use crate::model::policy::{PairStates, Policy};
 use crate::model::rows::TokenRows;
-use crate::tensor::elbo::{GumbelNoise, draw_latent, negative_elbo_sampled};
-use crate::tensor::latent::{posterior_logits, prior_logits};
-use crate::tensor::numerics::softmax;
-use crate::tensor::objective::{PairLogps, PairLoss, PairRewards, implicit_rewards, objective_loss};
 use crate::train::gradients::Gradients;
+use crate::train::loss::PairOutputs;
 use crate::{Error, Result};
 use candle_core::{DType, Tensor, Var};
-
-/// What the latent needs beside the model: noise, and α of this step.
-#[derive(Debug, Clone)]
-pub struct LatentInputs {
-    pub noise: GumbelNoise,
-    pub prior_weight: f64,
-}
-
-/// Loss of each pair and what led to it. Shapes: [B], weights [B, K].
-pub struct PairOutputs {
-    pub loss: Tensor,
-    pub margin: Tensor,
-    pub logps: PairLogps,
-    pub rewards: PairRewards,
-    pub latent: Option<LatentOutputs>,
-}
-
-pub struct LatentOutputs {
-    pub kl: Tensor,
-    pub code_weights: Tensor,
-    /// softmax of the prior's logits.
-    pub prior: Tensor,
-}
 
 /// Sums over a micro-batch's pairs, for metrics.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -55,42 +26,6 @@ pub struct StepSums {
     pub prior_entropy: f64,
     pub tokens: usize,
     pub pairs: usize,
-}
-
-/// The paper's loss for a batch: (5), (12), (13) plain, or with the latent of (10), (11) and KL.
-///
-/// Shapes: states as [`PairStates`] says → [B]. `latent` is needed exactly when the recipe has one.
-pub fn pair_losses(
-    policy: &Policy,
-    states: &PairStates,
-    batch: &PairBatch,
-    reference: Option<&PairLogps>,
-    objective: Objective,
-    latent: Latent,
-    inputs: Option<&LatentInputs>,
-) -> Result<PairOutputs> {
-    match (latent, &policy.heads, inputs) {
-        (Latent::Gumbel { gumbel_tau, kl_weight, .. }, Some(heads), Some(inputs)) => {
-            let Heads { codebook, prior, posterior } = heads;
-            let prior = prior_logits(prior, &states.prompt_hidden)?;
-            let posterior = posterior_logits(posterior, &states.chosen_hidden, &states.rejected_hidden)?;
-            let draw =
-                draw_latent(&prior, &posterior, &inputs.noise, codebook, gumbel_tau, inputs.prior_weight)?;
-            let logps = policy.pair_logps(states, batch, Some(&draw.latent))?;
-            let PairLoss { loss, margin } =
-                negative_elbo_sampled(objective, &logps, reference, &batch.lengths, &draw.kl, kl_weight)?;
-            let rewards = implicit_rewards(objective, &logps, reference, &batch.lengths)?;
-            let latent =
-                LatentOutputs { kl: draw.kl, code_weights: draw.code_weights, prior: softmax(&prior)? };
-            Ok(PairOutputs { loss, margin, logps, rewards, latent: Some(latent) })
-        }
-        _ => {
-            let logps = policy.pair_logps(states, batch, None)?;
-            let PairLoss { loss, margin } = objective_loss(objective, &logps, reference, &batch.lengths)?;
-            let rewards = implicit_rewards(objective, &logps, reference, &batch.lengths)?;
-            Ok(PairOutputs { loss, margin, logps, rewards, latent: None })
-        }
-    }
 }
 
 impl PairOutputs {

@@ -1,4 +1,4 @@
-//! The fused pass beyond one of its chunks: blocks of 64 queries, sums over 64 rows, 4 Mi scores.
+//! The fused pass beyond one of its chunks: blocks of 64 queries, sums over 64 rows, 8 Mi scores.
 
 use crate::gradients::{CODES, Problem, latent, objective};
 use crate::support::{decoder_config, max_abs_diff, pairs, parameters};
@@ -61,7 +61,7 @@ proptest! {
     }
 }
 
-/// 83 rows of 50,000 scores are one chunk: a second of one row, then a third.
+/// 167 rows of 50,000 scores are one chunk: one row more, which makes two, then three.
 #[test]
 fn a_head_of_several_chunks() {
     const VOCABULARY: usize = 50_000;
@@ -71,7 +71,7 @@ fn a_head_of_several_chunks() {
         Tensor::from_vec(values, (rows, cols), &Device::Cpu).unwrap()
     };
     let head = normal(VOCABULARY, 4);
-    for n in [84, 167] {
+    for n in [168, 335] {
         let (hidden, upstream) = (normal(n, 4), normal(n, 1).flatten_all().unwrap());
         let tokens: Vec<u32> = (0..n).map(|i| (i * 7919 % VOCABULARY) as u32).collect();
         let run = |dtype: DType, logps: &dyn Fn(&Tensor, &Tensor) -> Tensor| {

@@ -1,8 +1,8 @@
 //! What training computes from hidden states, heads included, against `spec` one pair at a time.
 
-use crate::composed::{Relaxed, gradient, numbers};
+use crate::composed::{gradient, numbers};
 use crate::support::{decoder_config, pairs, parameters};
-use crate::twins::{Draw, assert_close, settings, size, var2};
+use crate::twins::{Draw, assert_close, objective, settings, size, var2};
 use candle_core::{DType, Device, Tensor, Var};
 use lpc::config::{Latent, PriorWeight};
 use lpc::data::batch::PairBatch;
@@ -10,13 +10,13 @@ use lpc::data::tokenize::TokenizedPair;
 use lpc::model::config::DecoderConfig;
 use lpc::model::parameters::Parameters;
 use lpc::model::policy::{PairStates, Policy};
-use lpc::spec::gradient::{LpcPair, lpc_loss};
+use lpc::spec::gradient::{LatentRule, LpcPair, LpcSettings, lpc_loss};
 use lpc::spec::latent::{
     Mlp, posterior_logits, posterior_logits_gradient, prior_logits, prior_logits_gradient,
 };
 use lpc::tensor::elbo::GumbelNoise;
 use lpc::tensor::objective::PairLogps;
-use lpc::train::step::{LatentInputs, PairOutputs, pair_losses};
+use lpc::train::loss::{LatentInputs, PairOutputs, pair_losses};
 use ndarray::{Array1, Array2, Axis};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -44,14 +44,18 @@ impl Batch {
     }
 
     /// The trainer's own function, and the gradients of Σ_b upstream_b · loss_b.
-    fn train(&self, policy: &Policy, parameters: &Parameters, latent: Latent, settings: &Relaxed) -> Trained {
-        let dtype = policy.decoder.dtype();
+    fn train(&self, policy: &Policy, parameters: &Parameters, settings: &LpcSettings) -> Trained {
+        let (dtype, codes) = (policy.decoder.dtype(), self.noise[0].ncols());
+        let alpha = match settings.latent {
+            LatentRule::Gumbel { prior_weight, .. } => prior_weight,
+            _ => 0.0,
+        };
+        let latent = latents(codes, settings.latent);
         let single = |t: &Tensor| t.to_dtype(dtype).unwrap();
         let [prior, posterior] = self.noise.each_ref().map(|n| single(&var2(n)));
         let [chosen, rejected] =
             self.reference.each_ref().map(|r| single(&Tensor::new(r.to_vec(), &Device::Cpu).unwrap()));
-        let inputs =
-            LatentInputs { noise: GumbelNoise { prior, posterior }, prior_weight: settings.prior_weight };
+        let inputs = LatentInputs { noise: GumbelNoise { prior, posterior }, prior_weight: alpha };
         let hidden = Var::from_tensor(&single(&var2(&self.hidden))).unwrap();
         let members: Vec<&TokenizedPair> = self.pairs.iter().collect();
         let batch = PairBatch::new(&members, dtype, &Device::Cpu).unwrap();
@@ -74,15 +78,30 @@ struct Trained {
     gradients: BTreeMap<String, Vec<f64>>,
 }
 
-fn latent(codes: usize, settings: &Relaxed) -> Latent {
-    Latent::Gumbel {
-        codes,
-        gumbel_tau: settings.gumbel_tau,
-        kl_weight: settings.kl_weight,
-        prior_weight: PriorWeight::Fixed { value: settings.prior_weight },
-        codebook_std: 1.0,
-        heads_learning_rate: None,
+/// The same latent for the trainer and for `spec`.
+fn latents(codes: usize, rule: LatentRule) -> Latent {
+    let (codebook_std, heads_learning_rate) = (1.0, None);
+    match rule {
+        LatentRule::None => Latent::None,
+        LatentRule::Gumbel { gumbel_tau, prior_weight, kl_weight } => Latent::Gumbel {
+            codes,
+            gumbel_tau,
+            kl_weight,
+            prior_weight: PriorWeight::Fixed { value: prior_weight },
+            codebook_std,
+            heads_learning_rate,
+        },
+        LatentRule::ExactElbo { kl_weight } => {
+            Latent::ExactElbo { codes, kl_weight, codebook_std, heads_learning_rate }
+        }
+        LatentRule::Marginal => Latent::Marginal { codes, codebook_std, heads_learning_rate },
     }
+}
+
+fn rule() -> impl Strategy<Value = LatentRule> {
+    let gumbel = settings().prop_map(|s| s.spec().latent);
+    let elbo = settings().prop_map(|s| LatentRule::ExactElbo { kl_weight: s.kl_weight });
+    prop_oneof![gumbel, elbo, Just(LatentRule::Marginal), Just(LatentRule::None)]
 }
 
 fn matrix(parameters: &Parameters, name: &str) -> Array2<f64> {
@@ -116,13 +135,19 @@ proptest! {
 
     #[test]
     fn a_batch_is_a_loop_over_pairs(
-        config in decoder_config().prop_map(untied), lengths in lengths(), codes in 1usize..=8, settings in settings(), seed: u64,
+        config in decoder_config().prop_map(untied), lengths in lengths(), codes in 1usize..=8,
+        objective in objective(), latent in rule(), seed: u64,
     ) {
         let parameters = parameters(&config, codes, seed, DType::F64);
-        let latent = latent(codes, &settings);
+        let settings = LpcSettings { objective, latent };
+        let gumbel_tau = match latent {
+            LatentRule::Gumbel { gumbel_tau, .. } => gumbel_tau,
+            _ => 1.0,
+        };
+        let latent = latents(codes, latent);
         let policy = Policy::new(&config, &parameters, &latent).unwrap();
         let batch = Batch::draw(seed, &config, &lengths, codes);
-        let trained = batch.train(&policy, &parameters, latent, &settings);
+        let trained = batch.train(&policy, &parameters, &settings);
 
         let lm_head = matrix(&parameters, "lm_head.weight");
         let codebook = matrix(&parameters, "lpc.codebook");
@@ -162,7 +187,7 @@ proptest! {
                     posterior_noise: &batch.noise[1].row(i),
                     reference: lpc::spec::objective::PairLogps { chosen: batch.reference[0][i], rejected: batch.reference[1][i] },
                 },
-                &settings.spec(),
+                &settings,
             )
             .unwrap();
             losses.push(loss.loss);
@@ -200,7 +225,7 @@ proptest! {
         // As in `whole_loss`: what comes back, what 1/τ enlarges, and the width of the products.
         let returned = size(expected.values().flatten().chain(&to_hidden));
         let weights = size(&prior.inner_weight).max(size(&posterior.inner_weight));
-        let size = largest.max(returned) / settings.gumbel_tau.min(1.0) * weights * size(&batch.hidden);
+        let size = largest.max(returned) / gumbel_tau.min(1.0) * weights * size(&batch.hidden);
         assert_close("loss", &numbers(&trained.outputs.loss), &losses, size);
         assert_close("margin", &numbers(&trained.outputs.margin), &margins, size);
         assert_close("∂hidden", &trained.hidden, to_hidden.as_slice().unwrap(), size);
@@ -209,21 +234,21 @@ proptest! {
         }
     }
 
-    /// LPC contains its baseline: one code of zeros is the plain objective to the last bit, in the
-    /// precision that trains. KL of two distributions over one code is 0, and h + 0 is h.
+    /// LPC contains its baseline: one code of zeros is the plain objective to the last bit, in the precision that trains: KL of two distributions over one code is 0, and h + 0 is h.
     #[test]
     fn one_zero_code_is_the_plain_objective(
-        config in decoder_config().prop_map(untied), lengths in lengths(), settings in settings(), seed: u64,
+        config in decoder_config().prop_map(untied), lengths in lengths(), objective in objective(), settings in settings(), seed: u64,
     ) {
+        let latent = settings.spec().latent;
         let parameters = parameters(&config, 1, seed, DType::F32);
         let (_, codebook) = parameters.iter().find(|(name, _)| *name == "lpc.codebook").unwrap();
         codebook.set(&codebook.zeros_like().unwrap()).unwrap();
         let batch = Batch::draw(seed, &config, &lengths, 1);
-        let run = |latent: Latent| {
-            let policy = Policy::new(&config, &parameters, &latent).unwrap();
-            batch.train(&policy, &parameters, latent, &settings)
+        let run = |latent: LatentRule| {
+            let policy = Policy::new(&config, &parameters, &latents(1, latent)).unwrap();
+            batch.train(&policy, &parameters, &LpcSettings { objective, latent })
         };
-        let (plain, latent) = (run(Latent::None), run(latent(1, &settings)));
+        let (plain, latent) = (run(LatentRule::None), run(latent));
         let bits = |values: &[f64]| values.iter().map(|v| (*v as f32).to_bits()).collect::<Vec<_>>();
         prop_assert_eq!(bits(&numbers(&plain.outputs.loss)), bits(&numbers(&latent.outputs.loss)));
         prop_assert_eq!(bits(&numbers(&plain.outputs.margin)), bits(&numbers(&latent.outputs.margin)));

@@ -66,6 +66,8 @@ fn synthetic(run: u64, n: usize, accuracy: f64) -> Vec<Record> {
                 policy_rejected_logps: -11.0 * size,
                 reference_chosen_logps: None,
                 reference_rejected_logps: None,
+                marginal_loss: None,
+                bound_gap: None,
             }
         })
         .collect()

@@ -13,13 +13,14 @@ fn finite() -> impl Strategy<Value = f64> {
 proptest! {
     #[test]
     fn every_number_reads_back_bit_for_bit(
-        values in prop::array::uniform5(finite()), bayes in 0.0..=1.0f64, id in ".*", index in any::<usize>(),
+        values in prop::array::uniform7(finite()), bayes in 0.0..=1.0f64, id in ".*", index in any::<usize>(),
     ) {
-        let [margin, a, b, c, d] = values;
+        let [margin, a, b, c, d, e, f] = values;
         let record = Record {
             index, id, source: "s".into(), margin, correct: margin > 0.0, bayes: Some(bayes),
             policy_chosen_logps: a, policy_rejected_logps: b,
             reference_chosen_logps: Some(c), reference_rejected_logps: Some(d),
+            marginal_loss: Some(e), bound_gap: Some(f),
         };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("records.jsonl");
@@ -27,8 +28,9 @@ proptest! {
         let back = read(&path).unwrap().pop().unwrap();
         let bits = |r: &Record| {
             let reference = [r.reference_chosen_logps.unwrap(), r.reference_rejected_logps.unwrap()];
-            [r.margin, r.bayes.unwrap(), r.policy_chosen_logps, r.policy_rejected_logps, reference[0], reference[1]]
-                .map(f64::to_bits)
+            let exact = [r.marginal_loss.unwrap(), r.bound_gap.unwrap()];
+            let own = [r.margin, r.bayes.unwrap(), r.policy_chosen_logps, r.policy_rejected_logps];
+            own.into_iter().chain(reference).chain(exact).map(f64::to_bits).collect::<Vec<_>>()
         };
         prop_assert_eq!(bits(&back), bits(&record));
         prop_assert_eq!(back, record);

@@ -1,6 +1,6 @@
 //! Table 2 as Markdown: the verdicts first, then what they rest on.
 
-use super::{Arm, BaseSummary, Comparison, LatentSummary, Row, Scale, Summary, Verdict};
+use super::{Arm, BaseSummary, Comparison, LatentSummary, Record, Row, Scale, Summary, Verdict};
 use crate::eval::stats::{Estimate, Generalises};
 use crate::report::paper;
 use crate::report::table::{mark, markdown, p_value, percent, points};
@@ -159,29 +159,51 @@ fn limits_row(base: &BaseSummary) -> Vec<String> {
     vec![base.name.into(), floor, ceiling(expected), ceiling(realised)]
 }
 
+/// Two digits after the point, or a power of ten where they would be zeros.
+fn short(value: f64) -> String {
+    if value != 0.0 && value.abs() < 0.01 { format!("{value:.1e}") } else { format!("{value:.2}") }
+}
+
 /// Whether the latent was used at all: an LPC cell whose latent is one mixture for every prompt
 /// says little about LPC.
 fn latents(summary: &Summary) -> String {
     let rows = summary.rows.iter().filter_map(|row| {
         let all: Option<Vec<LatentSummary>> = row.with.runs.iter().map(|r| r.latent).collect();
         let all = all.filter(|l| !l.is_empty())?;
-        let mean = |f: fn(&LatentSummary) -> f64| {
-            let mean = all.iter().map(f).sum::<f64>() / all.len() as f64;
-            if mean != 0.0 && mean < 0.01 { format!("{mean:.1e}") } else { format!("{mean:.2}") }
-        };
-        let numbers = [mean(|l| l.kl), mean(|l| l.prior_entropy), mean(|l| l.code_perplexity)];
+        let mean = |f: fn(&LatentSummary) -> f64| short(all.iter().map(f).sum::<f64>() / all.len() as f64);
+        let exact: [fn(&Record) -> Option<f64>; 2] = [|r| r.marginal_loss, |r| r.bound_gap];
+        let [exact, gap] = exact.map(|of| {
+            let values: Vec<f64> =
+                row.with.runs.iter().flat_map(|run| run.records.iter().filter_map(of)).collect();
+            if values.is_empty() {
+                NOT_RUN.into()
+            } else {
+                short(values.iter().sum::<f64>() / values.len() as f64)
+            }
+        });
+        let numbers = [mean(|l| l.kl), mean(|l| l.prior_entropy), mean(|l| l.code_perplexity), exact, gap];
         Some([row.base.into(), row.objective.into()].into_iter().chain(numbers).collect())
     });
     let rows: Vec<Vec<String>> = rows.collect();
     if rows.is_empty() {
         return String::new();
     }
-    let header = ["Base model", "Objective", "KL(q‖p)", "Entropy of p(z|x)", "Codes in use"];
+    let header = [
+        "Base model",
+        "Objective",
+        "KL(q‖p)",
+        "Entropy of p(z|x)",
+        "Codes in use",
+        "(6) on test",
+        "Gap of (7)",
+    ];
     format!(
-        "## The latent after training\n\nMeans over seeds, of the last training step's pairs, in nats; codes in use: exp of the \
-         entropy of the mean code weights. An entropy of ln K with a KL near 0 is a latent that hardly depends on the \
-         prompt: such a cell says little about what a latent can do.\n\n{}",
-        markdown("llrrr", &header, &rows)
+        "## The latent after training\n\nMeans over seeds, in nats; the first three of the last training step's pairs, the \
+         last two of all test pairs. Codes in use: exp of the entropy of the mean code weights. An entropy of ln K with a KL \
+         near 0 is a latent that hardly depends on the prompt: such a cell says little about what a latent can do. (6) sums \
+         over every code exactly, −log Σ p e^−ℓ, which is a likelihood for DPO only; its gap is by how much (7) with λ = 1 \
+         lies above it, KL(q ‖ exact posterior), whatever λ was trained with.\n\n{}",
+        markdown("llrrrrr", &header, &rows)
     )
 }
 

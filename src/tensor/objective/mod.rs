@@ -105,6 +105,45 @@ pub fn objective_loss(
     }
 }
 
+/// Loss and margin of each pair under every code at once.
+///
+/// Source: (6), (7): ℓ_k and Δ_k. The reference never sees a code. Twin: none; `spec` calls
+/// `objective_loss` code by code.
+/// Shapes: policy [B, K]; reference and lengths [B] → [B, K] each.
+/// Units, errors, numerics: those of [`objective_loss`].
+///
+/// ```
+/// use candle_core::{Device::Cpu, Tensor};
+/// use lpc::{config::Objective, tensor::objective::{PairLengths, PairLogps, code_losses}};
+/// let one = |x: f64| Tensor::new(&[x], &Cpu);
+/// let codes = |a: f64, b: f64| Tensor::new(&[[a, b]], &Cpu);
+/// let policy = PairLogps { chosen: codes(-3.0, -2.0)?, rejected: codes(-5.0, -8.0)? };
+/// let reference = PairLogps { chosen: one(-3.0)?, rejected: one(-5.0)? };
+/// let lengths = PairLengths { chosen: one(1.0)?, rejected: one(1.0)? };
+/// let losses = code_losses(Objective::Ipo { ipo_tau: 0.5 }, &policy, Some(&reference), &lengths)?;
+/// assert_eq!(losses.margin.to_vec2::<f64>()?, [[0.0, 4.0]]);
+/// assert_eq!(losses.loss.to_vec2::<f64>()?, [[1.0, 9.0]]);
+/// # Ok::<(), lpc::Error>(())
+/// ```
+pub fn code_losses(
+    objective: Objective,
+    policy: &PairLogps,
+    reference: Option<&PairLogps>,
+    lengths: &PairLengths,
+) -> Result<PairLoss> {
+    let shape = policy.chosen.shape();
+    let every_code = |x: &Tensor| -> Result<Tensor> { Ok(x.unsqueeze(1)?.broadcast_as(shape)?) };
+    let reference = match reference {
+        Some(PairLogps { chosen, rejected }) => {
+            Some(PairLogps { chosen: every_code(chosen)?, rejected: every_code(rejected)? })
+        }
+        None => None,
+    };
+    let lengths =
+        PairLengths { chosen: every_code(&lengths.chosen)?, rejected: every_code(&lengths.rejected)? };
+    objective_loss(objective, policy, reference.as_ref(), &lengths)
+}
+
 fn no_reference(op: &'static str) -> Error {
     Error::argument(op, "reference", "none", "log-probabilities of the reference model")
 }
