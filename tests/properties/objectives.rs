@@ -196,6 +196,14 @@ proptest! {
     }
 }
 
+/// At its corner, βΔ = 1, the hinge neither costs nor pulls; just below it pulls with all of β.
+#[test]
+fn the_hinge_rests_at_its_corner() {
+    assert_eq!(gpo_loss(Gpo::Hinge, 0.5, 2.0).unwrap(), 0.0);
+    assert_eq!(gpo_gradient(Gpo::Hinge, 0.5, 2.0).unwrap(), 0.0);
+    assert_eq!(gpo_gradient(Gpo::Hinge, 0.5, 2.0 - 1e-9).unwrap(), -0.5);
+}
+
 /// Tang et al. speak of convex losses; Savage is in the list and is not one.
 #[test]
 fn savage_is_not_convex() {
