@@ -16,7 +16,8 @@ verify:
 
 # Every error of tests/planted/errors.toml must turn a suite red; writes reports/planted.md
 planted:
-    cargo test --locked --test planted
+    # Fewer random cases than `just verify` draws, and the same first ones.
+    PROPTEST_CASES=64 PROPTEST_MAX_SHRINK_ITERS=0 cargo test --locked --test planted
 
 # Breaks every formula of `spec` in turn and writes which breaks no test notices to reports/mutants.md;
 # needs cargo-mutants (cargo install --locked cargo-mutants) and some minutes

@@ -9,13 +9,16 @@ use crate::verify::suites::{self, Outcomes};
 use std::path::Path;
 use std::time::Instant;
 
+/// The suites are built as this program was: what is there is used again.
+const PROFILE: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
+
 pub fn run(reports: &Path) -> Result<()> {
     let start = Instant::now();
     let folder = Path::new(".");
     let (rows, _) = equations::read(Path::new("paper/equations.md"))?;
     let mut outcomes = Outcomes::new();
     for suite in suites::SUITES {
-        let run = suites::run(suite, folder, &["--release", "--no-fail-fast"])?;
+        let run = suites::run(suite, folder, PROFILE)?;
         if !run.failed().is_empty() {
             print(&run.output)?;
         }

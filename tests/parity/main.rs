@@ -6,7 +6,6 @@
 mod codes;
 mod composed;
 mod decoder;
-mod enumerated;
 mod gradients;
 mod latents;
 mod logprobs;

@@ -2,10 +2,10 @@
 
 use crate::composed::{gradient, numbers};
 use crate::twins::{Draw, assert_close, backward, log_uniform, objective, size, var1, var2};
-use candle_core::Var;
+use candle_core::{Tensor, Var};
 use lpc::config::{Gpo, Objective};
 use lpc::{spec, tensor};
-use ndarray::{Array1, Axis};
+use ndarray::{Array1, Array2, Axis};
 use proptest::prelude::*;
 
 /// Mostly ordinary numbers, and far tails on both sides.
@@ -196,6 +196,40 @@ proptest! {
         let side = |side: fn(&spec::objective::PairLogps) -> f64| expected.iter().map(side).collect::<Vec<_>>();
         assert_close("chosen reward", &numbers(&rewards.chosen), &side(|r| r.chosen), rounding);
         assert_close("rejected reward", &numbers(&rewards.rejected), &side(|r| r.rejected), rounding);
+    }
+
+    /// Every code's objective at once is the objective of each; the reference and the lengths are the
+    /// pair's, whatever the code.
+    #[test]
+    fn losses_of_every_code(seed: u64, objective in objective(), b in 1usize..4, k in 1usize..6, scale in log_uniform(0.1, 100.0)) {
+        use spec::objective::{PairLengths, PairLogps, objective_loss};
+        let mut draw = Draw::new(seed);
+        let (chosen_values, rejected_values) = (draw.matrix(b, k, scale), draw.matrix(b, k, scale));
+        let (reference, lengths) = (draw.matrix(b, 2, scale), draw.matrix(b, 2, 5.0).mapv(|v| 1.0 + v.abs().round()));
+        let expected: Vec<_> = (0..b * k).map(|i| {
+            let (row, code) = (i / k, i % k);
+            let policy = PairLogps { chosen: chosen_values[[row, code]], rejected: rejected_values[[row, code]] };
+            let reference = PairLogps { chosen: reference[[row, 0]], rejected: reference[[row, 1]] };
+            let lengths = PairLengths { chosen: lengths[[row, 0]] as usize, rejected: lengths[[row, 1]] as usize };
+            objective_loss(objective, policy, reference, lengths).unwrap()
+        }).collect();
+
+        let column = |m: &Array2<f64>, j: usize| -> Tensor { var1(&m.column(j).to_vec()).as_detached_tensor() };
+        let (chosen, rejected) = (var2(&chosen_values), var2(&rejected_values));
+        let policy = tensor::objective::PairLogps { chosen: chosen.as_tensor().clone(), rejected: rejected.as_tensor().clone() };
+        let reference = tensor::objective::PairLogps { chosen: column(&reference, 0), rejected: column(&reference, 1) };
+        let lengths = tensor::objective::PairLengths { chosen: column(&lengths, 0), rejected: column(&lengths, 1) };
+        let reference = objective.needs_reference().then_some(&reference);
+        let got = tensor::objective::code_losses(objective, &policy, reference, &lengths).unwrap();
+        let of = |f: &dyn Fn(&spec::objective::ObjectiveLoss) -> f64| expected.iter().map(f).collect::<Vec<f64>>();
+        // As for one code: β ≤ 10 times the log-probabilities' rounding, times the steepest slope.
+        let rounding = 10.0 * size(chosen_values.iter().chain(&rejected_values));
+        let steepest = size(&of(&|o| o.policy_gradient.chosen.abs().max(o.policy_gradient.rejected.abs())));
+        assert_close("code margins", &numbers(&got.margin), &of(&|o| o.margin), rounding);
+        assert_close("code_losses", &numbers(&got.loss), &of(&|o| o.loss), rounding * steepest);
+        let store = backward(&got.loss, &vec![1.0; b * k]);
+        assert_close("∂chosen", &gradient(&store, &chosen), &of(&|o| o.policy_gradient.chosen), 10.0 * rounding);
+        assert_close("∂rejected", &gradient(&store, &rejected), &of(&|o| o.policy_gradient.rejected), 10.0 * rounding);
     }
 
     #[test]

@@ -24,14 +24,25 @@ struct Planted {
     new: String,
 }
 
+impl Planted {
+    fn suites(&self) -> Suites {
+        if self.file.starts_with("src/spec/") { OF_SPEC } else { OF_TENSOR }
+    }
+}
+
 /// What a build needs.
 const TREE: [&str; 8] =
     ["Cargo.toml", "Cargo.lock", "build.rs", "src", "tests", "fixtures", "paper", "reports"];
 
-/// A suite and how cargo builds it. The formulas of `spec` need no candle.
-type Suites = &'static [(&'static str, &'static [&'static str])];
-const OF_SPEC: Suites = &[("golden", &["--no-default-features"]), ("properties", &["--no-default-features"])];
-const OF_TENSOR: Suites = &[("golden", &[]), ("parity", &[])];
+/// Suites and cargo's arguments for them.
+type Suites = (&'static [&'static str], &'static [&'static str]);
+
+/// Each error is compiled once and run once: compiling is what takes long.
+const UNOPTIMISED: [&str; 4] =
+    ["--config", "profile.dev.opt-level=0", "--config", "profile.test.opt-level=0"];
+/// The formulas of `spec` need no candle.
+const OF_SPEC: Suites = (&["golden", "properties"], &["--no-default-features"]);
+const OF_TENSOR: Suites = (&["golden", "parity"], &[]);
 
 /// Failing tests that a row of the report names.
 const NAMED: usize = 3;
@@ -54,7 +65,7 @@ fn run(word: Option<&str>) -> Result<(), String> {
     error.retain(|e| word.is_none_or(|word| e.kind.contains(word) || e.file.contains(word)));
     let tree = Tree::copy(root).map_err(|e| format!("copying the tree: {e}"))?;
 
-    for suites in [OF_SPEC, OF_TENSOR] {
+    for suites in [OF_SPEC, OF_TENSOR].into_iter().filter(|s| error.iter().any(|e| e.suites() == *s)) {
         if let Some(red) = tree.first_red(suites)? {
             return Err(format!("the tree is red before anything is planted: {}", red.join(" ")));
         }
@@ -105,9 +116,9 @@ impl Tree {
     }
 
     /// The failing tests of the first suite that has some.
-    fn first_red(&self, suites: Suites) -> Result<Option<Vec<String>>, String> {
-        for (suite, arguments) in suites {
-            let arguments = [*arguments, &["--target-dir", &self.target]].concat();
+    fn first_red(&self, (suites, arguments): Suites) -> Result<Option<Vec<String>>, String> {
+        let arguments = [arguments, &UNOPTIMISED, &["--target-dir", &self.target]].concat();
+        for suite in suites {
             let run = suites::run(suite, &self.folder, &arguments).map_err(|e| e.to_string())?;
             let failed: Vec<String> = run.failed().into_iter().map(String::from).collect();
             if !failed.is_empty() {
@@ -127,7 +138,7 @@ impl Tree {
             return Err(format!("{kind}, {what}: {file} has the old text {found} times, expected once"));
         }
         fs::write(&path, text.replacen(old.as_str(), new, 1)).map_err(|e| format!("{file}: {e}"))?;
-        let red = self.first_red(if file.starts_with("src/spec/") { OF_SPEC } else { OF_TENSOR });
+        let red = self.first_red(planted.suites());
         fs::write(&path, text).map_err(|e| format!("{file}: {e}"))?;
         red.map_err(|e| format!("{kind}, {what}, {file}: {e}"))
     }
