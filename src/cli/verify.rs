@@ -18,7 +18,7 @@ pub fn run(reports: &Path) -> Result<()> {
     let (rows, _) = equations::read(Path::new("paper/equations.md"))?;
     let mut outcomes = Outcomes::new();
     for suite in suites::SUITES {
-        let run = suites::run(suite, folder, PROFILE)?;
+        let run = suites::run(suite, folder, PROFILE, &[])?;
         if !run.failed().is_empty() {
             print(&run.output)?;
         }

@@ -27,13 +27,15 @@ impl Run {
     }
 }
 
-/// `cargo test --locked --test <suite>` in `folder`, with `arguments` of cargo's beside.
+/// `cargo test --locked --test <suite>` in `folder`, with `arguments` of cargo's beside; `skip` are
+/// modules of the suite to leave out.
 ///
 /// Errors: cargo cannot be started; the suite does not build, or ends before its summary.
-pub fn run(suite: &str, folder: &Path, arguments: &[&str]) -> Result<Run> {
+pub fn run(suite: &str, folder: &Path, arguments: &[&str], skip: &[&str]) -> Result<Run> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);
     command.args(["test", "--locked", "--test", suite]).args(arguments).args(["--", "--color=never"]);
+    skip.iter().for_each(|module| _ = command.args(["--skip", module]));
     command.current_dir(folder).env("RUST_BACKTRACE", "0").stdin(Stdio::null()).stderr(Stdio::inherit());
     if std::env::var_os("PROPTEST_RNG_SEED").is_none() {
         command.env("PROPTEST_RNG_SEED", PROPTEST_SEED);
