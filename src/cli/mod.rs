@@ -5,6 +5,7 @@ mod output;
 mod reproduce;
 mod runs;
 mod values;
+mod winrate;
 
 use crate::Result;
 use crate::config::LatentAtTest;
@@ -19,10 +20,10 @@ pub struct Arguments {
     #[command(subcommand)]
     command: Command,
     /// Threads to use; the numbers do not depend on it [default: all]
-    #[arg(long, global = true, value_name = "N", value_parser = values::up_to::<usize>(4096))]
+    #[arg(long, global = true, display_order = 900, value_name = "N", value_parser = values::up_to::<usize>(4096))]
     threads: Option<usize>,
     /// Folder of runs: each is kept under a hash of what it was made from
-    #[arg(long, global = true, default_value = "runs")]
+    #[arg(long, global = true, display_order = 901, default_value = "runs")]
     runs: PathBuf,
 }
 
@@ -47,6 +48,10 @@ enum Command {
     ///
     /// Example: lpc generate runs/0123456789abcdef --prompt "Why is the sky blue?"
     Generate(GenerateArguments),
+    /// AlpacaEval 2's win rate and length-controlled win rate, as CSV
+    ///
+    /// Example: lpc winrate --annotations annotations.csv --difficulty difficulty.csv --glm noreg
+    Winrate(WinrateArguments),
 }
 
 #[derive(Debug, Args)]
@@ -155,6 +160,35 @@ struct GenerateArguments {
     seed: u64,
 }
 
+#[derive(Debug, Args)]
+struct WinrateArguments {
+    /// CSV: generator, instruction_index, preference (1 to 2), len_output_1, len_output_2
+    #[arg(long, value_name = "FILE")]
+    annotations: PathBuf,
+    /// CSV: instruction_index, difficulty
+    #[arg(long, value_name = "FILE")]
+    difficulty: PathBuf,
+    /// Published coefficients instead of a fit: generator, weight_length, weight_difficulty,
+    /// weight_constant, or a weights file of AlpacaEval's
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["glm", "anchors"])]
+    weights: Option<PathBuf>,
+    /// Rows of the gamed baselines for --glm v1: AlpacaEval's df_gamed.csv
+    #[arg(long, value_name = "FILE")]
+    anchors: Option<PathBuf>,
+    #[arg(long, value_enum, default_value = "v1")]
+    glm: GlmName,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum GlmName {
+    /// The leaderboard's: held in place by two gamed baselines
+    V1,
+    /// The model's rows alone
+    Noreg,
+    /// As noreg, without the instructions' difficulty
+    Minimal,
+}
+
 impl Arguments {
     fn threads(&self) -> usize {
         self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
@@ -177,5 +211,6 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Command::Train { recipe } => runs::train(&recipe, arguments.runs),
         Command::Eval(eval) => runs::evaluate(eval, &arguments.runs),
         Command::Generate(generate) => generate::run(generate),
+        Command::Winrate(winrate) => winrate::run(winrate),
     }
 }

@@ -3,3 +3,4 @@
 pub mod generation;
 pub mod preference;
 pub mod stats;
+pub mod winrate;
