@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, and who answers.
 
 mod generate;
+mod judge;
 mod output;
 mod reproduce;
 mod runs;
@@ -48,6 +49,14 @@ enum Command {
     ///
     /// Example: lpc generate runs/0123456789abcdef --prompt "Why is the sky blue?"
     Generate(GenerateArguments),
+    /// Ask a judge which outputs are better, a model's or a baseline's, as AlpacaEval 2 does
+    ///
+    /// The key, where the endpoint needs one, comes from the environment variable LPC_API_KEY.
+    /// Replies are kept as they come: the same command goes on after any stop and pays for none twice.
+    ///
+    /// Example: lpc judge --outputs model_outputs.json --baseline baseline.json
+    /// --base-url https://api.openai.com/v1 --model gpt-4-1106-preview --out annotations.csv
+    Judge(JudgeArguments),
     /// AlpacaEval 2's win rate and length-controlled win rate, as CSV
     ///
     /// Example: lpc winrate --annotations annotations.csv --difficulty difficulty.csv --glm noreg
@@ -161,6 +170,54 @@ struct GenerateArguments {
 }
 
 #[derive(Debug, Args)]
+struct JudgeArguments {
+    /// JSON array of objects with instruction, output and generator: the model's outputs
+    #[arg(long, value_name = "FILE")]
+    outputs: PathBuf,
+    /// The same of the baseline
+    #[arg(long, value_name = "FILE")]
+    baseline: PathBuf,
+    /// An OpenAI-compatible endpoint, as https://api.openai.com/v1
+    #[arg(long, value_name = "URL")]
+    base_url: String,
+    /// The judging model's name there
+    #[arg(long, value_name = "NAME")]
+    model: String,
+    /// A template with {instruction}, {output_1} and {output_2}, in ChatML or one user message,
+    /// that asks for m or M; results name it by its hash [default: a short one of our own]
+    #[arg(long, value_name = "FILE")]
+    prompt: Option<PathBuf>,
+    /// Requests at a time
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = values::up_to::<usize>(256))]
+    concurrency: usize,
+    /// Attempts at a comparison
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = values::up_to::<u32>(1000))]
+    attempts: u32,
+    /// Wait after a first failed attempt, doubled after each further one; a server that says how
+    /// long is obeyed
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = values::seconds)]
+    retry_wait: f64,
+    /// A request that takes longer has failed
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = values::up_to::<u64>(86400))]
+    timeout: u64,
+    /// Stop before more than this is spent, replies of earlier runs included
+    #[arg(long, value_name = "USD", value_parser = values::dollars, requires = "price_in")]
+    budget: Option<f64>,
+    /// US dollars for a million tokens of the prompt
+    #[arg(long, value_name = "USD", value_parser = values::dollars, requires = "price_out")]
+    price_in: Option<f64>,
+    /// US dollars for a million tokens of the answer
+    #[arg(long, value_name = "USD", value_parser = values::dollars, requires = "price_in")]
+    price_out: Option<f64>,
+    /// Replies are kept here, by request [default: judge.jsonl in the folder of runs]
+    #[arg(long, value_name = "FILE")]
+    cache: Option<PathBuf>,
+    /// Annotations: .csv as `lpc winrate` reads them, .json as AlpacaEval writes them
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Debug, Args)]
 struct WinrateArguments {
     /// CSV: generator, instruction_index, preference (1 to 2), len_output_1, len_output_2
     #[arg(long, value_name = "FILE")]
@@ -211,6 +268,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Command::Train { recipe } => runs::train(&recipe, arguments.runs),
         Command::Eval(eval) => runs::evaluate(eval, &arguments.runs),
         Command::Generate(generate) => generate::run(generate),
+        Command::Judge(judge) => judge::run(judge, &arguments.runs),
         Command::Winrate(winrate) => winrate::run(winrate),
     }
 }

@@ -1,6 +1,9 @@
 //! AlpacaEval 2: win rates against its own code and leaderboard, and the judge client against
 //! servers that misbehave.
 
+mod faults;
 mod logistic;
+mod protocol;
 mod published;
+mod server;
 mod winrate;
