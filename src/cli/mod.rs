@@ -48,6 +48,7 @@ enum Command {
     /// Continue prompts with a trained run or a base model
     ///
     /// Example: lpc generate runs/0123456789abcdef --prompt "Why is the sky blue?"
+    /// or: lpc generate runs/0123456789abcdef --prompts alpaca_eval.json --out model_outputs.json
     Generate(GenerateArguments),
     /// Ask a judge which outputs are better, a model's or a baseline's, as AlpacaEval 2 does
     ///
@@ -153,8 +154,18 @@ struct GenerateArguments {
     /// of the hub: organisation/name[@revision]
     model: PathBuf,
     /// A prompt; repeat for several
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "prompts")]
     prompt: Vec<String>,
+    /// JSON array of objects with instruction, such as AlpacaEval's set; answers go to --out
+    #[arg(long, value_name = "FILE", requires = "out", conflicts_with = "prompt")]
+    prompts: Option<PathBuf>,
+    /// Answers to --prompts as AlpacaEval's model_outputs.json; an interrupted command goes on
+    /// from what is in FILE.partial
+    #[arg(long, value_name = "FILE", requires = "prompts", conflicts_with = "prompt")]
+    out: Option<PathBuf>,
+    /// What --out calls the model [default: MODEL]
+    #[arg(long, value_name = "GENERATOR", requires = "out")]
+    name: Option<String>,
     /// Stop here, if the model does not stop before
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = values::at_least_1)]
     max_new_tokens: usize,

@@ -395,12 +395,12 @@ fn bad_input() {
     let entry = |i: &str, g: &str| format!(r#"{{"instruction":"{i}","output":"o","generator":"{g}"}}"#);
     for (text, message) in [
         ("{}".to_string(), "outputs.json:1: expected a JSON array of objects"),
-        ("[]".into(), "outputs.json: expected at least one output, got none"),
+        ("[]".into(), "outputs.json: expected at least one entry, got none"),
         (r#"[{"instruction":"i","output":"o"}]"#.into(), "missing field `generator`"),
         (format!("[{},{}]", entry("a", "g"), entry("b", "h")), "field `[1].generator`: expected `g`, got h"),
         (
             format!("[{},{}]", entry("a", "g"), entry("a", "g")),
-            "field `[1].instruction`: expected one output",
+            "field `[1].instruction`: expected each instruction once",
         ),
         (
             format!("[{}]", entry("a", "g")),

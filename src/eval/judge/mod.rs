@@ -15,7 +15,10 @@ mod verdict;
 pub use ask::{Budget, Counts, Limits, Question, Spent, Stop, ask_all, estimate};
 pub use client::{Client, KEY_VARIABLE};
 pub use order::is_switched;
-pub use outputs::{Annotator, Comparison, Judged, ModelOutput, compare, read_outputs, write_annotations};
+pub use outputs::{
+    Annotator, Comparison, Judged, ModelOutput, PromptEntry, compare, read_outputs, read_prompts,
+    write_annotations, write_outputs,
+};
 pub use prompt::{Message, Prompt};
 pub use verdict::{Missing, Verdict, verdict};
 

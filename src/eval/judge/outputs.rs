@@ -3,6 +3,7 @@
 use super::Missing;
 use crate::error::{Error, Place, Result};
 use crate::report::files::{json_fault, write_atomic};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::Path;
@@ -17,34 +18,59 @@ pub struct ModelOutput {
     pub generator: String,
 }
 
+/// One entry of a set of prompts; other keys are allowed, so that outputs are a set of prompts, too.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct PromptEntry {
+    #[serde(default)]
+    pub dataset: Option<String>,
+    pub instruction: String,
+}
+
+/// Reads a JSON array of prompts.
+///
+/// Errors: another shape, no prompt, or an instruction that comes twice.
+pub fn read_prompts(path: &Path) -> Result<Vec<PromptEntry>> {
+    let prompts: Vec<PromptEntry> = read_array(path, "instruction")?;
+    refuse_repetitions(path, prompts.iter().map(|p| p.instruction.as_str()))?;
+    Ok(prompts)
+}
+
 /// Reads a JSON array of outputs, all of one generator.
 ///
 /// Errors: another shape, no output, two generators, or an instruction that comes twice.
 pub fn read_outputs(path: &Path) -> Result<Vec<ModelOutput>> {
+    let outputs: Vec<ModelOutput> = read_array(path, "instruction, output and generator")?;
+    let name = &outputs[0].generator;
+    if let Some(i) = outputs.iter().position(|o| o.generator != *name) {
+        let place = Place::file(path).field(format!("[{i}].generator"));
+        return Err(Error::input(place, format!("`{name}`"), &outputs[i].generator));
+    }
+    refuse_repetitions(path, outputs.iter().map(|o| o.instruction.as_str()))?;
+    Ok(outputs)
+}
+
+fn read_array<T: DeserializeOwned>(path: &Path, keys: &str) -> Result<Vec<T>> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let outputs: Vec<ModelOutput> = serde_json::from_slice(&bytes).map_err(|e| {
+    let entries: Vec<T> = serde_json::from_slice(&bytes).map_err(|e| {
         let place = Place::file(path).line(e.line());
-        Error::input(place, "a JSON array of objects with instruction, output and generator", json_fault(&e))
+        Error::input(place, format!("a JSON array of objects with {keys}"), json_fault(&e))
     })?;
-    let Some(first) = outputs.first() else {
-        return Err(Error::input(Place::file(path), "at least one output", "none"));
-    };
+    match entries.is_empty() {
+        true => Err(Error::input(Place::file(path), "at least one entry", "none")),
+        false => Ok(entries),
+    }
+}
+
+/// Outputs are matched by their instruction.
+fn refuse_repetitions<'a>(path: &Path, instructions: impl Iterator<Item = &'a str>) -> Result<()> {
     let mut seen = HashMap::new();
-    for (i, output) in outputs.iter().enumerate() {
-        let place = |field: &str| Place::file(path).field(format!("[{i}].{field}"));
-        if output.generator != first.generator {
-            return Err(Error::input(
-                place("generator"),
-                format!("`{}`", first.generator),
-                &output.generator,
-            ));
-        }
-        if let Some(earlier) = seen.insert(&output.instruction, i) {
-            let expected = "one output an instruction";
-            return Err(Error::input(place("instruction"), expected, format!("that of [{earlier}]")));
+    for (i, instruction) in instructions.enumerate() {
+        if let Some(earlier) = seen.insert(instruction, i) {
+            let place = Place::file(path).field(format!("[{i}].instruction"));
+            return Err(Error::input(place, "each instruction once", format!("that of [{earlier}]")));
         }
     }
-    Ok(outputs)
+    Ok(())
 }
 
 /// The baseline's output (1) and the model's (2) for one instruction.
@@ -66,6 +92,13 @@ pub fn compare<'a>(baseline: &'a [ModelOutput], model: &'a [ModelOutput]) -> Vec
         Some(Comparison { index, instruction: &base.instruction, output_1: &base.output, output_2 })
     };
     baseline.iter().enumerate().filter_map(comparison).collect()
+}
+
+/// Writes `model_outputs.json`.
+pub fn write_outputs(path: &Path, outputs: &[ModelOutput]) -> Result<()> {
+    let bytes = serde_json::to_vec_pretty(outputs)
+        .map_err(|e| Error::input(Place::file(path), "outputs that can be written", json_fault(&e)))?;
+    write_atomic(path, &bytes)
 }
 
 /// A comparison's outcome: 1 the baseline is better, 2 the model.
