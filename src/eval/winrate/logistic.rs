@@ -81,14 +81,13 @@ impl<const K: usize> Local<K> {
     fn at(rows: &[&Observation<K>], c: f64, beta: &[f64; K]) -> Self {
         let (mut gradient, mut curvature, mut sizes) = ([0.0; K], [[0.0; K]; K], [0.0; K]);
         for row in rows {
-            let p = sigmoid(dot(&row.features, beta));
+            let x = &row.features;
+            let p = sigmoid(dot(x, beta));
             for j in 0..K {
-                let slope = row.weight * (p - row.positive) * row.features[j];
-                gradient[j] += c * slope;
-                sizes[j] += row.weight * row.features[j].abs();
-                for k in 0..K {
-                    curvature[j][k] += c * row.weight * p * (1.0 - p) * row.features[j] * row.features[k];
-                }
+                gradient[j] += c * row.weight * (p - row.positive) * x[j];
+                sizes[j] += row.weight * x[j].abs();
+                let bend = c * row.weight * p * (1.0 - p) * x[j];
+                curvature[j].iter_mut().zip(x).for_each(|(h, x)| *h += bend * x);
             }
         }
         let magnitude = sizes.into_iter().fold(0.0, f64::max);
