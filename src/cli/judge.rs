@@ -5,8 +5,8 @@ use super::output::print_line;
 use crate::error::{Error, Place, Result};
 use crate::eval::journal::Journal;
 use crate::eval::judge::{
-    Annotator, Budget, Client, Comparison, Counts, Judged, Limits, Missing, Prompt, Question, Verdict,
-    ask_all, compare, estimate, is_switched, read_outputs, write_annotations,
+    Annotator, Budget, Client, Counts, Limits, Missing, Prompt, ask_all, compare, estimate, outcomes,
+    questions, read_outputs, write_annotations,
 };
 use crate::progress::Progress;
 use std::collections::BTreeMap;
@@ -30,16 +30,7 @@ pub fn run(arguments: JudgeArguments, runs: &Path) -> Result<()> {
         tracing::warn!("{unmatched} instructions are in one file only and are not compared");
     }
     let client = Client::new(&arguments.base_url, &arguments.model, Duration::from_secs(arguments.timeout))?;
-    // Which output is better when both are one text needs no judge.
-    let differs = |c: &Comparison| c.output_1 != c.output_2;
-    let questions: Vec<Question> = comparisons
-        .iter()
-        .filter(|c| differs(c))
-        .map(|c| {
-            let (first, second) = shown(c);
-            Question::new(&client, prompt.fill(c.instruction, first, second))
-        })
-        .collect();
+    let questions = questions(&client, &prompt, &comparisons);
     let budget = match (arguments.price_in, arguments.price_out) {
         (Some(price_in), Some(price_out)) => Some(Budget { most: arguments.budget, price_in, price_out }),
         _ => None,
@@ -75,21 +66,8 @@ pub fn run(arguments: JudgeArguments, runs: &Path) -> Result<()> {
     let kept = counts.cached + counts.asked;
     let verdicts = verdicts.map_err(|stop| stop.into_error(&arguments.base_url, kept, questions.len()))?;
 
-    let mut verdicts = verdicts.into_iter();
     let identical = comparisons.len() - questions.len();
-    let judged: Vec<Judged> = comparisons
-        .into_iter()
-        .map(|comparison| {
-            let outcome = match differs(&comparison).then(|| verdicts.next()).flatten() {
-                None => Ok(1.5),
-                Some(Verdict::Missing(why)) => Err(why),
-                // Of the output shown first, back to that of the baseline.
-                Some(Verdict::Preference(p)) if is_switched(comparison.instruction) => Ok(3.0 - p),
-                Some(Verdict::Preference(p)) => Ok(p),
-            };
-            (comparison, outcome)
-        })
-        .collect();
+    let judged = outcomes(comparisons, verdicts);
     let annotator = Annotator {
         judge: &arguments.model,
         prompt_sha256: &prompt.sha256,
@@ -110,14 +88,6 @@ pub fn run(arguments: JudgeArguments, runs: &Path) -> Result<()> {
         judged.len(),
         judged.len() - n - identical,
     ))
-}
-
-/// The outputs in the order the judge sees them.
-fn shown<'a>(comparison: &Comparison<'a>) -> (&'a str, &'a str) {
-    match is_switched(comparison.instruction) {
-        true => (comparison.output_2, comparison.output_1),
-        false => (comparison.output_1, comparison.output_2),
-    }
 }
 
 fn describe(counts: &Counts) -> String {

@@ -100,6 +100,9 @@ struct ReproduceArguments {
 enum Target {
     /// Preference accuracy of each objective without and with LPC
     Table2,
+    /// Win rates of each run's answers against its base model's, judged by the true utility of the
+    /// built-in world: AlpacaEval 2 in miniature, toy scale only; keeps the models it trains
+    Table3,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -17,7 +17,8 @@ pub struct Journal<T> {
 }
 
 struct State<T> {
-    file: File,
+    /// `None`: in memory alone.
+    file: Option<File>,
     entries: HashMap<String, T>,
 }
 
@@ -62,7 +63,13 @@ impl<T: Serialize + DeserializeOwned + Clone> Journal<T> {
             })?;
             entries.insert(line.key, line.value);
         }
-        Ok(Self { path: path.into(), state: Mutex::new(State { file, entries }) })
+        Ok(Self { path: path.into(), state: Mutex::new(State { file: Some(file), entries }) })
+    }
+
+    /// For work that is cheaper to do again than to keep.
+    pub fn in_memory() -> Self {
+        let state = State { file: None, entries: HashMap::new() };
+        Self { path: PathBuf::new(), state: Mutex::new(state) }
     }
 
     pub fn get(&self, key: &str) -> Option<T> {
@@ -76,8 +83,10 @@ impl<T: Serialize + DeserializeOwned + Clone> Journal<T> {
             .map_err(|e| Error::input(Place::file(&self.path), "a value that is JSON", json_fault(&e)))?;
         text.push(b'\n');
         let mut state = self.lock();
-        let written = state.file.write_all(&text).and_then(|()| state.file.sync_data());
-        written.map_err(Error::io(&self.path))?;
+        if let Some(file) = &mut state.file {
+            let written = file.write_all(&text).and_then(|()| file.sync_data());
+            written.map_err(Error::io(&self.path))?;
+        }
         state.entries.insert(line.key, line.value);
         Ok(())
     }

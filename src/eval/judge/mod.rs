@@ -9,18 +9,22 @@ mod ask;
 mod client;
 mod order;
 mod outputs;
+mod pairing;
 mod prompt;
 mod verdict;
+mod world;
 
 pub use ask::{Budget, Counts, Limits, Question, Spent, Stop, ask_all, estimate};
 pub use client::{Client, KEY_VARIABLE};
 pub use order::is_switched;
 pub use outputs::{
-    Annotator, Comparison, Judged, ModelOutput, PromptEntry, compare, read_outputs, read_prompts,
-    write_annotations, write_outputs,
+    Annotator, Comparison, ModelOutput, PromptEntry, compare, read_outputs, read_prompts, write_annotations,
+    write_outputs,
 };
+pub use pairing::{Judged, outcomes, questions};
 pub use prompt::{Message, Prompt};
 pub use verdict::{Missing, Verdict, verdict};
+pub use world::WorldJudge;
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Models' outputs in AlpacaEval's shape, what is compared with what, and the judge's annotations.
 
-use super::Missing;
+use super::{Judged, Missing};
 use crate::error::{Error, Place, Result};
 use crate::report::files::{json_fault, write_atomic};
 use serde::de::DeserializeOwned;
@@ -100,9 +100,6 @@ pub fn write_outputs(path: &Path, outputs: &[ModelOutput]) -> Result<()> {
         .map_err(|e| Error::input(Place::file(path), "outputs that can be written", json_fault(&e)))?;
     write_atomic(path, &bytes)
 }
-
-/// A comparison's outcome: 1 the baseline is better, 2 the model.
-pub type Judged<'a> = (Comparison<'a>, Result<f64, Missing>);
 
 /// Who judged whom, written beside every annotation.
 pub struct Annotator<'a> {

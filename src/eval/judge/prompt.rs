@@ -45,7 +45,7 @@ pub struct Prompt {
 
 impl Default for Prompt {
     fn default() -> Self {
-        Self { messages: messages(DEFAULT), sha256: sha256(DEFAULT.as_bytes()) }
+        Self::of(DEFAULT)
     }
 }
 
@@ -62,7 +62,11 @@ impl Prompt {
         if let Some(missing) = FIELDS.into_iter().find(|field| !text.contains(field)) {
             return Err(Error::input(Place::file(path), format!("a template with {missing}"), "none"));
         }
-        Ok(Self { messages: messages(&text), sha256: sha256(text.as_bytes()) })
+        Ok(Self::of(&text))
+    }
+
+    pub(super) fn of(text: &str) -> Self {
+        Self { messages: messages(text), sha256: sha256(text.as_bytes()) }
     }
 
     /// The messages with all fields filled in. What is filled in is text: it adds neither fields nor
