@@ -7,6 +7,7 @@ mod logistic;
 mod protocol;
 mod published;
 mod server;
+mod table3;
 #[allow(dead_code)]
 #[path = "../loading/tiny.rs"]
 mod tiny;

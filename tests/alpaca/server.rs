@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 pub enum Act {
     /// The reply with the log-probabilities of `m` and `M` that [`logprobs`] gives the comparison.
     Answer,
+    /// The reply with these.
+    Says(f64, f64),
     /// Charged, too: a reply that holds no verdict.
     NoLogprobs,
     NeitherName,
@@ -108,7 +110,7 @@ fn answer(mut stream: TcpStream, log: &Mutex<Log>, script: &Script) {
     }
     let body: Value = serde_json::from_slice(&bytes).unwrap();
     let prompt = body["messages"].to_string();
-    let id = prompt.split_once('<').and_then(|(_, rest)| rest.split_once('>')).unwrap().0.parse().unwrap();
+    let id = prompt.split_once('<').and_then(|(_, rest)| rest.split_once('>')?.0.parse().ok()).unwrap_or(0);
     let authorization = headers.get("authorization").cloned();
     let attempt = {
         let mut log = log.lock().unwrap();
@@ -120,7 +122,10 @@ fn answer(mut stream: TcpStream, log: &Mutex<Log>, script: &Script) {
         *attempts - 1
     };
     let act = script(&Asked { id, attempt, authorization, body });
-    let (m, other) = logprobs(id);
+    let (m, other) = match act {
+        Act::Says(m, other) => (m, other),
+        _ => logprobs(id),
+    };
     let top = |first: &str, second: &str| {
         let candidate =
             |token: &str, logprob: f64| json!({ "token": token, "logprob": logprob, "bytes": null });
@@ -152,7 +157,7 @@ fn answer(mut stream: TcpStream, log: &Mutex<Log>, script: &Script) {
         respond(200, "", &body, body.len());
     };
     match act {
-        Act::Answer => reply(completion(top("m", "M"))),
+        Act::Answer | Act::Says(..) => reply(completion(top("m", "M"))),
         Act::NoLogprobs => reply(completion(Value::Null)),
         Act::NeitherName => reply(completion(top("Both", "Neither"))),
         Act::Status(status, retry_after, body) => {
