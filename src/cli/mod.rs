@@ -1,11 +1,13 @@
 //! The command line: what can be asked for, and who answers.
 
+mod check;
 mod generate;
 mod judge;
 mod output;
 mod reproduce;
 mod runs;
 mod values;
+mod verify;
 mod winrate;
 
 use crate::Result;
@@ -62,6 +64,22 @@ enum Command {
     ///
     /// Example: lpc winrate --annotations annotations.csv --difficulty difficulty.csv --glm noreg
     Winrate(WinrateArguments),
+    /// Calculate the loss of given pairs with both implementations, spec and tensor
+    ///
+    /// Prints loss, margin, KL, log-probabilities, and for every code its margin and exact
+    /// posterior. Both compute in 64-bit floats; status 1 where |a - b| / max(1, |a|, |b|) exceeds
+    /// 1e-9 for any two numbers.
+    ///
+    /// Example: lpc check paper/check.json --grad
+    Check(CheckArguments),
+    /// Run every check of every equation in paper/equations.md and write reports/verify.md
+    ///
+    /// Needs the repository and cargo. Status 1 where a check fails or an equation has none.
+    Verify {
+        /// Folder of reports
+        #[arg(long, default_value = "reports")]
+        reports: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -260,6 +278,18 @@ enum GlmName {
     Minimal,
 }
 
+#[derive(Debug, Args)]
+struct CheckArguments {
+    /// Objective, latent mode, LM head, codebook and pairs, as JSON; unknown keys are refused
+    file: PathBuf,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Add the gradients of the mean loss for codebook and LM head
+    #[arg(long)]
+    grad: bool,
+}
+
 impl Arguments {
     fn threads(&self) -> usize {
         self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
@@ -284,5 +314,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Command::Generate(generate) => generate::run(generate),
         Command::Judge(judge) => judge::run(judge, &arguments.runs),
         Command::Winrate(winrate) => winrate::run(winrate),
+        Command::Check(check) => check::run(check),
+        Command::Verify { reports } => verify::run(&reports),
     }
 }

@@ -25,7 +25,7 @@ pub fn negative_elbo_sampled(objective_loss: f64, kl: f64, kl_weight: f64) -> Re
 /// [`super::marginal::bound_gap`], whatever the losses; for ℓ_k = −log σ(β·Δ_k) that is (6). For
 /// λ < 1, the paper's 0.05 among them, it bounds nothing.
 ///
-/// Source: (7), (12), (13).
+/// Source: (7), (12), (13). Twin: `tensor::elbo::negative_elbo_exact`.
 ///
 /// Shapes: code_losses [K] (the objective at each code alone), posterior_logits [K],
 /// prior_logits [K] → scalar. Units: nats.

@@ -84,7 +84,7 @@ pub fn completion_logps_sum_gradient(
 
 /// log π(y | x, z = k) for every code k, each code alone: h_z = e_k.
 ///
-/// Source: the Δ_k of (6).
+/// Source: the Δ_k of (6). Twin: `tensor::logprob::code_logps`.
 ///
 /// Shapes: hidden [T, d], lm_head [V, d], codebook [K, d] → [K]. Units: nats.
 ///

@@ -17,7 +17,7 @@ use ndarray::{Array1, ArrayRef1};
 
 /// −log Σ_k p(k|x) e^−ℓ_k.
 ///
-/// Source: (6), with σ(β·Δ_k) = e^−ℓ_k.
+/// Source: (6), with σ(β·Δ_k) = e^−ℓ_k. Twin: `tensor::marginal::marginal_loss`.
 ///
 /// Shapes: prior_logits [K], code_losses [K] (the objective at each code alone; the reference never
 /// sees a code) → scalar. Units: nats for the losses of (5) and (12).
@@ -51,7 +51,7 @@ pub fn marginal_gradient(
 /// log p(z = k | x, y_w ≻ y_l) = log p_k − ℓ_k + [`marginal_loss`]: what q of (8) approximates. For
 /// losses that are no likelihood, the Gibbs posterior.
 ///
-/// Source: Bayes' rule on (6).
+/// Source: Bayes' rule on (6). Twin: `tensor::marginal::true_posterior_logps`.
 ///
 /// Shapes: [K], [K] → [K], normalised. Errors: as [`marginal_loss`].
 pub fn true_posterior_logps(
@@ -64,7 +64,7 @@ pub fn true_posterior_logps(
 /// KL(q ‖ p*), p* ∝ p ⊙ e^−ℓ: by how much (7) with λ = 1 lies above [`marginal_loss`], for any
 /// losses. Zero only for the true posterior.
 ///
-/// Source: (7), (14).
+/// Source: (7), (14). Twin: `tensor::marginal::bound_gap`.
 ///
 /// Shapes: posterior_logits [K], prior_logits [K], code_losses [K] → scalar. Units: nats.
 ///

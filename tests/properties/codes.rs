@@ -5,7 +5,7 @@ use lpc::spec::codebook::{latent, mix_codes};
 use lpc::spec::gumbel::{gumbel_softmax, hard_sample};
 use lpc::spec::latent::*;
 use lpc::spec::numerics::{log_softmax, logsumexp, softmax};
-use ndarray::{Array1, Axis};
+use ndarray::{Array1, Axis, array};
 use proptest::prelude::*;
 
 /// Non-negative and summing to 1.
@@ -170,6 +170,13 @@ proptest! {
             .collect();
         assert_all_close(&posterior_logits(&mlp, &chosen, &rejected).unwrap(), &expected);
     }
+}
+
+/// As documented: of codes that tie for the largest score, the first.
+#[test]
+fn ties_go_to_the_first_code() {
+    let code = hard_sample(&array![0.0, 2.0, 1.0, 2.0], &array![1.0, 0.0, 1.0, 0.0]).unwrap();
+    assert_eq!(code, array![0.0, 1.0, 0.0, 0.0]);
 }
 
 #[test]

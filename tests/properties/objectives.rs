@@ -1,7 +1,7 @@
 //! (2), (5), (12), (13) and the GPO family.
 
 use crate::support::{ROUNDING, assert_close, cases, objective};
-use lpc::config::Objective;
+use lpc::config::{Gpo, Objective};
 use lpc::spec::objective::*;
 use proptest::prelude::*;
 use std::f64::consts::LN_2;
@@ -176,7 +176,7 @@ proptest! {
         let margin = objective_loss(objective, policy, reference, lengths).unwrap().margin;
         let rewards = implicit_rewards(objective, policy, reference, lengths).unwrap();
         assert_close(rewards.chosen - rewards.rejected, match objective {
-            Objective::Dpo { beta } => beta * margin,
+            Objective::Dpo { beta } | Objective::Gpo { beta, .. } => beta * margin,
             Objective::Ipo { ipo_tau } => ipo_tau * margin,
             Objective::Simpo { gamma, .. } => margin + gamma,
         });
@@ -194,6 +194,14 @@ proptest! {
         prop_assert!((at(step, 0.0) - step).abs() <= 1e-12 * 70.0);
         prop_assert!((at(0.0, step) + step).abs() <= 1e-12 * 70.0);
     }
+}
+
+/// At its corner, βΔ = 1, the hinge neither costs nor pulls; just below it pulls with all of β.
+#[test]
+fn the_hinge_rests_at_its_corner() {
+    assert_eq!(gpo_loss(Gpo::Hinge, 0.5, 2.0).unwrap(), 0.0);
+    assert_eq!(gpo_gradient(Gpo::Hinge, 0.5, 2.0).unwrap(), 0.0);
+    assert_eq!(gpo_gradient(Gpo::Hinge, 0.5, 2.0 - 1e-9).unwrap(), -0.5);
 }
 
 /// Tang et al. speak of convex losses; Savage is in the list and is not one.
