@@ -261,7 +261,7 @@ struct WinrateArguments {
     /// weight_constant, or a weights file of AlpacaEval's
     #[arg(long, value_name = "FILE", conflicts_with_all = ["glm", "anchors"])]
     weights: Option<PathBuf>,
-    /// Rows of the gamed baselines for --glm v1: AlpacaEval's df_gamed.csv
+    /// Rows of the gamed baselines for --glm v1: AlpacaEval's df_gamed.csv [default: from the hub]
     #[arg(long, value_name = "FILE")]
     anchors: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "v1")]

@@ -2,6 +2,7 @@
 
 use super::output::print;
 use super::{GlmName, WinrateArguments};
+use crate::data::hub::dataset_file;
 use crate::error::{Error, Place, Result};
 use crate::eval::winrate::{
     Annotations, Difficulties, Estimate, Glm, Weights, read_anchors, read_annotations, read_weights, win_rate,
@@ -60,8 +61,14 @@ fn source(arguments: &WinrateArguments) -> Result<Source> {
     Ok(Source::Fitted(match (arguments.glm, &arguments.anchors) {
         (GlmName::V1, Some(path)) => Glm::LengthControlledV1 { anchors: read_anchors(path)? },
         (GlmName::V1, None) => {
-            let expected = "AlpacaEval's df_gamed.csv, which --glm v1 needs (or --weights, --glm noreg)";
-            return Err(Error::argument("lpc winrate", "--anchors", "nothing", expected));
+            let path = dataset_file("tatsu-lab/alpaca_eval", "df_gamed.csv").map_err(|e| match e {
+                Error::Input { place, expected, got } => {
+                    let expected = format!("{expected} (or --anchors FILE, --weights, --glm noreg)");
+                    Error::Input { place, expected, got }
+                }
+                e => e,
+            })?;
+            Glm::LengthControlledV1 { anchors: read_anchors(&path)? }
         }
         (GlmName::Noreg, _) => Glm::LengthControlledNoreg,
         (GlmName::Minimal, _) => Glm::LengthControlledMinimal,

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -187,10 +189,75 @@ fn bad_input() {
     }
     let annotations = path("annotations.csv");
     let both = ["--annotations", annotations.as_str(), "--difficulty", difficulty.as_str()];
-    assert!(refused(&both).contains("--anchors = nothing, expected AlpacaEval's df_gamed.csv"));
     let weights = folder.path().join("w.csv");
     std::fs::write(&weights, "generator,weight_length,weight_difficulty,weight_constant\nclose,1,1,1\n")
         .unwrap();
     let refused = refused(&[&both[..], &["--weights", weights.to_str().unwrap()]].concat());
     assert!(refused.contains("w.csv: expected a row for `weak, with a comma`, got none"), "{refused}");
+}
+
+/// A hub with one file of one data set, whole or in parts.
+fn hub(path: &'static str, bytes: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            let request = lines.next().unwrap_or_default();
+            let range = lines.take_while(|line| !line.is_empty()).find_map(|line| {
+                let line = line.to_ascii_lowercase();
+                let (from, to) = line.strip_prefix("range: bytes=")?.split_once('-')?;
+                Some((from.parse::<usize>().ok()?, to.parse::<usize>().ok()))
+            });
+            let (status, headers, body) = if request.split(' ').nth(1) == Some(path) {
+                let (from, to) = range.unwrap_or((0, None));
+                let to = to.map_or(bytes.len(), |last| (last + 1).min(bytes.len()));
+                let commit = "0123456789abcdef0123456789abcdef01234567";
+                let headers = format!(
+                    "ETag: \"1\"\r\nX-Repo-Commit: {commit}\r\nContent-Range: bytes {from}-{}/{}\r\n",
+                    to - 1,
+                    bytes.len()
+                );
+                ("206 Partial Content", headers, &bytes[from..to])
+            } else {
+                ("404 Not Found", String::new(), &b"nothing here"[..])
+            };
+            let head = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n",
+                body.len()
+            );
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+        }
+    });
+    endpoint
+}
+
+/// Without --anchors, v1 takes AlpacaEval's own file from the hub, once.
+#[test]
+fn anchors_come_from_the_hub() {
+    let (annotations, difficulty, anchors) =
+        (path("annotations.csv"), path("difficulty.csv"), path("anchors.csv"));
+    let arguments = ["winrate", "--annotations", &annotations, "--difficulty", &difficulty, "--glm", "v1"];
+    let with = lpc(&[&arguments[..], &["--anchors", &anchors]].concat());
+    let endpoint =
+        hub("/datasets/tatsu-lab/alpaca_eval/resolve/main/df_gamed.csv", std::fs::read(&anchors).unwrap());
+    let home = tempfile::tempdir().unwrap();
+    let run = |endpoint: &str, home: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lpc"));
+        command.args(arguments).env("HF_ENDPOINT", endpoint).env("HF_HOME", home).output().unwrap()
+    };
+    // The second time nobody is asked.
+    for endpoint in [endpoint.as_str(), "http://127.0.0.1:9"] {
+        let output = run(endpoint, home.path());
+        assert_eq!(output.stdout, with.stdout, "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let elsewhere = tempfile::tempdir().unwrap();
+    let output = run("http://127.0.0.1:9", elsewhere.path());
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        errors.contains("tatsu-lab/alpaca_eval/df_gamed.csv: expected a file")
+            && errors.contains("--anchors FILE"),
+        "{errors}"
+    );
 }
