@@ -10,9 +10,13 @@ reproduce target *args:
 test:
     cargo test --release --locked
 
-# The derivations: properties, both implementations against each other and against other people's
+# Every equation with the checks that hold it; writes reports/verify.md
 verify:
-    cargo test --release --locked --test properties --test parity --test golden
+    cargo run --release --locked -- verify
+
+# Every error of tests/planted/errors.toml must turn a suite red; writes reports/planted.md
+planted:
+    cargo test --locked --test planted
 
 # Breaks every formula of `spec` in turn and writes which breaks no test notices to reports/mutants.md;
 # needs cargo-mutants (cargo install --locked cargo-mutants) and some minutes

@@ -9,10 +9,14 @@
 //! | §4.1: optimiser, schedule, batches | [`train`] |
 //! | §4.1, §4.2: preference accuracy and its statistics; generation | [`eval`] |
 //! | Table 2: its run matrix, base models, runs | [`experiment`] |
+//! | which test holds which equation | [`verify`] |
+//! | a pair's loss from given numbers, by both | [`check`] |
 //! | tables and figures from the records of runs | [`report`] |
 //!
-//! Without the default feature `train` there is [`spec`] alone, and no candle is built.
+//! Without the default feature `train` there are [`spec`] and [`verify`] alone, and no candle is built.
 
+#[cfg(feature = "train")]
+pub mod check;
 #[cfg(feature = "train")]
 pub mod cli;
 pub mod config;
@@ -35,5 +39,6 @@ pub mod spec;
 pub mod tensor;
 #[cfg(feature = "train")]
 pub mod train;
+pub mod verify;
 
 pub use error::{Error, Result};

@@ -86,6 +86,8 @@ fn recipes() {
             "recipe.toml: field `objective.beta`: expected finite and > 0, got -0.1",
         ),
         (good.replace("beta = 0.1", "beta = 0.1, gamma = 1.0"), "gamma"),
+        (good.replace("\"dpo\"", "\"hing\""), "`truncated-squared`"),
+        (good.replace("\"dpo\", beta = 0.1", "\"hinge\", beta = 0"), "objective.beta"),
         (good.replace("codes = 4", "codes = 0"), "latent.codes"),
         (
             good.replace("codes = 4", "codes = 65537"),

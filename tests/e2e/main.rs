@@ -1,6 +1,8 @@
 //! The program as a user runs it: whole tables, interruptions, bad input.
 
 mod bad_input;
+mod check;
+mod exact_latents;
 mod help;
 mod interrupted;
 mod one_code;

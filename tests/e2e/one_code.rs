@@ -118,6 +118,7 @@ fn equals_plain_training_bit_for_bit() {
         Objective::Dpo { beta: 0.3 },
         Objective::Ipo { ipo_tau: 0.4 },
         Objective::Simpo { beta: 1.5, gamma: 0.2 },
+        Objective::Gpo { member: Gpo::Hinge, beta: 0.3 },
     ] {
         let (plain, plain_losses) = train(objective, Latent::None);
         let (latent, latent_losses) = train(objective, one_code(0.0, 0.0));

@@ -1,6 +1,7 @@
 //! What the fixture files hold.
 
 use crate::fixture::{Lpc, Matrix, Pair, Vector, read};
+use lpc::config::Gpo;
 use serde::Deserialize;
 use std::sync::LazyLock;
 
@@ -59,6 +60,20 @@ pub struct Member {
     pub margin: f64,
     pub loss: f64,
     pub gradient: f64,
+}
+
+impl Member {
+    pub fn member(&self) -> Gpo {
+        match self.family.as_str() {
+            "logistic" => Gpo::Logistic,
+            "squared" => Gpo::Squared,
+            "hinge" => Gpo::Hinge,
+            "exponential" => Gpo::Exponential,
+            "truncated_squared" => Gpo::TruncatedSquared,
+            "savage" => Gpo::Savage,
+            other => panic!("{other}"),
+        }
+    }
 }
 
 #[derive(Deserialize)]

@@ -46,17 +46,8 @@ fn objectives_and_their_slopes() {
         MPMATH.check_one("∂ipo", ipo_gradient(c.ipo_tau, c.margin).unwrap(), c.gradient);
     }
     for c in &cases::MPMATH.gpo {
-        let family = match c.family.as_str() {
-            "logistic" => Gpo::Logistic,
-            "squared" => Gpo::Squared,
-            "hinge" => Gpo::Hinge,
-            "exponential" => Gpo::Exponential,
-            "truncated_squared" => Gpo::TruncatedSquared,
-            "savage" => Gpo::Savage,
-            other => panic!("{other}"),
-        };
-        MPMATH.check_one(&c.family, gpo_loss(family, c.beta, c.margin).unwrap(), c.loss);
-        MPMATH.check_one(&c.family, gpo_gradient(family, c.beta, c.margin).unwrap(), c.gradient);
+        MPMATH.check_one(&c.family, gpo_loss(c.member(), c.beta, c.margin).unwrap(), c.loss);
+        MPMATH.check_one(&c.family, gpo_gradient(c.member(), c.beta, c.margin).unwrap(), c.gradient);
     }
     for c in &cases::MPMATH.simpo {
         let policy = PairLogps { chosen: c.chosen_sum, rejected: c.rejected_sum };

@@ -3,7 +3,7 @@
 
 use crate::cases;
 use crate::fixture::Tolerance;
-use lpc::config::Objective;
+use lpc::config::{Gpo, Objective};
 use lpc::spec::objective::*;
 
 /// As for PyTorch, which computes them.
@@ -25,12 +25,7 @@ fn losses_and_slopes_of_trl_and_openrlhf() {
             "trl" | "openrlhf" => objective(Objective::Dpo { beta }),
             "trl-ipo" | "openrlhf-ipo" => objective(Objective::Ipo { ipo_tau: beta }),
             "trl-simpo" => objective(Objective::Simpo { beta, gamma }),
-            "trl-hinge" => {
-                let margin = margin(policy, reference).unwrap();
-                let slope = gpo_gradient(Gpo::Hinge, beta, margin).unwrap();
-                let loss = gpo_loss(Gpo::Hinge, beta, margin).unwrap();
-                (loss, PairLogps { chosen: slope, rejected: -slope })
-            }
+            "trl-hinge" => objective(Objective::Gpo { member: Gpo::Hinge, beta }),
             other => panic!("{other}"),
         };
         TRAINERS.check_one(&c.kind, loss, c.loss);

@@ -5,7 +5,7 @@ use crate::composed::{Batch, Head, Relaxed, gradient, numbers};
 use crate::fixture::{Lpc, Settings, Tolerance};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
-use lpc::config::Objective;
+use lpc::config::{Gpo, Objective};
 use lpc::tensor::gumbel::gumbel_softmax;
 use lpc::tensor::latent::{Mlp, kl_divergence, posterior_logits, prior_logits};
 use lpc::tensor::numerics::{log_sigmoid, log_softmax, logsumexp, softmax};
@@ -108,6 +108,12 @@ fn objectives_and_their_slopes() {
             p.check("ipo", &loss, &[c.loss]);
             p.check_gradient("ipo", &p.backward(&loss, &[1.0]), &margin, &[c.gradient]);
         }
+        for c in &cases::MPMATH.gpo {
+            let margin = p.one(c.margin);
+            let loss = gpo_loss(c.member(), c.beta, &margin).unwrap();
+            p.check(&c.family, &loss, &[c.loss]);
+            p.check_gradient(&c.family, &p.backward(&loss, &[1.0]), &margin, &[c.gradient]);
+        }
         for c in &cases::MPMATH.simpo {
             let (chosen, rejected) = (p.one(c.chosen_sum), p.one(c.rejected_sum));
             let policy =
@@ -132,7 +138,7 @@ fn losses_and_slopes_of_trl_and_openrlhf() {
                 "trl" | "openrlhf" => Objective::Dpo { beta: c.beta },
                 "trl-ipo" | "openrlhf-ipo" => Objective::Ipo { ipo_tau: c.beta },
                 "trl-simpo" => Objective::Simpo { beta: c.beta, gamma: c.gamma },
-                "trl-hinge" => continue,
+                "trl-hinge" => Objective::Gpo { member: Gpo::Hinge, beta: c.beta },
                 other => panic!("{other}"),
             };
             let (chosen, rejected) = (p.one(c.policy_chosen), p.one(c.policy_rejected));

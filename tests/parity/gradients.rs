@@ -29,9 +29,10 @@ const RELATIVE: f64 = 1e-3;
 /// gradient of the model: 16 roundings of 6e-8 of it. That is for gradients that are exactly 0 in
 /// f64 (queries and keys where a window of 1 leaves one weight of 1); measured: 1.4e-7 at most.
 const NOISE: f64 = 1e-6;
-/// Two equal completions cancel in the whole model: what is left is rounding of their terms, some
-/// 6e-8 of slopes that may be small themselves. Measured: 1.5e-12.
-const CANCELLED: f64 = 1e-10;
+/// Over every code, differences of distributions reach the networks, (6)'s p − p*, and the two
+/// sides of a pair meet code by code: roundings of 6e-8 of terms up to 1, also where the pair is
+/// decided and the whole gradient nearly 0. Measured: 5.9e-8.
+const EVERY_CODE: f64 = 1e-6;
 
 pub fn objective() -> impl Strategy<Value = Objective> {
     prop_oneof![
@@ -124,7 +125,11 @@ impl Problem {
         for (name, gradient) in &plain {
             prop_assert_eq!(gradient.dims(), fused[name].dims());
             let (diff, largest) = (max_abs_diff(gradient, &fused[name]), largest(gradient));
-            let allowed = RELATIVE * largest + NOISE * scale + CANCELLED;
+            let floor = match self.latent {
+                Latent::None | Latent::Gumbel { .. } => 0.0,
+                Latent::ExactElbo { .. } | Latent::Marginal { .. } => EVERY_CODE,
+            };
+            let allowed = RELATIVE * largest + NOISE * scale + floor;
             prop_assert!(
                 diff < allowed,
                 "{} differs by {:e} of {:e}, allowed {:e}",

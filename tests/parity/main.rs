@@ -6,6 +6,7 @@
 mod codes;
 mod composed;
 mod decoder;
+mod enumerated;
 mod gradients;
 mod latents;
 mod logprobs;

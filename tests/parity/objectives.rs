@@ -3,7 +3,7 @@
 use crate::composed::{gradient, numbers};
 use crate::twins::{Draw, assert_close, backward, log_uniform, objective, size, var1, var2};
 use candle_core::Var;
-use lpc::config::Objective;
+use lpc::config::{Gpo, Objective};
 use lpc::{spec, tensor};
 use ndarray::{Array1, Axis};
 use proptest::prelude::*;
@@ -145,6 +145,22 @@ proptest! {
         assert_close("simpo_loss", &numbers(&loss), &each(&margin, &|m| spec::objective::simpo_loss(m).unwrap()), 1.0);
     }
 
+    /// Every member of GPO; |β·margin| reaches 1e4, for the exponential what f64 holds.
+    #[test]
+    fn members_of_gpo(x in reals(1..6), beta in log_uniform(1e-3, 1e3)) {
+        for member in Gpo::ALL {
+            let least = if member == Gpo::Exponential { -700.0 } else { f64::MIN };
+            let margin: Vec<f64> = x.iter().map(|x| x.max(least) / beta).collect();
+            let leaf = var1(&margin);
+            let loss = tensor::objective::gpo_loss(member, beta, &leaf).unwrap();
+            let expected: Vec<f64> = margin.iter().map(|&m| spec::objective::gpo_loss(member, beta, m).unwrap()).collect();
+            assert_close(&format!("{member:?}"), &numbers(&loss), &expected, 1.0);
+            let slope: Vec<f64> = margin.iter().map(|&m| spec::objective::gpo_gradient(member, beta, m).unwrap()).collect();
+            let got = gradient(&backward(&loss, &vec![1.0; margin.len()]), &leaf);
+            assert_close(&format!("∂{member:?}"), &got, &slope, beta.max(1.0));
+        }
+    }
+
     /// From log-probabilities to loss, margin, slope and rewards; SimPO is given no reference.
     #[test]
     fn losses_of_log_probabilities(objective in objective(), pairs in pairs()) {
@@ -163,7 +179,7 @@ proptest! {
         let steepest = size(&of(&|o| o.policy_gradient.chosen.abs().max(o.policy_gradient.rejected.abs())));
         let beta = match objective {
             Objective::Dpo { beta } | Objective::Simpo { beta, .. } => beta.max(1.0),
-            Objective::Ipo { .. } => 1.0,
+            Objective::Ipo { .. } | Objective::Gpo { .. } => 1.0,
         };
         let rounding = beta * pairs.size();
         assert_close("margin", &numbers(&outcome.margin), &of(&|o| o.margin), rounding);
@@ -209,6 +225,7 @@ proptest! {
             Objective::Dpo { beta: bad },
             Objective::Ipo { ipo_tau: bad },
             Objective::Simpo { beta: bad, gamma: 0.0 },
+            Objective::Gpo { member: Gpo::Savage, beta: bad },
             Objective::Simpo { beta: 1.0, gamma: f64::NAN },
         ] {
             let ours = spec::objective::objective_loss(objective, policy, reference, lengths).unwrap_err();
@@ -221,4 +238,20 @@ proptest! {
             }
         }
     }
+}
+
+/// At the corner both sides take the slope of the flat side; past f64, one refuses and the other
+/// says ∞, which training reports as divergence.
+#[test]
+fn corners_and_overflow_of_gpo() {
+    for member in [Gpo::Hinge, Gpo::TruncatedSquared] {
+        let leaf = var1(&[2.0]);
+        let loss = tensor::objective::gpo_loss(member, 0.5, &leaf).unwrap();
+        assert_eq!(numbers(&loss), [spec::objective::gpo_loss(member, 0.5, 2.0).unwrap()]);
+        assert_eq!(gradient(&backward(&loss, &[1.0]), &leaf), [0.0]);
+        assert_eq!(spec::objective::gpo_gradient(member, 0.5, 2.0).unwrap(), 0.0);
+    }
+    let loss = tensor::objective::gpo_loss(Gpo::Exponential, 1.0, &var1(&[-1e4])).unwrap();
+    assert_eq!(numbers(&loss), [f64::INFINITY]);
+    assert!(spec::objective::gpo_loss(Gpo::Exponential, 1.0, -1e4).is_err());
 }

@@ -14,9 +14,10 @@ use lpc::spec::gradient::{LatentRule, LpcPair, LpcSettings, lpc_loss};
 use lpc::spec::latent::{
     Mlp, posterior_logits, posterior_logits_gradient, prior_logits, prior_logits_gradient,
 };
+use lpc::spec::marginal::marginal_loss;
 use lpc::tensor::elbo::GumbelNoise;
 use lpc::tensor::objective::PairLogps;
-use lpc::train::loss::{LatentInputs, PairOutputs, pair_losses};
+use lpc::train::loss::{LatentInputs, PairOutputs, exact_latents, pair_losses};
 use ndarray::{Array1, Array2, Axis};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -66,14 +67,18 @@ impl Batch {
             pair_losses(policy, &states, &batch, reference, settings.objective, latent, Some(&inputs))
                 .unwrap();
         let upstream = single(&Tensor::new(self.upstream.to_vec(), &Device::Cpu).unwrap());
+        let exact = exact_latents(policy, &states, &batch, reference, settings.objective).unwrap();
+        let exact = exact.map(|e| [numbers(&e.marginal_loss), numbers(&e.bound_gap)]);
         let store = (&outputs.loss * upstream).unwrap().sum_all().unwrap().backward().unwrap();
         let named = parameters.iter().map(|(name, var)| (name.clone(), gradient(&store, var)));
-        Trained { hidden: gradient(&store, &hidden), gradients: named.collect(), outputs }
+        Trained { hidden: gradient(&store, &hidden), gradients: named.collect(), exact, outputs }
     }
 }
 
 struct Trained {
     outputs: PairOutputs,
+    /// (6) and the gap of each pair, with a latent.
+    exact: Option<[Vec<f64>; 2]>,
     hidden: Vec<f64>,
     gradients: BTreeMap<String, Vec<f64>>,
 }
@@ -152,7 +157,7 @@ proptest! {
         let lm_head = matrix(&parameters, "lm_head.weight");
         let codebook = matrix(&parameters, "lpc.codebook");
         let (prior, posterior) = (network(&parameters, "prior"), network(&parameters, "posterior"));
-        let (mut losses, mut margins) = (vec![], vec![]);
+        let (mut losses, mut margins, mut marginals, mut gaps) = (vec![], vec![], vec![], vec![]);
         let mut to_hidden = Array2::<f64>::zeros(batch.hidden.dim());
         let mut expected: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         let mut add = |name: &str, values: Vec<f64>| {
@@ -191,6 +196,11 @@ proptest! {
             )
             .unwrap();
             losses.push(loss.loss);
+            if let Some(codes) = &loss.codes {
+                marginals.push(marginal_loss(&prior_scores, &codes.losses).unwrap());
+                gaps.push(codes.bound_gap);
+                largest = largest.max(size(&codes.losses)).max(size(&prior_scores)).max(size(&posterior_scores));
+            }
             margins.push(loss.margin);
 
             let weight = batch.upstream[i];
@@ -228,6 +238,9 @@ proptest! {
         let size = largest.max(returned) / gumbel_tau.min(1.0) * weights * size(&batch.hidden);
         assert_close("loss", &numbers(&trained.outputs.loss), &losses, size);
         assert_close("margin", &numbers(&trained.outputs.margin), &margins, size);
+        let [exact_marginals, exact_gaps] = trained.exact.unwrap_or_default();
+        assert_close("marginal_loss", &exact_marginals, &marginals, size);
+        assert_close("bound_gap", &exact_gaps, &gaps, size);
         assert_close("∂hidden", &trained.hidden, to_hidden.as_slice().unwrap(), size);
         for (name, expected) in &expected {
             assert_close(name, &trained.gradients[name], expected, size);

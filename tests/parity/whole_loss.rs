@@ -58,7 +58,7 @@ proptest! {
         let target = if won { distance } else { -distance };
         let mut settings = settings;
         match settings.objective {
-            Objective::Dpo { beta } => move_margins(&mut problem, &settings, target / beta),
+            Objective::Dpo { beta } | Objective::Gpo { beta, .. } => move_margins(&mut problem, &settings, target / beta),
             Objective::Ipo { .. } => move_margins(&mut problem, &settings, target),
             Objective::Simpo { beta, .. } => settings.objective = Objective::Simpo { beta, gamma: -target },
         }

@@ -1,5 +1,7 @@
 //! `paper/equations.md` names only functions and tests that exist, and every formula of `spec`.
 
+use lpc::verify::equations;
+use lpc::verify::suites::SUITES;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -24,54 +26,40 @@ fn functions(folder: &Path, prefix: &str, head: &str) -> BTreeSet<String> {
     found
 }
 
-/// The names in a cell, without their quotes.
-fn names(cell: &str) -> BTreeSet<String> {
-    cell.split_whitespace().filter(|w| *w != "-").map(|word| word.trim_matches('`').to_string()).collect()
-}
-
 #[track_caller]
 fn assert_known(named: &BTreeSet<String>, known: &BTreeSet<String>) {
     let unknown: Vec<_> = named.difference(known).collect();
     assert!(unknown.is_empty(), "{unknown:?} are not in the source");
 }
 
-fn cells(row: &str) -> Vec<&str> {
-    row.trim_matches('|').split(" | ").map(str::trim).collect()
+/// Tests of every suite as a runner names them, those inside `proptest!` too.
+fn tests() -> BTreeSet<String> {
+    let of = |suite: &str, head: &str| functions(&root().join("tests").join(suite), suite, head);
+    SUITES.iter().flat_map(|suite| of(suite, "fn ").into_iter().chain(of(suite, "    fn "))).collect()
 }
 
-/// The rows of a table below its head.
-fn rows(table: &str) -> impl Iterator<Item = &str> {
-    table.lines().filter(|line| line.starts_with("| ")).skip(1)
+fn set(names: &[String]) -> BTreeSet<String> {
+    names.iter().cloned().collect()
 }
 
 #[test]
 fn the_table_is_true_and_complete() {
     let spec = functions(&root().join("src/spec"), "spec", "pub fn ");
     let tensor = functions(&root().join("src/tensor"), "tensor", "pub fn ");
-    let tests = functions(&root().join("tests/properties"), "properties", "fn ");
-    let in_proptest = functions(&root().join("tests/properties"), "properties", "    fn ");
+    let tests = tests();
     let parity = std::fs::read_dir(root().join("tests/parity"))
         .unwrap()
         .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
         .collect::<String>();
 
-    let text = std::fs::read_to_string(root().join("paper/equations.md")).unwrap();
-    let (table, without) = text.split_once("without a twin:").unwrap();
-
-    let mut alone = BTreeSet::new();
-    for row in rows(without) {
-        let [functions, why] = cells(row)[..] else { panic!("two cells: {row}") };
-        assert!(why.len() > 20, "{row}");
-        alone.extend(names(functions));
-    }
+    let (rows, without) = equations::read(&root().join("paper/equations.md")).unwrap();
+    let alone: BTreeSet<String> = without.iter().flat_map(|a| a.functions.clone()).collect();
     assert_known(&alone, &spec);
+    without.iter().for_each(|a| assert!(a.why.len() > 20, "{:?}", a.functions));
 
     let mut listed = BTreeSet::new();
-    for row in rows(table) {
-        let [_, _, ours, twins, named_tests, status, _] = cells(row)[..] else {
-            panic!("seven cells: {row}")
-        };
-        let (ours, twins) = (names(ours), names(twins));
+    for row in &rows {
+        let (ours, twins) = (set(&row.spec), set(&row.tensor));
         assert_known(&ours, &spec);
         assert_known(&twins, &tensor);
         for function in &ours {
@@ -83,12 +71,14 @@ fn the_table_is_true_and_complete() {
             let (_, name) = twin.rsplit_once("::").unwrap();
             assert!(parity.contains(&format!("{name}(")), "{twin} is not in tests/parity");
         }
-        for test in names(named_tests) {
-            let path = format!("properties::{test}");
-            assert!(tests.contains(&path) || in_proptest.contains(&path), "{test}");
-        }
+        assert!(!row.checks.is_empty(), "{}: no check", row.equation);
+        assert_known(&set(&row.checks), &tests);
+        // Both sides of an equation are held to something, and to each other.
+        let held = |suite: &str| row.checks.iter().any(|check| check.starts_with(suite));
+        assert!(held("properties::"), "{}: no property", row.equation);
+        assert!(held("parity::") || twins.is_empty(), "{}: twins without parity", row.equation);
         let known = ["exact", "bound", "relaxation", "heuristic", "choice"];
-        assert!(known.contains(&status), "{status}");
+        assert!(known.contains(&row.status.as_str()), "{}", row.status);
         listed.extend(ours);
     }
     for function in &spec {

@@ -2,7 +2,7 @@
 
 use crate::support::{Example, cases, latent_rule};
 use lpc::Result;
-use lpc::config::Objective;
+use lpc::config::{Gpo, Objective};
 use lpc::spec::codebook::*;
 use lpc::spec::elbo::*;
 use lpc::spec::gradient::{LpcSettings, lpc_loss};
@@ -128,6 +128,7 @@ proptest! {
         }
         for objective in [
             Objective::Dpo { beta }, Objective::Ipo { ipo_tau: beta }, Objective::Simpo { beta, gamma: 0.0 },
+            Objective::Gpo { member: Gpo::Hinge, beta },
         ] {
             let message = message(lpc_loss(&example.pair(), &LpcSettings { objective, latent }));
             prop_assert_eq!(message, "token_logps: tokens = empty, expected at least one element");

@@ -1,6 +1,7 @@
 //! Everything stays finite at |β·margin| = 1e4, and keeps its limit.
 
 use crate::support::{Draw, Example, assert_close, cases, settings};
+use lpc::config::Gpo;
 use lpc::spec::elbo::*;
 use lpc::spec::gradient::lpc_loss;
 use lpc::spec::gumbel::*;

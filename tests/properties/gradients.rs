@@ -1,6 +1,7 @@
 //! Every closed-form gradient against central differences, over random hyper-parameters.
 
 use crate::support::{Draw, Example, assert_gradient, cases, example, objective, settings};
+use lpc::config::Gpo;
 use lpc::spec::codebook::*;
 use lpc::spec::elbo::*;
 use lpc::spec::gradient::{LpcGradients, lpc_loss};

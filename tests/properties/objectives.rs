@@ -1,7 +1,7 @@
 //! (2), (5), (12), (13) and the GPO family.
 
 use crate::support::{ROUNDING, assert_close, cases, objective};
-use lpc::config::Objective;
+use lpc::config::{Gpo, Objective};
 use lpc::spec::objective::*;
 use proptest::prelude::*;
 use std::f64::consts::LN_2;
@@ -176,7 +176,7 @@ proptest! {
         let margin = objective_loss(objective, policy, reference, lengths).unwrap().margin;
         let rewards = implicit_rewards(objective, policy, reference, lengths).unwrap();
         assert_close(rewards.chosen - rewards.rejected, match objective {
-            Objective::Dpo { beta } => beta * margin,
+            Objective::Dpo { beta } | Objective::Gpo { beta, .. } => beta * margin,
             Objective::Ipo { ipo_tau } => ipo_tau * margin,
             Objective::Simpo { gamma, .. } => margin + gamma,
         });

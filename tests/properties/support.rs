@@ -1,6 +1,6 @@
 //! Random inputs, and central differences to hold closed-form gradients against.
 
-use lpc::config::Objective;
+use lpc::config::{Gpo, Objective};
 use lpc::seed;
 use lpc::spec::gradient::{LatentRule, LpcPair, LpcSettings};
 use lpc::spec::objective::PairLogps;
@@ -65,6 +65,9 @@ pub fn objective() -> impl Strategy<Value = Objective> {
         (0.02..4.0).prop_map(|beta| Objective::Dpo { beta }),
         (0.05..2.0).prop_map(|ipo_tau| Objective::Ipo { ipo_tau }),
         (0.02..4.0, -2.0..2.0).prop_map(|(beta, gamma)| Objective::Simpo { beta, gamma }),
+        // Smooth and bounded by f64: differences meet no corner, and every margin has a loss.
+        (prop::sample::select(vec![Gpo::Logistic, Gpo::Squared, Gpo::Savage]), 0.02..2.0)
+            .prop_map(|(member, beta)| Objective::Gpo { member, beta }),
     ]
 }
 

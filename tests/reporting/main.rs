@@ -1,11 +1,13 @@
 //! From records to reports: statistics, stored runs, tables. Synthetic records only.
 
 mod paper;
+mod planted;
 mod readme;
 mod records;
 mod stats;
 mod store;
 mod table2;
+mod verify;
 
 use lpc::config::*;
 use lpc::report::records::Record;

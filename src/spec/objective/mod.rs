@@ -7,7 +7,7 @@ pub mod reward;
 pub mod simpo;
 
 pub use dpo::{dpo_gradient, dpo_loss};
-pub use gpo::{Gpo, gpo_gradient, gpo_loss};
+pub use gpo::{gpo_gradient, gpo_loss};
 pub use ipo::{ipo_gradient, ipo_loss};
 pub use reward::{bradley_terry, implicit_reward, implicit_rewards};
 pub use simpo::{simpo_gradient, simpo_loss, simpo_margin};
@@ -35,7 +35,7 @@ pub struct PairLengths {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ObjectiveLoss {
     pub loss: f64,
-    /// Δ of (5) for DPO and IPO, the whole argument of σ in (12) for SimPO.
+    /// Δ of (5), the whole argument of σ in (12) for SimPO.
     pub margin: f64,
     /// ∂loss / ∂(policy's summed log-probabilities).
     pub policy_gradient: PairLogps,
@@ -59,9 +59,9 @@ pub fn margin(policy: PairLogps, reference: PairLogps) -> Result<f64> {
 }
 
 /// The recipe's objective on one pair, with its gradient. SimPO reads `lengths` and not
-/// `reference`, which may then be anything; DPO and IPO the reverse.
+/// `reference`, which may then be anything; all others the reverse.
 ///
-/// Source: (5), (12), (13). Twin: `tensor::objective::objective_loss`.
+/// Source: (5), (12), (13), GPO. Twin: `tensor::objective::objective_loss`.
 ///
 /// Errors: those of the chosen objective.
 ///
@@ -96,6 +96,10 @@ pub fn objective_loss(
         Objective::Ipo { ipo_tau } => {
             let margin = margin(policy, reference)?;
             Ok(on_margin(ipo_loss(ipo_tau, margin)?, margin, ipo_gradient(ipo_tau, margin)?))
+        }
+        Objective::Gpo { member, beta } => {
+            let margin = margin(policy, reference)?;
+            Ok(on_margin(gpo_loss(member, beta, margin)?, margin, gpo_gradient(member, beta, margin)?))
         }
         Objective::Simpo { beta, gamma } => {
             let margin = simpo_margin(beta, gamma, policy, lengths)?;

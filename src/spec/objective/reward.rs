@@ -38,14 +38,14 @@ pub fn implicit_reward(beta: f64, policy_logps: f64, reference_logps: f64) -> Re
     Ok(beta * (policy_logps - reference_logps))
 }
 
-/// The rewards by which an objective ranks the two completions, up to a term of x alone: DPO's
-/// (4); IPO's with τ_IPO for β, since its (1) is regularised by τ_IPO KL; SimPO's β log π_θ(y|x)/|y|,
+/// The rewards by which an objective ranks the two completions, up to a term of x alone: (4) for DPO
+/// and GPO; IPO's with τ_IPO for β, since its (1) is regularised by τ_IPO KL; SimPO's β log π_θ(y|x)/|y|,
 /// which is no (4).
 ///
 /// Source: (4), (12), (13). Twin: `tensor::objective::implicit_rewards`.
 ///
 /// Units: those of the parameter times nats (SimPO: nats a token). SimPO reads `lengths` and not
-/// `reference`; DPO and IPO the reverse.
+/// `reference`; all others the reverse.
 ///
 /// Errors: as [`implicit_reward`]; for SimPO as [`super::simpo_margin`].
 pub fn implicit_rewards(
@@ -61,7 +61,7 @@ pub fn implicit_rewards(
         })
     };
     match objective {
-        Objective::Dpo { beta } => log_ratios(beta),
+        Objective::Dpo { beta } | Objective::Gpo { beta, .. } => log_ratios(beta),
         Objective::Ipo { ipo_tau } => log_ratios(ipo_tau),
         Objective::Simpo { beta, .. } => {
             check::positive("implicit_rewards", "beta", beta)?;

@@ -1,11 +1,13 @@
 //! The preference objectives on batches of sequence log-probabilities.
 
 pub mod dpo;
+pub mod gpo;
 pub mod ipo;
 pub mod reward;
 pub mod simpo;
 
 pub use dpo::dpo_loss;
+pub use gpo::gpo_loss;
 pub use ipo::ipo_loss;
 pub use reward::{PairRewards, implicit_rewards};
 pub use simpo::{simpo_loss, simpo_margin};
@@ -54,18 +56,18 @@ pub fn margin(policy: &PairLogps, reference: &PairLogps) -> Result<Tensor> {
 pub struct PairLoss {
     /// [B]
     pub loss: Tensor,
-    /// [B]: Δ of (5) for DPO and IPO, the whole argument of σ in (12) for SimPO.
+    /// [B]: Δ of (5), for SimPO the whole argument of σ in (12).
     pub margin: Tensor,
 }
 
 /// Loss and margin of each pair under `objective`.
 ///
-/// Source: (5), (12), (13). Twin: `spec::objective::objective_loss`.
+/// Source: (5), (12), (13), GPO. Twin: `spec::objective::objective_loss`.
 /// Shapes: every log-probability and length [B] → [B] each.
-/// Units: loss in nats, for IPO nats²; margin in nats, for SimPO nats times β.
+/// Units: loss in nats, for IPO nats², for GPO the member's own; margin in nats, for SimPO nats times β.
 /// Errors: an objective that needs a reference without one; β or τ not finite and > 0; γ not
 /// finite; shapes that differ.
-/// Numerics: those of [`dpo_loss`], [`ipo_loss`] and [`simpo_loss`].
+/// Numerics: those of [`dpo_loss`], [`ipo_loss`], [`simpo_loss`] and [`gpo_loss`].
 ///
 /// ```
 /// use candle_core::{Device::Cpu, Tensor};
@@ -97,6 +99,10 @@ pub fn objective_loss(
         Objective::Ipo { ipo_tau } => {
             let margin = referenced()?;
             Ok(PairLoss { loss: ipo_loss(ipo_tau, &margin)?, margin })
+        }
+        Objective::Gpo { member, beta } => {
+            let margin = referenced()?;
+            Ok(PairLoss { loss: gpo_loss(member, beta, &margin)?, margin })
         }
         Objective::Simpo { beta, gamma } => {
             let margin = simpo_margin(beta, gamma, policy, lengths)?;

@@ -14,7 +14,7 @@ pub struct PairRewards {
 
 /// Implicit rewards of both completions, up to a term that only the prompt decides.
 ///
-/// Source: (4): β·log-ratio for DPO; τ·log-ratio for IPO, whose regulariser τ is; β·mean token
+/// Source: (4): β·log-ratio for DPO and GPO; τ·log-ratio for IPO, whose regulariser τ is; β·mean token
 /// log-prob for SimPO. Twin: `spec::objective::implicit_rewards`. Shapes: [B] each → [B] each.
 /// Units: nats times β, for IPO nats times τ.
 /// Errors: an objective that needs a reference without one; β or τ not finite and > 0; shapes that
@@ -48,7 +48,7 @@ pub fn implicit_rewards(
         })
     };
     match objective {
-        Objective::Dpo { beta } => log_ratios("beta", beta),
+        Objective::Dpo { beta } | Objective::Gpo { beta, .. } => log_ratios("beta", beta),
         Objective::Ipo { ipo_tau } => log_ratios("ipo_tau", ipo_tau),
         Objective::Simpo { beta, .. } => {
             require_positive("implicit_rewards", "beta", beta)?;

@@ -1,0 +1,247 @@
+//! What `lpc check` reads: pairs as numbers, and everything that decides their loss.
+
+use crate::config::Objective;
+use crate::error::{Error, Place, Result};
+use crate::report::files::json_fault;
+use ndarray::{Array1, Array2};
+use serde::Deserialize;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// Beyond this a file is no example to look at by hand.
+const LARGEST_FILE: u64 = 32 << 20;
+/// Vocabulary scores of all completions under every code: 128 MiB, and seconds of work.
+const MOST_SCORES: usize = 16 << 20;
+
+/// A checked input. What the mode or the objective does not read is zero where it is absent.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    pub objective: Objective,
+    pub latent: Latent,
+    /// [V, d]
+    pub lm_head: Array2<f64>,
+    /// [K, d]
+    pub codebook: Array2<f64>,
+    pub pairs: Vec<Pair>,
+}
+
+/// How the code enters the loss.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(tag = "mode", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Latent {
+    /// The plain objective. (A variant with braces: serde lets unknown keys pass without.)
+    None {},
+    /// (7) at one relaxed sample of (11), whose noise is given.
+    Gumbel { gumbel_tau: f64, prior_weight: f64, kl_weight: f64 },
+    /// (7) with its expectation taken over every code.
+    ExactElbo { kl_weight: f64 },
+    /// (6).
+    Marginal {},
+}
+
+#[derive(Debug, Clone)]
+pub struct Pair {
+    /// [K] each
+    pub prior_logits: Array1<f64>,
+    pub posterior_logits: Array1<f64>,
+    /// Whether the file gives a posterior: (6) needs none.
+    pub has_posterior: bool,
+    pub prior_noise: Array1<f64>,
+    pub posterior_noise: Array1<f64>,
+    pub chosen: Completion,
+    pub rejected: Completion,
+    pub reference_chosen_logps: f64,
+    pub reference_rejected_logps: f64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Completion {
+    /// [T, d]: `hidden[t]` predicts `tokens[t]`.
+    pub hidden: Array2<f64>,
+    /// [T]
+    pub tokens: Vec<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawProblem {
+    objective: Objective,
+    latent: Latent,
+    lm_head: Vec<Vec<f64>>,
+    codebook: Option<Vec<Vec<f64>>>,
+    pairs: Vec<RawPair>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPair {
+    prior_logits: Option<Vec<f64>>,
+    posterior_logits: Option<Vec<f64>>,
+    prior_noise: Option<Vec<f64>>,
+    posterior_noise: Option<Vec<f64>>,
+    chosen: RawCompletion,
+    rejected: RawCompletion,
+    reference_chosen_logps: Option<f64>,
+    reference_rejected_logps: Option<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCompletion {
+    hidden: Vec<Vec<f64>>,
+    tokens: Vec<u32>,
+}
+
+impl Problem {
+    /// Reads a file and checks every shape and range in it.
+    ///
+    /// Errors: each names the file and, as far as it is known, the line and the field.
+    pub fn read(path: &Path) -> Result<Self> {
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(Error::io(path))?;
+        file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
+        if bytes.len() as u64 > LARGEST_FILE {
+            return Err(Error::input(Place::file(path), "a file of at most 32 MiB", "a larger one"));
+        }
+        let raw: RawProblem = serde_json::from_slice(&bytes).map_err(|e| {
+            let place = if e.line() > 0 { Place::file(path).line(e.line()) } else { Place::file(path) };
+            Error::input(place, "pairs to check, as JSON", json_fault(&e))
+        })?;
+        raw.checked().map_err(|e| match e {
+            Error::Argument { argument, got, expected, .. } => {
+                Error::input(Place::file(path).field(argument), expected, got)
+            }
+            other => other,
+        })
+    }
+}
+
+impl RawProblem {
+    fn checked(self) -> Result<Problem> {
+        let Self { objective, latent, lm_head, codebook, pairs } = self;
+        objective.validate()?;
+        latent.validate()?;
+        let d = lm_head.first().map_or(0, Vec::len);
+        if d == 0 {
+            return Err(fault("lm_head", "at least one row of at least one number", "none"));
+        }
+        let lm_head = matrix("lm_head", &lm_head, d)?;
+        let codebook = match codebook {
+            Some(rows) if rows.is_empty() => return Err(fault("codebook", "at least one code", "none")),
+            Some(rows) => matrix("codebook", &rows, d)?,
+            None if latent.has_codes() => return Err(missing("codebook")),
+            None => Array2::zeros((1, d)),
+        };
+        if pairs.is_empty() {
+            return Err(fault("pairs", "at least one pair", "none"));
+        }
+        let check = |(i, pair): (usize, RawPair)| {
+            pair.checked(&format!("pairs[{i}]"), objective, latent, lm_head.dim(), codebook.nrows())
+        };
+        let pairs: Vec<Pair> = pairs.into_iter().enumerate().map(check).collect::<Result<_>>()?;
+        let tokens: usize = pairs.iter().map(|p| p.chosen.tokens.len() + p.rejected.tokens.len()).sum();
+        let scores = tokens.saturating_mul(lm_head.nrows()).saturating_mul(codebook.nrows());
+        if scores > MOST_SCORES {
+            let expected = format!("tokens × vocabulary × codes of at most {MOST_SCORES} in all");
+            return Err(fault("pairs", expected, scores));
+        }
+        Ok(Problem { objective, latent, lm_head, codebook, pairs })
+    }
+}
+
+impl RawPair {
+    fn checked(
+        self,
+        at: &str,
+        objective: Objective,
+        latent: Latent,
+        lm_head: (usize, usize),
+        codes: usize,
+    ) -> Result<Pair> {
+        let vector = |name: &str, values: Option<Vec<f64>>, needed: bool| match values {
+            Some(values) if values.len() == codes => Ok(Array1::from(values)),
+            Some(values) => Err(count(&format!("{at}.{name}"), codes, values.len())),
+            None if needed => Err(missing(format!("{at}.{name}"))),
+            None => Ok(Array1::zeros(codes)),
+        };
+        let number = |name: &str, value: Option<f64>| match value {
+            None if objective.needs_reference() => Err(missing(format!("{at}.{name}"))),
+            value => Ok(value.unwrap_or(0.0)),
+        };
+        let (sampled, posterior) = (matches!(latent, Latent::Gumbel { .. }), latent.has_posterior());
+        Ok(Pair {
+            has_posterior: self.posterior_logits.is_some(),
+            prior_logits: vector("prior_logits", self.prior_logits, latent.has_codes())?,
+            posterior_logits: vector("posterior_logits", self.posterior_logits, posterior)?,
+            prior_noise: vector("prior_noise", self.prior_noise, sampled)?,
+            posterior_noise: vector("posterior_noise", self.posterior_noise, sampled)?,
+            chosen: self.chosen.checked(&format!("{at}.chosen"), lm_head)?,
+            rejected: self.rejected.checked(&format!("{at}.rejected"), lm_head)?,
+            reference_chosen_logps: number("reference_chosen_logps", self.reference_chosen_logps)?,
+            reference_rejected_logps: number("reference_rejected_logps", self.reference_rejected_logps)?,
+        })
+    }
+}
+
+impl RawCompletion {
+    fn checked(self, at: &str, (vocabulary, d): (usize, usize)) -> Result<Completion> {
+        let Self { hidden, tokens } = self;
+        if tokens.is_empty() {
+            return Err(fault(format!("{at}.tokens"), "at least one token", "none"));
+        }
+        if hidden.len() != tokens.len() {
+            let expected = format!("{} rows, one a token", tokens.len());
+            return Err(fault(format!("{at}.hidden"), expected, hidden.len()));
+        }
+        if let Some((t, token)) = tokens.iter().enumerate().find(|&(_, &token)| token as usize >= vocabulary)
+        {
+            return Err(fault(format!("{at}.tokens[{t}]"), format!("below {vocabulary}"), token));
+        }
+        Ok(Completion { hidden: matrix(&format!("{at}.hidden"), &hidden, d)?, tokens })
+    }
+}
+
+impl Latent {
+    fn has_codes(self) -> bool {
+        self != Self::None {}
+    }
+
+    fn has_posterior(self) -> bool {
+        matches!(self, Self::Gumbel { .. } | Self::ExactElbo { .. })
+    }
+
+    fn validate(self) -> Result<()> {
+        let at_least_0 = |v: f64| if v >= 0.0 { Ok(()) } else { Err(fault("latent.kl_weight", ">= 0", v)) };
+        match self {
+            Self::None {} | Self::Marginal {} => Ok(()),
+            Self::ExactElbo { kl_weight } => at_least_0(kl_weight),
+            Self::Gumbel { gumbel_tau, .. } if gumbel_tau <= 0.0 => {
+                Err(fault("latent.gumbel_tau", "> 0", gumbel_tau))
+            }
+            Self::Gumbel { prior_weight, .. } if !(0.0..=1.0).contains(&prior_weight) => {
+                Err(fault("latent.prior_weight", "in [0, 1]", prior_weight))
+            }
+            Self::Gumbel { kl_weight, .. } => at_least_0(kl_weight),
+        }
+    }
+}
+
+fn matrix(name: &str, rows: &[Vec<f64>], columns: usize) -> Result<Array2<f64>> {
+    if let Some((i, row)) = rows.iter().enumerate().find(|(_, row)| row.len() != columns) {
+        return Err(count(&format!("{name}[{i}]"), columns, row.len()));
+    }
+    Ok(Array2::from_shape_fn((rows.len(), columns), |(i, j)| rows[i][j]))
+}
+
+fn count(field: &str, expected: usize, got: usize) -> Error {
+    fault(field, format!("{expected} number{}", if expected == 1 { "" } else { "s" }), got)
+}
+
+fn missing(field: impl Into<String>) -> Error {
+    fault(field, "a value, which this mode and objective need", "nothing")
+}
+
+fn fault(field: impl Into<String>, expected: impl Into<String>, got: impl std::fmt::Display) -> Error {
+    Error::argument("check", field, got, expected)
+}

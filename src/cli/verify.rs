@@ -1,0 +1,50 @@
+//! `lpc verify`: every equation of the paper with the checks that hold it.
+
+use super::output::{print, print_line};
+use crate::error::{Error, Place, Result};
+use crate::report::files::write_atomic;
+use crate::verify::equations;
+use crate::verify::report::{Verdict, render, unnamed};
+use crate::verify::suites::{self, Outcomes};
+use std::path::Path;
+use std::time::Instant;
+
+pub fn run(reports: &Path) -> Result<()> {
+    let start = Instant::now();
+    let folder = Path::new(".");
+    let (rows, _) = equations::read(Path::new("paper/equations.md"))?;
+    let mut outcomes = Outcomes::new();
+    for suite in suites::SUITES {
+        let run = suites::run(suite, folder, &["--release", "--no-fail-fast"])?;
+        if !run.failed().is_empty() {
+            print(&run.output)?;
+        }
+        outcomes.extend(run.outcomes);
+    }
+    let verdicts: Vec<Verdict> = rows.iter().map(|row| Verdict::new(row, &outcomes)).collect();
+    let report = reports.join("verify.md");
+    write_atomic(&report, render(&verdicts, &outcomes).as_bytes())?;
+
+    let width = rows.iter().map(|row| row.equation.chars().count()).max().unwrap_or(0);
+    for verdict in &verdicts {
+        print_line(format_args!("{:width$}  {}", verdict.row.equation, verdict.says()))?;
+    }
+    for (name, _) in unnamed(&verdicts, &outcomes).filter(|(_, passed)| !passed) {
+        print_line(format_args!("{:width$}  FAILED: `{name}`", "-"))?;
+    }
+    let named = outcomes.len() - unnamed(&verdicts, &outcomes).count();
+    print_line(format_args!(
+        "{} checks ran, {named} of them of {} equations, in {:.0} s; written: {}",
+        outcomes.len(),
+        rows.len(),
+        start.elapsed().as_secs_f64(),
+        report.display()
+    ))?;
+    let failed = outcomes.values().filter(|passed| !**passed).count();
+    let rows_failed = verdicts.iter().filter(|v| !v.passed()).count();
+    if failed + rows_failed == 0 {
+        return Ok(());
+    }
+    let got = format!("{failed} tests and {rows_failed} rows that did not");
+    Err(Error::input(Place::file(report), "every check and every row to pass", got))
+}
