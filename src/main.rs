@@ -5,7 +5,10 @@ use lpc::cli::{Arguments, run};
 use lpc::train::interrupt;
 use std::io::Write;
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{EnvFilter, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{fmt, registry};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -16,7 +19,10 @@ fn main() -> ExitCode {
     // SAFETY: the process has a single thread here.
     unsafe { std::env::set_var("RAYON_NUM_THREADS", arguments.threads_a_run().to_string()) };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    // At its finest the HTTP library logs every byte it sends, keys included.
+    let no_wire = filter_fn(|event| !event.target().starts_with("ureq"));
+    let lines = fmt::layer().with_writer(std::io::stderr).without_time();
+    registry().with(lines).with(filter).with(no_wire).init();
     interrupt::install();
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,

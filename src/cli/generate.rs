@@ -3,45 +3,137 @@
 use super::GenerateArguments;
 use super::output::{print, print_line};
 use super::values::model_source;
-use crate::Result;
 use crate::config::Recipe;
 use crate::data::tokenize::tokenize_prompt;
+use crate::error::Place;
 use crate::eval::generation::{Sampling, generate};
+use crate::eval::journal::Journal;
+use crate::eval::judge::{ModelOutput, read_prompts, write_outputs};
 use crate::experiment::prepared::reference_policy;
 use crate::experiment::saved;
-use crate::model::load;
+use crate::model::load::{self, Loaded};
+use crate::model::policy::Policy;
+use crate::model::save::HEADS;
+use crate::progress::Progress;
+use crate::report::files::{sha256, sha256_file};
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
 
 pub fn run(arguments: GenerateArguments) -> Result<()> {
-    let (recipe, loaded, policy): (Option<Recipe>, _, _) = if saved::is_run(&arguments.model) {
-        let (recipe, loaded, policy) = saved::load(&arguments.model)?;
-        (Some(recipe), loaded, policy)
-    } else {
-        let loaded = load::load(&model_source(&arguments.model))?;
-        let policy = reference_policy(&loaded)?;
-        (None, loaded, policy)
-    };
-    let sampling = Sampling {
-        max_new_tokens: arguments.max_new_tokens,
-        temperature: arguments.temperature,
-        top_p: arguments.top_p,
-        seed: arguments.seed,
-    };
-    for (index, prompt) in arguments.prompt.iter().enumerate() {
+    let writer = Writer::load(&arguments)?;
+    match (&arguments.prompts, &arguments.out) {
+        (Some(prompts), Some(out)) => {
+            let name = arguments.name.unwrap_or_else(|| arguments.model.display().to_string());
+            writer.answer_set(prompts, out, &name)
+        }
+        _ => arguments.prompt.iter().enumerate().try_for_each(|(index, prompt)| writer.show(index, prompt)),
+    }
+}
+
+/// A model that writes.
+struct Writer {
+    recipe: Option<Recipe>,
+    loaded: Loaded,
+    policy: Policy,
+    sampling: Sampling,
+    /// Whatever decides what it writes, but for the prompt.
+    identity: String,
+}
+
+impl Writer {
+    fn load(arguments: &GenerateArguments) -> Result<Self> {
+        let folder = &arguments.model;
+        let sampling = Sampling {
+            max_new_tokens: arguments.max_new_tokens,
+            temperature: arguments.temperature,
+            top_p: arguments.top_p,
+            seed: arguments.seed,
+        };
+        let (recipe, loaded, policy) = if saved::is_run(folder) {
+            let (recipe, loaded, policy) = saved::load(folder)?;
+            (Some(recipe), loaded, policy)
+        } else {
+            let loaded = load::load(&model_source(folder))?;
+            let policy = reference_policy(&loaded)?;
+            (None, loaded, policy)
+        };
+        let mut identity = format!("{}\n{sampling:?}\n", loaded.fingerprint);
+        let of_a_run = [folder.join("recipe.toml"), folder.join("model").join(HEADS)];
+        for file in of_a_run.iter().filter(|file| recipe.is_some() && file.is_file()) {
+            identity += &sha256_file(file)?;
+        }
+        Ok(Self { recipe, loaded, policy, sampling, identity })
+    }
+
+    fn write(&self, index: usize, prompt: &str, show: impl FnMut(&str) -> Result<()>) -> Result<String> {
+        let tokenizer = &self.loaded.tokenizer;
+        let ids = tokenize_prompt(prompt, tokenizer)?;
+        let recipe = self.recipe.as_ref();
+        let new = generate(recipe, &self.policy, tokenizer, &ids, self.sampling, index, show)?;
+        tokenizer.decode(&new, true)
+    }
+
+    /// Prints a prompt and, as it is written, its continuation.
+    fn show(&self, index: usize, prompt: &str) -> Result<()> {
         print_line(format_args!("> {prompt}"))?;
-        let ids = tokenize_prompt(prompt, &loaded.tokenizer)?;
         let mut shown = String::new();
-        let new = generate(recipe.as_ref(), &policy, &loaded.tokenizer, &ids, sampling, index, |text| {
+        let text = self.write(index, prompt, |text| {
             let new = settled(&shown, text);
             print(new)?;
             shown.push_str(new);
             Ok(())
         })?;
         // What was held back has no continuation any more.
-        let text = loaded.tokenizer.decode(&new, true)?;
         print(text.strip_prefix(&shown).unwrap_or_default())?;
-        print("\n\n")?;
+        print("\n\n")
     }
-    Ok(())
+
+    /// Answers every prompt of a set; answers are kept as they come, so that another try goes on.
+    fn answer_set(&self, prompts: &Path, out: &Path, name: &str) -> Result<()> {
+        let file = prompts;
+        let prompts = read_prompts(file)?;
+        let mut partial = out.as_os_str().to_owned();
+        partial.push(".partial");
+        let partial = PathBuf::from(partial);
+        let journal: Journal<String> = Journal::open(&partial)?;
+        let progress = Progress::stderr();
+        let task = progress.task(format!("answers of {name}"), prompts.len());
+        let mut outputs = vec![];
+        for (index, prompt) in prompts.into_iter().enumerate() {
+            let key = sha256(format!("{}\n{index}\n{}", self.identity, prompt.instruction).as_bytes());
+            let output = match journal.get(&key) {
+                Some(output) => output,
+                None => {
+                    let output = self.write(index, &prompt.instruction, |_| Ok(())).map_err(|e| match e {
+                        Error::Interrupted { .. } => {
+                            let resume =
+                                format!("{index} answers are kept; the same command goes on from there");
+                            Error::Interrupted { resume }
+                        }
+                        Error::Argument { expected, got, .. } => {
+                            let place = Place::file(file).field(format!("[{index}].instruction"));
+                            Error::input(place, expected, got)
+                        }
+                        e => e,
+                    })?;
+                    journal.insert(&key, output.clone())?;
+                    output
+                }
+            };
+            task.advance(1, || format!("{} characters", output.chars().count()));
+            outputs.push(ModelOutput {
+                dataset: prompt.dataset,
+                instruction: prompt.instruction,
+                output,
+                generator: name.into(),
+            });
+        }
+        drop(task);
+        write_outputs(out, &outputs)?;
+        drop(journal);
+        std::fs::remove_file(&partial).map_err(Error::io(&partial))?;
+        print_line(format_args!("{}: {} answers of {name}", out.display(), outputs.len()))
+    }
 }
 
 /// What `text` adds to `shown`, once it is certain: a character of several tokens shows when it is

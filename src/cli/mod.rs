@@ -2,11 +2,13 @@
 
 mod check;
 mod generate;
+mod judge;
 mod output;
 mod reproduce;
 mod runs;
 mod values;
 mod verify;
+mod winrate;
 
 use crate::Result;
 use crate::config::LatentAtTest;
@@ -21,10 +23,10 @@ pub struct Arguments {
     #[command(subcommand)]
     command: Command,
     /// Threads to use; the numbers do not depend on it [default: all]
-    #[arg(long, global = true, value_name = "N", value_parser = values::up_to::<usize>(4096))]
+    #[arg(long, global = true, display_order = 900, value_name = "N", value_parser = values::up_to::<usize>(4096))]
     threads: Option<usize>,
     /// Folder of runs: each is kept under a hash of what it was made from
-    #[arg(long, global = true, default_value = "runs")]
+    #[arg(long, global = true, display_order = 901, default_value = "runs")]
     runs: PathBuf,
 }
 
@@ -48,7 +50,20 @@ enum Command {
     /// Continue prompts with a trained run or a base model
     ///
     /// Example: lpc generate runs/0123456789abcdef --prompt "Why is the sky blue?"
+    /// or: lpc generate runs/0123456789abcdef --prompts alpaca_eval.json --out model_outputs.json
     Generate(GenerateArguments),
+    /// Ask a judge which outputs are better, a model's or a baseline's, as AlpacaEval 2 does
+    ///
+    /// The key, where the endpoint needs one, comes from the environment variable LPC_API_KEY.
+    /// Replies are kept as they come: the same command goes on after any stop and pays for none twice.
+    ///
+    /// Example: lpc judge --outputs model_outputs.json --baseline baseline.json
+    /// --base-url https://api.openai.com/v1 --model gpt-4-1106-preview --out annotations.csv
+    Judge(JudgeArguments),
+    /// AlpacaEval 2's win rate and length-controlled win rate, as CSV
+    ///
+    /// Example: lpc winrate --annotations annotations.csv --difficulty difficulty.csv --glm noreg
+    Winrate(WinrateArguments),
     /// Calculate the loss of given pairs with both implementations, spec and tensor
     ///
     /// Prints loss, margin, KL, log-probabilities, and for every code its margin and exact
@@ -103,6 +118,9 @@ struct ReproduceArguments {
 enum Target {
     /// Preference accuracy of each objective without and with LPC
     Table2,
+    /// Win rates of each run's answers against its base model's, judged by the true utility of the
+    /// built-in world: AlpacaEval 2 in miniature, toy scale only; keeps the models it trains
+    Table3,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -157,8 +175,18 @@ struct GenerateArguments {
     /// of the hub: organisation/name[@revision]
     model: PathBuf,
     /// A prompt; repeat for several
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "prompts")]
     prompt: Vec<String>,
+    /// JSON array of objects with instruction, such as AlpacaEval's set; answers go to --out
+    #[arg(long, value_name = "FILE", requires = "out", conflicts_with = "prompt")]
+    prompts: Option<PathBuf>,
+    /// Answers to --prompts as AlpacaEval's model_outputs.json; an interrupted command goes on
+    /// from what is in FILE.partial
+    #[arg(long, value_name = "FILE", requires = "prompts", conflicts_with = "prompt")]
+    out: Option<PathBuf>,
+    /// What --out calls the model [default: MODEL]
+    #[arg(long, value_name = "GENERATOR", requires = "out")]
+    name: Option<String>,
     /// Stop here, if the model does not stop before
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = values::at_least_1)]
     max_new_tokens: usize,
@@ -171,6 +199,83 @@ struct GenerateArguments {
     /// Seed of everything drawn: tokens, and h_z where the recipe samples it
     #[arg(long, default_value_t = 1)]
     seed: u64,
+}
+
+#[derive(Debug, Args)]
+struct JudgeArguments {
+    /// JSON array of objects with instruction, output and generator: the model's outputs
+    #[arg(long, value_name = "FILE")]
+    outputs: PathBuf,
+    /// The same of the baseline
+    #[arg(long, value_name = "FILE")]
+    baseline: PathBuf,
+    /// An OpenAI-compatible endpoint, as https://api.openai.com/v1
+    #[arg(long, value_name = "URL")]
+    base_url: String,
+    /// The judging model's name there
+    #[arg(long, value_name = "NAME")]
+    model: String,
+    /// A template with {instruction}, {output_1} and {output_2}, in ChatML or one user message,
+    /// that asks for m or M; results name it by its hash [default: a short one of our own]
+    #[arg(long, value_name = "FILE")]
+    prompt: Option<PathBuf>,
+    /// Requests at a time
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = values::up_to::<usize>(256))]
+    concurrency: usize,
+    /// Attempts at a comparison
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = values::up_to::<u32>(1000))]
+    attempts: u32,
+    /// Wait after a first failed attempt, doubled after each further one; a server that says how
+    /// long is obeyed
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = values::seconds)]
+    retry_wait: f64,
+    /// A request that takes longer has failed
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = values::up_to::<u64>(86400))]
+    timeout: u64,
+    /// Stop before more than this is spent, replies of earlier runs included
+    #[arg(long, value_name = "USD", value_parser = values::dollars, requires = "price_in")]
+    budget: Option<f64>,
+    /// US dollars for a million tokens of the prompt
+    #[arg(long, value_name = "USD", value_parser = values::dollars, requires = "price_out")]
+    price_in: Option<f64>,
+    /// US dollars for a million tokens of the answer
+    #[arg(long, value_name = "USD", value_parser = values::dollars, requires = "price_in")]
+    price_out: Option<f64>,
+    /// Replies are kept here, by request [default: judge.jsonl in the folder of runs]
+    #[arg(long, value_name = "FILE")]
+    cache: Option<PathBuf>,
+    /// Annotations: .csv as `lpc winrate` reads them, .json as AlpacaEval writes them
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct WinrateArguments {
+    /// CSV: generator, instruction_index, preference (1 to 2), len_output_1, len_output_2
+    #[arg(long, value_name = "FILE")]
+    annotations: PathBuf,
+    /// CSV: instruction_index, difficulty
+    #[arg(long, value_name = "FILE")]
+    difficulty: PathBuf,
+    /// Published coefficients instead of a fit: generator, weight_length, weight_difficulty,
+    /// weight_constant, or a weights file of AlpacaEval's
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["glm", "anchors"])]
+    weights: Option<PathBuf>,
+    /// Rows of the gamed baselines for --glm v1: AlpacaEval's df_gamed.csv [default: from the hub]
+    #[arg(long, value_name = "FILE")]
+    anchors: Option<PathBuf>,
+    #[arg(long, value_enum, default_value = "v1")]
+    glm: GlmName,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum GlmName {
+    /// The leaderboard's: held in place by two gamed baselines
+    V1,
+    /// The model's rows alone
+    Noreg,
+    /// As noreg, without the instructions' difficulty
+    Minimal,
 }
 
 #[derive(Debug, Args)]
@@ -207,6 +312,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Command::Train { recipe } => runs::train(&recipe, arguments.runs),
         Command::Eval(eval) => runs::evaluate(eval, &arguments.runs),
         Command::Generate(generate) => generate::run(generate),
+        Command::Judge(judge) => judge::run(judge, &arguments.runs),
+        Command::Winrate(winrate) => winrate::run(winrate),
         Command::Check(check) => check::run(check),
         Command::Verify { reports } => verify::run(&reports),
     }

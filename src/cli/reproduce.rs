@@ -6,6 +6,7 @@ use super::{ReproduceArguments, Target};
 use crate::config::{DataSource, EmptyCompletion};
 use crate::experiment::matrix::{Matrix, Model};
 use crate::experiment::table2::{self, Settings};
+use crate::experiment::table3;
 use crate::progress::Progress;
 use crate::report::table::marked;
 use crate::{Error, Result};
@@ -21,11 +22,14 @@ pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize) -> Resu
     let settings =
         Settings { scale, runs, reports: arguments.reports, threads, keep_models: arguments.keep_models };
     let progress = Progress::stderr();
-    let reproduced = match arguments.target {
-        Target::Table2 => table2::reproduce(&matrix, &settings, &progress)?,
+    let (name, files, reproduced) = match arguments.target {
+        Target::Table2 => {
+            ("table2", "table2.{md,csv,svg}", table2::reproduce(&matrix, &settings, &progress)?)
+        }
+        Target::Table3 => ("table3", "table3.{md,csv}", table3::reproduce(&matrix, &settings, &progress)?),
     };
-    print_line(marked("table2", &reproduced.markdown).unwrap_or(&reproduced.markdown))?;
-    print_line(format_args!("written: {}", reproduced.folder.join("table2.{md,csv,svg}").display()))
+    print_line(marked(name, &reproduced.markdown).unwrap_or(&reproduced.markdown))?;
+    print_line(format_args!("written: {}", reproduced.folder.join(files).display()))
 }
 
 fn apply(arguments: &ReproduceArguments, matrix: &mut Matrix) -> Result<()> {

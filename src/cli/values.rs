@@ -21,6 +21,14 @@ pub fn top_p(text: &str) -> Result<f64, String> {
     number(text, |p| p > 0.0 && p <= 1.0, "expected a number above 0 and at most 1")
 }
 
+pub fn seconds(text: &str) -> Result<f64, String> {
+    number(text, |s| (0.0..=86400.0).contains(&s), "expected a number from 0 to 86400")
+}
+
+pub fn dollars(text: &str) -> Result<f64, String> {
+    number(text, |d| d.is_finite() && d >= 0.0, "expected a finite number, at least 0")
+}
+
 fn number(text: &str, allowed: impl Fn(f64) -> bool, expected: &str) -> Result<f64, String> {
     text.parse().ok().filter(|&v| allowed(v)).ok_or_else(|| expected.into())
 }

@@ -9,3 +9,4 @@ pub mod prepared;
 pub mod reference;
 pub mod saved;
 pub mod table2;
+pub mod table3;

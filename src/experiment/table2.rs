@@ -115,7 +115,7 @@ pub fn reproduce(matrix: &Matrix, settings: &Settings, progress: &Progress) -> R
     }
 }
 
-fn label(cell: &MatrixCell) -> String {
+pub(super) fn label(cell: &MatrixCell) -> String {
     let with = if cell.latent { " w. LPC" } else { "" };
     format!("{} {}{with} seed {}", cell.base, cell.objective, cell.recipe.seed)
 }

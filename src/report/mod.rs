@@ -8,3 +8,4 @@ pub mod records;
 pub mod store;
 pub mod table;
 pub mod table2;
+pub mod table3;

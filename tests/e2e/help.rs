@@ -5,7 +5,7 @@ use crate::support::Lpc;
 #[test]
 fn of_every_command() {
     let lpc = Lpc::bare();
-    for command in ["reproduce", "train", "eval", "generate", "check", "verify"] {
+    for command in ["reproduce", "train", "eval", "generate", "judge", "winrate", "check", "verify"] {
         let output = lpc.command(&[command, "--help"]).env_remove("COLUMNS").output().unwrap();
         insta::assert_snapshot!(command, String::from_utf8(output.stdout).unwrap());
     }

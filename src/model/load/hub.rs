@@ -2,7 +2,7 @@
 
 use super::{Loaded, huggingface};
 use crate::error::{Error, Place, Result};
-use hf_hub::api::sync::{ApiBuilder, ApiRepo};
+use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
 use std::path::{Path, PathBuf};
 
@@ -45,17 +45,22 @@ pub fn load(id: &str, revision: &str) -> Result<Loaded> {
     Ok(loaded)
 }
 
-fn download(id: &str, revision: &str) -> Result<PathBuf> {
-    let repo = Repo::with_revision(id.into(), RepoType::Model, revision.into());
-    let place = Place::file(format!("{id}@{revision}"));
-    let failed = |what: &str, e: hf_hub::api::sync::ApiError| {
-        Error::input(place.clone(), format!("{what} from the hub"), super::one_line(e))
-    };
+/// The hub that the environment names.
+pub(crate) fn api() -> std::result::Result<Api, ApiError> {
     let mut builder = ApiBuilder::from_env();
     if let Ok(token) = std::env::var("HF_TOKEN") {
         builder = builder.with_token(Some(token));
     }
-    let api = builder.build().map_err(|e| failed("an answer", e))?.repo(repo.clone());
+    builder.build()
+}
+
+fn download(id: &str, revision: &str) -> Result<PathBuf> {
+    let repo = Repo::with_revision(id.into(), RepoType::Model, revision.into());
+    let place = Place::file(format!("{id}@{revision}"));
+    let failed = |what: &str, e: ApiError| {
+        Error::input(place.clone(), format!("{what} from the hub"), super::one_line(e))
+    };
+    let api = api().map_err(|e| failed("an answer", e))?.repo(repo.clone());
     let files: Vec<String> = match api.info() {
         Ok(info) => info.siblings.into_iter().map(|s| s.rfilename).collect(),
         Err(e) => {

@@ -110,7 +110,7 @@ fn describe(config: &DecoderConfig) -> String {
 
 /// The beginning of what a library or a file says, fit for an error message: candle appends stack
 /// traces to its messages, and a hostile file may name its tensors as it likes.
-fn one_line(text: impl Display) -> String {
+pub(crate) fn one_line(text: impl Display) -> String {
     let text = text.to_string();
     let line = text.lines().next().unwrap_or_default().trim();
     line.chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect()

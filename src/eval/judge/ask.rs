@@ -1,0 +1,388 @@
+//! Asking a judge many questions: some at a time, again where it helps, never twice for one answer.
+
+use super::{Failure, Judge, Message, Missing, Reply, Verdict, verdict};
+use crate::error::{Error, Result};
+use crate::eval::journal::Journal;
+use crate::progress::Task;
+use crate::report::files::sha256;
+use crate::train::interrupt;
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// One prompt and the key its reply is kept under.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    messages: Vec<Message>,
+    key: String,
+}
+
+impl Question {
+    pub fn new(judge: &impl Judge, messages: Vec<Message>) -> Self {
+        let key = sha256(judge.identity(&messages).as_bytes());
+        Self { messages, key }
+    }
+
+    /// Four characters a token is what English text comes to.
+    fn estimated_tokens(&self) -> u64 {
+        self.messages.iter().map(|m| m.content.chars().count() as u64).sum::<u64>() / 4 + 10
+    }
+}
+
+/// How hard to try.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Requests at a time.
+    pub concurrency: usize,
+    /// Attempts at one question.
+    pub attempts: u32,
+    /// Wait after a first failure; it doubles with each further one.
+    pub first_wait: Duration,
+    pub budget: Option<Budget>,
+}
+
+/// No wait that was not asked for by the server is longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// When so many questions in a row get no verdict and none ever got one, something is wrong with all.
+const HOPELESS: usize = 8;
+
+/// Units: US dollars, and dollars for a million tokens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Budget {
+    pub most: Option<f64>,
+    pub price_in: f64,
+    pub price_out: f64,
+}
+
+impl Budget {
+    fn cost(&self, tokens_in: u64, tokens_out: u64) -> f64 {
+        (self.price_in * tokens_in as f64 + self.price_out * tokens_out as f64) / 1e6
+    }
+}
+
+/// What happened on the way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Replies that were there before, and replies that were asked for.
+    pub cached: usize,
+    pub asked: usize,
+    /// Attempts that failed, by kind.
+    pub throttled: usize,
+    pub server: usize,
+    pub broken: usize,
+    /// Questions the endpoint does not accept.
+    pub refused: usize,
+    /// Questions that failed at every attempt.
+    pub failed: usize,
+}
+
+/// What the questions have cost, earlier runs included.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Spent {
+    pub tokens_in: u64,
+    pub tokens_out: u64,
+    /// 0 without prices. A reply that broke off counts with its estimate: it may have been charged.
+    pub dollars: f64,
+}
+
+/// Why not every question has an outcome.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stop {
+    Interrupted,
+    Budget,
+    /// The endpoint accepts nothing, or nothing it says is a verdict.
+    Fatal(String),
+    /// The last failure of questions that got no reply.
+    Failed(String),
+}
+
+/// What is expected of the questions that have no reply yet: their number, tokens and dollars.
+pub fn estimate(
+    questions: &[Question],
+    journal: &Journal<Reply>,
+    budget: Option<&Budget>,
+) -> (usize, u64, Option<f64>) {
+    let open = questions.iter().filter(|q| journal.get(&q.key).is_none());
+    let (n, tokens) = open.fold((0, 0), |(n, tokens), q| (n + 1, tokens + q.estimated_tokens()));
+    (n, tokens, budget.map(|b| b.cost(tokens, n as u64)))
+}
+
+/// Shared between the threads that ask.
+struct State {
+    next: usize,
+    counts: Counts,
+    spent: Spent,
+    /// Expected of the requests on their way.
+    reserved: f64,
+    /// How many times its estimate a reply has cost at most: some texts have more tokens.
+    underestimate: f64,
+    verdicts: usize,
+    without: usize,
+    failures_in_a_row: usize,
+    last_failure: Option<String>,
+    stop: Option<Stop>,
+    /// Nobody asks before.
+    resume: Instant,
+    outcomes: Vec<Option<Verdict>>,
+}
+
+/// Asks every question that `journal` has no reply to, and returns all verdicts, or why not.
+///
+/// A reply is in the journal before it counts, so that asking again after any stop pays only for
+/// what is missing. Requests on their way when a stop is asked for are waited for.
+///
+/// Errors: the journal cannot be written.
+pub fn ask_all(
+    judge: &impl Judge,
+    questions: &[Question],
+    journal: &Journal<Reply>,
+    limits: &Limits,
+    task: &Task,
+) -> Result<(Result<Vec<Verdict>, Stop>, Counts, Spent)> {
+    let state = Mutex::new(State {
+        next: 0,
+        counts: Counts::default(),
+        spent: Spent::default(),
+        reserved: 0.0,
+        underestimate: 1.0,
+        verdicts: 0,
+        without: 0,
+        failures_in_a_row: 0,
+        last_failure: None,
+        stop: None,
+        resume: Instant::now(),
+        outcomes: vec![None; questions.len()],
+    });
+    let run = Run { judge, questions, journal, limits, task, state };
+    run.take_known();
+    let written: Result<Vec<()>> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..limits.concurrency.max(1)).map(|_| scope.spawn(|| run.work())).collect();
+        let joined = workers.into_iter().map(|worker| match worker.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        joined.collect()
+    });
+    written?;
+    let state = run.state.into_inner().unwrap_or_else(|e| e.into_inner());
+    let outcomes: Option<Vec<Verdict>> = state.outcomes.into_iter().collect();
+    let result = match (outcomes, state.stop, state.last_failure) {
+        (_, Some(stop), _) => Err(stop),
+        (Some(outcomes), None, _) => Ok(outcomes),
+        (None, None, Some(why)) => Err(Stop::Failed(why)),
+        (None, None, None) => Err(Stop::Interrupted),
+    };
+    Ok((result, state.counts, state.spent))
+}
+
+struct Run<'a, J> {
+    judge: &'a J,
+    questions: &'a [Question],
+    journal: &'a Journal<Reply>,
+    limits: &'a Limits,
+    task: &'a Task,
+    state: Mutex<State>,
+}
+
+impl<J: Judge> Run<'_, J> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn take_known(&self) {
+        let mut state = self.lock();
+        for (i, question) in self.questions.iter().enumerate() {
+            if let Some(reply) = self.journal.get(&question.key) {
+                state.counts.cached += 1;
+                self.count(&mut state, i, &reply);
+            }
+        }
+    }
+
+    fn count(&self, state: &mut State, question: usize, reply: &Reply) {
+        let verdict = verdict(reply);
+        match verdict {
+            Verdict::Preference(_) => state.verdicts += 1,
+            Verdict::Missing(_) => state.without += 1,
+        }
+        state.outcomes[question] = Some(verdict);
+        state.spent.tokens_in += reply.prompt_tokens;
+        state.spent.tokens_out += reply.completion_tokens;
+        if let Some(budget) = &self.limits.budget {
+            let cost = budget.cost(reply.prompt_tokens, reply.completion_tokens);
+            state.spent.dollars += cost;
+            // Prices of 0 need no estimate.
+            let times = cost / self.expected(question);
+            state.underestimate = if times.is_finite() { state.underestimate.max(times) } else { 1.0 };
+        }
+        self.task.advance(1, || format!("{} without a verdict", state.without));
+    }
+
+    fn work(&self) -> Result<()> {
+        while let Some((index, expected)) = self.take() {
+            let outcome = self.ask(&self.questions[index], expected);
+            if let Ok(reply) = &outcome {
+                // Paid for: on disk before anything else can go wrong.
+                if let Err(e) = self.journal.insert(&self.questions[index].key, reply.clone()) {
+                    self.lock().stop = Some(Stop::Failed("the cache cannot be written".into()));
+                    return Err(e);
+                }
+            }
+            let mut state = self.lock();
+            state.reserved -= expected;
+            match outcome {
+                Ok(reply) => {
+                    state.counts.asked += 1;
+                    state.failures_in_a_row = 0;
+                    self.count(&mut state, index, &reply);
+                    self.give_up_if_hopeless(&mut state, "replies without a verdict");
+                }
+                Err(None) => {}
+                Err(Some(Failure::Refused { why })) => {
+                    state.counts.refused += 1;
+                    state.without += 1;
+                    state.outcomes[index] = Some(Verdict::Missing(Missing::Refused));
+                    tracing::warn!("a comparison was refused: {why}");
+                    self.give_up_if_hopeless(&mut state, &why);
+                }
+                Err(Some(Failure::Fatal { why })) => state.stop = Some(Stop::Fatal(why)),
+                Err(Some(
+                    Failure::Throttled { why, .. } | Failure::Server { why, .. } | Failure::Broken { why },
+                )) => {
+                    state.counts.failed += 1;
+                    state.failures_in_a_row += 1;
+                    tracing::warn!("a comparison failed {} times: {why}", self.limits.attempts);
+                    if state.failures_in_a_row >= HOPELESS && state.stop.is_none() {
+                        state.stop = Some(Stop::Failed(why.clone()));
+                    }
+                    state.last_failure = Some(why);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn give_up_if_hopeless(&self, state: &mut State, why: &str) {
+        if state.verdicts == 0 && state.without >= HOPELESS && state.stop.is_none() {
+            state.stop = Some(Stop::Fatal(format!("{HOPELESS} {why}")));
+        }
+    }
+
+    /// Dollars, by the estimate.
+    fn expected(&self, question: usize) -> f64 {
+        self.limits.budget.map_or(0.0, |budget| budget.cost(self.questions[question].estimated_tokens(), 1))
+    }
+
+    /// The next open question and its expected cost, unless the work stops here.
+    fn take(&self) -> Option<(usize, f64)> {
+        let mut state = self.lock();
+        if interrupt::requested() && state.stop.is_none() {
+            state.stop = Some(Stop::Interrupted);
+        }
+        if state.stop.is_some() {
+            return None;
+        }
+        let open = |&i: &usize| state.outcomes[i].is_none();
+        let index = (state.next..self.questions.len()).find(open)?;
+        let expected = self.expected(index) * state.underestimate;
+        let most = self.limits.budget.and_then(|b| b.most).unwrap_or(f64::INFINITY);
+        if state.spent.dollars + state.reserved + expected > most {
+            state.stop = Some(Stop::Budget);
+            return None;
+        }
+        state.next = index + 1;
+        state.reserved += expected;
+        Some((index, expected))
+    }
+
+    /// Up to the allowed attempts; `None` when a stop was asked for between two.
+    fn ask(&self, question: &Question, expected: f64) -> Result<Reply, Option<Failure>> {
+        let mut attempt = 0;
+        loop {
+            if !self.wait_for_turn() {
+                return Err(None);
+            }
+            let failure = match self.judge.ask(&question.messages) {
+                Ok(reply) => return Ok(reply),
+                Err(failure) => failure,
+            };
+            attempt += 1;
+            let mut state = self.lock();
+            let asked_to_wait = match &failure {
+                Failure::Throttled { retry_after, .. } => {
+                    state.counts.throttled += 1;
+                    *retry_after
+                }
+                Failure::Server { retry_after, .. } => {
+                    state.counts.server += 1;
+                    *retry_after
+                }
+                Failure::Broken { .. } => {
+                    state.counts.broken += 1;
+                    state.spent.dollars += expected;
+                    None
+                }
+                Failure::Refused { .. } | Failure::Fatal { .. } => return Err(Some(failure)),
+            };
+            if attempt >= self.limits.attempts {
+                return Err(Some(failure));
+            }
+            let doubled = self.limits.first_wait.saturating_mul(1 << (attempt - 1).min(16)).min(LONGEST_WAIT);
+            let wait = asked_to_wait.unwrap_or(doubled);
+            match &failure {
+                // One limit holds for all.
+                Failure::Throttled { .. } => state.resume = state.resume.max(Instant::now() + wait),
+                _ => {
+                    drop(state);
+                    self.sleep_until(Instant::now() + wait);
+                }
+            }
+        }
+    }
+
+    fn wait_for_turn(&self) -> bool {
+        loop {
+            let resume = self.lock().resume;
+            if !self.sleep_until(resume) {
+                return false;
+            }
+            if self.lock().resume <= Instant::now() {
+                return true;
+            }
+        }
+    }
+
+    /// False when the work is to stop.
+    fn sleep_until(&self, end: Instant) -> bool {
+        loop {
+            if interrupt::requested() || self.lock().stop.is_some() {
+                return false;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            thread::sleep(left.min(Duration::from_millis(50)));
+        }
+    }
+}
+
+impl Stop {
+    /// The error a user sees.
+    pub fn into_error(self, endpoint: &str, done: usize, of: usize) -> Error {
+        let state = format!("{done} of {of} comparisons are kept");
+        let again = "the same command goes on from there";
+        let failed = |why: &str| {
+            let place = crate::error::Place::file(endpoint);
+            Error::input(place, "an answer to every comparison", format!("{why}; {state}, {again}"))
+        };
+        match self {
+            Self::Interrupted => Error::Interrupted { resume: format!("{state}; {again}") },
+            Self::Budget => {
+                Error::argument("lpc judge", "--budget", "used up", format!("more; {state}, {again}"))
+            }
+            Self::Fatal(why) | Self::Failed(why) => failed(&why),
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! AlpacaEval 2: win rates against its own code and leaderboard, and the judge client against
+//! servers that misbehave.
+
+mod answers;
+mod faults;
+mod logistic;
+mod protocol;
+mod published;
+mod server;
+mod table3;
+#[allow(dead_code)]
+#[path = "../loading/tiny.rs"]
+mod tiny;
+mod winrate;

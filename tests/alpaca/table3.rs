@@ -1,0 +1,163 @@
+//! `lpc reproduce table3`: the world's judge by AlpacaEval's protocol, in the process and over HTTP.
+
+use crate::server::{Act, Server};
+use crate::winrate::table;
+use lpc::data::world::utility;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+const MATRIX: &str = r#"
+seeds = [1, 2]
+[[models]]
+name = "toy Llama"
+source = { kind = "world", shape = "llama" }
+[[objectives]]
+name = "DPO"
+objective = { kind = "dpo", beta = 0.1 }
+[data]
+kind = "world"
+seed = 3
+train = 64
+test = 40
+sharpness = 1.5
+flip_rate = 0.0
+flip_marked = false
+[truncation]
+max_length = 60
+max_prompt_length = 30
+[latent]
+mode = "gumbel"
+codes = 4
+gumbel_tau = 1.0
+kl_weight = 0.05
+codebook_std = 0.02
+prior_weight = { kind = "linear" }
+[training]
+epochs = 1
+batch_size = 8
+micro_batch_size = 8
+learning_rate = 3e-3
+warmup_ratio = 0.1
+weight_decay = 0.01
+adam_beta1 = 0.9
+adam_beta2 = 0.95
+adam_epsilon = 1e-8
+max_grad_norm = 1.0
+recompute = false
+checkpoint_every = 1000
+[evaluation]
+latent = "mean"
+"#;
+
+type Row = HashMap<String, String>;
+
+fn rows(path: &Path) -> Vec<Row> {
+    csv::Reader::from_path(path).unwrap().deserialize().map(Result::unwrap).collect()
+}
+
+fn lpc(folder: &Path, arguments: &[&str]) -> String {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_lpc")).current_dir(folder).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn outputs(path: &Path) -> Vec<Value> {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+fn number(row: &Row, column: &str) -> f64 {
+    row[column].parse().unwrap()
+}
+
+#[test]
+#[cfg(unix)]
+fn every_number_comes_from_answers_and_utilities() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    // The base model is kept between tests.
+    let base = Path::new(env!("CARGO_TARGET_TMPDIR")).join("base");
+    fs::create_dir_all(&base).unwrap();
+    fs::create_dir(folder.join("runs")).unwrap();
+    std::os::unix::fs::symlink(&base, folder.join("runs/base")).unwrap();
+    fs::write(folder.join("matrix.toml"), MATRIX).unwrap();
+
+    // Runs of another table, without their models, are no obstacle.
+    lpc(folder, &["reproduce", "table2", "--recipe", "matrix.toml", "--seeds", "1"]);
+    let call = ["reproduce", "table3", "--recipe", "matrix.toml"];
+    let shown = lpc(folder, &call);
+    assert!(shown.contains("| toy Llama | DPO |"), "{shown}");
+    let csv = folder.join("reports/toy-own/table3.csv");
+    let table3 = rows(&csv);
+    assert_eq!(table3.len(), 4);
+    for row in &table3 {
+        let run = folder.join("runs/table3").join(&row["run_id"]);
+        let (baseline, answers) =
+            (outputs(&run.join("baseline.json")), outputs(&run.join("model_outputs.json")));
+        let annotations = rows(&run.join("annotations.csv"));
+        assert_eq!((annotations.len(), answers.len()), (baseline.len(), baseline.len()));
+        for (annotation, (base, model)) in annotations.iter().zip(baseline.iter().zip(&answers)) {
+            let text = |entry: &Value, field: &str| entry[field].as_str().unwrap().to_string();
+            let prompt = text(base, "instruction");
+            let u = |entry: &Value| utility(&prompt, &text(entry, "output")).unwrap();
+            // Whatever the order in which the judge saw the two.
+            let expected = 2.0 - 1.0 / (1.0 + (1.5 * (u(model) - u(base))).exp());
+            let preference = number(annotation, "preference");
+            assert!((preference - expected).abs() < 1e-12, "{preference} {expected}");
+        }
+        let difficulty: String = (0..answers.len()).map(|i| format!("{i},0\n")).collect();
+        fs::write(run.join("d.csv"), format!("instruction_index,difficulty\n{difficulty}")).unwrap();
+        let path = |name: &str| run.join(name).to_str().unwrap().to_string();
+        let (annotations, difficulty) = (path("annotations.csv"), path("d.csv"));
+        let ours = table(&["--annotations", &annotations, "--difficulty", &difficulty, "--glm", "minimal"]);
+        let ours = &ours[&row["run_id"]];
+        for (column, ours) in [
+            ("win_rate", ours["win_rate"]),
+            ("standard_error", ours["standard_error"]),
+            ("length_controlled_minimal", ours["length_controlled_winrate"]),
+        ] {
+            assert!((number(row, column) - ours).abs() < 1e-6, "{column}");
+        }
+    }
+
+    // The same comparisons, by the client, from a server with the same judge.
+    let server = Server::start(|asked| {
+        let text = asked.body["messages"][0]["content"].as_str().unwrap();
+        let lines: Vec<&str> = text.split('\n').collect();
+        let difference = 1.5 * (utility(lines[0], lines[1]).unwrap() - utility(lines[0], lines[2]).unwrap());
+        let p = 1.0 / (1.0 + (-difference).exp());
+        Act::Says(p.ln(), (1.0 - p).ln())
+    });
+    let run = folder.join("runs/table3").join(&table3[0]["run_id"]);
+    fs::write(run.join("prompt.txt"), "{instruction}\n{output_1}\n{output_2}\n?").unwrap();
+    lpc(
+        &run,
+        &[
+            "judge",
+            "--outputs",
+            "model_outputs.json",
+            "--baseline",
+            "baseline.json",
+            "--base-url",
+            &server.base_url,
+            "--model",
+            "world",
+            "--prompt",
+            "prompt.txt",
+            "--out",
+            "over_http.csv",
+        ],
+    );
+    for (here, there) in rows(&run.join("annotations.csv")).iter().zip(rows(&run.join("over_http.csv"))) {
+        let (here, there) = (number(here, "preference"), number(&there, "preference"));
+        assert!((here - there).abs() < 1e-9, "{here} {there}");
+    }
+
+    // Again: nothing is trained, and the bytes are the same.
+    let before = fs::read(&csv).unwrap();
+    assert_eq!(lpc(folder, &call), shown);
+    assert_eq!(fs::read(&csv).unwrap(), before);
+}
