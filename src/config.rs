@@ -197,8 +197,8 @@ impl From<Objective> for ObjectiveKind {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "mode", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Latent {
-    /// The plain objective: no codebook.
-    None,
+    /// The plain objective: no codebook. Braces, or serde would let unknown keys pass.
+    None {},
     /// The paper's: relaxed Gumbel samples of prior and posterior, mixed by (11).
     Gumbel {
         /// K.
@@ -231,7 +231,7 @@ impl Latent {
     /// None for the plain objective.
     pub fn codes(&self) -> Option<Codes> {
         match *self {
-            Self::None => None,
+            Self::None {} => None,
             Self::Gumbel { codes, codebook_std, heads_learning_rate, .. }
             | Self::ExactElbo { codes, codebook_std, heads_learning_rate, .. }
             | Self::Marginal { codes, codebook_std, heads_learning_rate } => {
@@ -246,7 +246,7 @@ impl Latent {
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum PriorWeight {
     /// 0 at the first step, 1 at the last.
-    Linear,
+    Linear {},
     Fixed {
         value: f64,
     },
@@ -334,7 +334,7 @@ impl Recipe {
                 }
             }
             Latent::ExactElbo { kl_weight, .. } => at_least_0("latent.kl_weight", kl_weight)?,
-            Latent::Marginal { .. } | Latent::None => {}
+            Latent::Marginal { .. } | Latent::None {} => {}
         }
         if let DataSource::World(w) = &self.data {
             at_least_0("data.sharpness", w.sharpness)?;

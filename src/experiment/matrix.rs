@@ -95,7 +95,7 @@ impl Matrix {
                 return Err(Error::input(place(field), "each once", format!("{name} twice")));
             }
         }
-        if matrix.latent == Latent::None {
+        if matrix.latent.codes().is_none() {
             return Err(Error::input(place("latent"), "the latent of the cells with LPC", "none"));
         }
         matrix.cells().iter().try_for_each(|cell| cell.recipe.validate())?;
@@ -126,11 +126,11 @@ impl Matrix {
         for &seed in &self.seeds {
             for model in &self.models {
                 for NamedObjective { name, objective } in &self.objectives {
-                    for latent in [Latent::None, self.latent] {
+                    for latent in [Latent::None {}, self.latent] {
                         cells.push(MatrixCell {
                             base: model.name.clone(),
                             objective: name.clone(),
-                            latent: latent != Latent::None,
+                            latent: latent != Latent::None {},
                             recipe: Recipe {
                                 seed,
                                 model: model.source.clone(),

@@ -43,5 +43,5 @@ impl Prepared {
 
 /// The base model as a policy without a latent: π_ref.
 pub fn reference_policy(base: &Loaded) -> Result<Policy> {
-    Policy::new(&base.config, &Parameters::from_tensors(&base.weights)?, &Latent::None)
+    Policy::new(&base.config, &Parameters::from_tensors(&base.weights)?, &Latent::None {})
 }

@@ -1,6 +1,6 @@
 //! A run whose model was kept, read back.
 
-use crate::config::{Latent, Recipe};
+use crate::config::Recipe;
 use crate::error::Place;
 use crate::model::load::{Loaded, huggingface};
 use crate::model::parameters::Parameters;
@@ -23,7 +23,7 @@ pub fn load(folder: &Path) -> Result<(Recipe, Loaded, Policy)> {
     let recipe = Recipe::read(&folder.join("recipe.toml"))?;
     let model = folder.join("model");
     let mut loaded = huggingface::load(&model)?;
-    if recipe.latent != Latent::None {
+    if recipe.latent.codes().is_some() {
         let path = model.join(HEADS);
         let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
         let heads = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu);

@@ -59,7 +59,7 @@ pub fn pair_losses(
         Ok(PairOutputs { loss, margin, logps, rewards, latent })
     };
     match latent {
-        Latent::None => {
+        Latent::None {} => {
             let logps = policy.pair_logps(states, batch, None)?;
             let loss = objective_loss(objective, &logps, reference, &batch.lengths)?;
             finish(loss, logps, None)

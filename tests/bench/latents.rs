@@ -52,7 +52,7 @@ fn latents() -> Vec<(&'static str, Latent)> {
         heads_learning_rate,
     };
     vec![
-        ("none", Latent::None),
+        ("none", Latent::None {}),
         ("gumbel", gumbel),
         ("exact-elbo", Latent::ExactElbo { codes, kl_weight: 0.05, codebook_std, heads_learning_rate }),
         ("marginal", Latent::Marginal { codes, codebook_std, heads_learning_rate }),

@@ -59,6 +59,8 @@ fn keys_that_a_mode_does_not_read_are_refused() {
             "mode = \"exact-elbo\"\ncodes = 4\nkl_weight = 0.1\ncodebook_std = 0.02\ngumbel_tau = 1.0\n",
             "gumbel_tau",
         ),
+        ("mode = \"none\"\ncodes = 4\n", "codes"),
+        (&GUMBEL.replace("\"linear\"", "\"linear\", value = 0.5"), "value"),
         ("mode = \"exact-elbo\"\ncodes = 4\nkl_weight = -0.1\ncodebook_std = 0.02\n", "latent.kl_weight"),
     ] {
         let lpc = Lpc::new();

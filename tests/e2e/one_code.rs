@@ -101,7 +101,7 @@ fn one_code(codebook_std: f64, heads_learning_rate: f64) -> Latent {
         codes: 1,
         gumbel_tau: 0.7,
         kl_weight: 0.3,
-        prior_weight: PriorWeight::Linear,
+        prior_weight: PriorWeight::Linear {},
         codebook_std,
         heads_learning_rate: Some(heads_learning_rate),
     }
@@ -120,7 +120,7 @@ fn equals_plain_training_bit_for_bit() {
         Objective::Simpo { beta: 1.5, gamma: 0.2 },
         Objective::Gpo { member: Gpo::Hinge, beta: 0.3 },
     ] {
-        let (plain, plain_losses) = train(objective, Latent::None);
+        let (plain, plain_losses) = train(objective, Latent::None {});
         let (latent, latent_losses) = train(objective, one_code(0.0, 0.0));
         assert_eq!(plain_losses, latent_losses);
         assert!(bits(&plain) == bits(&latent), "{objective:?}: weights differ");
@@ -132,7 +132,7 @@ fn equals_plain_training_bit_for_bit() {
 #[test]
 fn a_codebook_that_is_not_zero_shows() {
     let objective = Objective::Dpo { beta: 0.3 };
-    let (plain, _) = train(objective, Latent::None);
+    let (plain, _) = train(objective, Latent::None {});
     for latent in [one_code(0.1, 0.0), one_code(0.0, 1e-2)] {
         assert!(bits(&plain) != bits(&train(objective, latent).0));
     }

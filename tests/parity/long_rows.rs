@@ -15,6 +15,8 @@ use proptest::prelude::*;
 /// f32 against f64, relative to the largest state: some hundred roundings of 6e-8, more where a norm
 /// divides by a few nearly vanishing numbers. Measured over 150 batches: 6e-5 at most.
 const STATES: f64 = 1e-3;
+/// Gradients likewise, where more and longer sums meet such a norm. Seen once: 1.3e-3.
+const GRADIENTS: f64 = 5e-3;
 /// The same for one row of the head's results, in which terms of either sign cancel. Measured: 4e-5.
 const HEAD: f64 = 3e-4;
 
@@ -56,7 +58,7 @@ proptest! {
             let diff = max_abs_diff(&plain, &fused);
             let largest = max_abs_diff(&plain, &plain.zeros_like().unwrap());
             prop_assert!(diff < STATES * largest, "states differ by {:e}, window {:?}", diff, sliding_window);
-            problem.fused_blocks_equal_plain_ones()?;
+            problem.fused_blocks_equal_plain_ones(GRADIENTS)?;
         }
     }
 }

@@ -37,7 +37,7 @@ proptest! {
     ) {
         let config = DecoderConfig { sliding_window: window, ..config };
         let parameters = parameters(&config, 0, seed, DType::F64);
-        let policy = Policy::new(&config, &parameters, &Latent::None).unwrap();
+        let policy = Policy::new(&config, &parameters, &Latent::None {}).unwrap();
         let pairs = pairs(config.vocab_size, &lengths, seed);
         let members: Vec<&TokenizedPair> = pairs.iter().collect();
         let batch = PairBatch::new(&members, DType::F64, &Device::Cpu).unwrap();

@@ -87,7 +87,7 @@ struct Trained {
 fn latents(codes: usize, rule: LatentRule) -> Latent {
     let (codebook_std, heads_learning_rate) = (1.0, None);
     match rule {
-        LatentRule::None => Latent::None,
+        LatentRule::None => Latent::None {},
         LatentRule::Gumbel { gumbel_tau, prior_weight, kl_weight } => Latent::Gumbel {
             codes,
             gumbel_tau,

@@ -28,7 +28,7 @@ fn recipe() -> Recipe {
         }),
         truncation: Truncation { max_length: 128, max_prompt_length: 96 },
         objective: Objective::Dpo { beta: 0.1 },
-        latent: Latent::None,
+        latent: Latent::None {},
         training: Training {
             epochs: 1,
             batch_size: 8,
