@@ -39,7 +39,7 @@ const CONFIG: DecoderConfig = DecoderConfig {
 const CODES: usize = 32;
 const PAIRS: usize = 2;
 const TOKENS: usize = 64;
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 41;
 
 fn latents() -> Vec<(&'static str, Latent)> {
     let (codes, codebook_std, heads_learning_rate) = (CODES, 0.02, None);
