@@ -1,4 +1,5 @@
-//! `paper/equations.md` names only functions and tests that exist, and every formula of `spec`.
+//! `paper/equations.md` names only functions and tests that exist, and every formula of `spec`; so
+//! do the derivations with their tests.
 
 use lpc::verify::equations;
 use lpc::verify::suites::SUITES;
@@ -89,5 +90,23 @@ fn the_table_is_true_and_complete() {
             Some(f) => listed.contains(f) || listed.contains(&format!("{f}_loss")),
         };
         assert!(found, "{function} has no row");
+    }
+}
+
+#[test]
+fn every_derivation_has_its_checks() {
+    let text = std::fs::read_to_string(root().join("paper/derivations.md")).unwrap();
+    let tests = tests();
+    for section in text.split("\n## ").skip(1) {
+        let quoted = section.split('`').skip(1).step_by(2).filter(|name| name.contains("::"));
+        let named: BTreeSet<String> =
+            quoted
+                .filter(|name| !name.ends_with('*'))
+                .map(|name| {
+                    if name.matches("::").count() == 2 { name.into() } else { format!("properties::{name}") }
+                })
+                .collect();
+        assert_known(&named, &tests);
+        assert!(section.contains("::"), "{}: no check", section.lines().next().unwrap());
     }
 }
