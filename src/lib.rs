@@ -7,8 +7,8 @@
 //! | §3.3, Figure 1: decoder, codebook, prior and posterior | [`model`] |
 //! | §4.1: preference data; the built-in world | [`data`] |
 //! | §4.1: optimiser, schedule, batches | [`train`] |
-//! | §4.1, §4.2: preference accuracy and its statistics; generation | [`eval`] |
-//! | Table 2: its run matrix, base models, runs | [`experiment`] |
+//! | §4: preference accuracy and its statistics; generation; AlpacaEval 2's judge and win rates | [`eval`] |
+//! | Tables 2 and 3: their run matrix, base models, runs | [`experiment`] |
 //! | which test holds which equation | [`verify`] |
 //! | a pair's loss from given numbers, by both | [`check`] |
 //! | tables and figures from the records of runs | [`report`] |

@@ -2,7 +2,7 @@
 
 use crate::experiment::cell;
 use crate::experiment::dataset::TextPairs;
-use crate::experiment::matrix::{Matrix, MatrixCell};
+use crate::experiment::matrix::{Matrix, MatrixCell, Model};
 use crate::experiment::pool::parallel;
 use crate::experiment::prepared::Prepared;
 use crate::progress::Progress;
@@ -21,6 +21,30 @@ pub struct Settings {
     pub keep_models: bool,
 }
 
+impl Settings {
+    /// Runs at a time, and threads for each: toy runs are too small to share, a real model takes
+    /// the whole machine.
+    pub(super) fn workers(&self) -> (usize, usize) {
+        match self.scale {
+            Scale::Toy => (self.threads, 1),
+            Scale::Small | Scale::Paper => (1, self.threads),
+        }
+    }
+
+    /// One of the matrix's base models, with data and reference log-probabilities.
+    pub(super) fn prepare(
+        &self,
+        matrix: &Matrix,
+        model: &Model,
+        text: &TextPairs,
+        progress: &Progress,
+    ) -> Result<Prepared> {
+        let needs_reference = matrix.objectives.iter().any(|o| o.objective.needs_reference());
+        let (truncation, batch_size) = (&matrix.truncation, matrix.training.micro_batch_size);
+        Prepared::load(&model.source, text, truncation, needs_reference, batch_size, &self.runs, progress)
+    }
+}
+
 /// The table, and where its files are.
 pub struct Reproduced {
     pub markdown: String,
@@ -32,27 +56,13 @@ pub struct Reproduced {
 /// Finished runs are read, not trained again; a run that was interrupted goes on. A run that
 /// diverges is `not run` in the report, which is written, and then the error.
 pub fn reproduce(matrix: &Matrix, settings: &Settings, progress: &Progress) -> Result<Reproduced> {
-    // Toy runs are too small to share: one thread each. A real model takes the whole machine.
-    let (workers, threads_each) = match settings.scale {
-        Scale::Toy => (settings.threads, 1),
-        Scale::Small | Scale::Paper => (1, settings.threads),
-    };
+    let (workers, threads_each) = settings.workers();
     let text = TextPairs::load(&matrix.data)?;
     if text.test.len() < 2 {
         return Err(Error::argument("table2", "test pairs", text.test.len(), "at least 2, for an interval"));
     }
-    let needs_reference = matrix.objectives.iter().any(|o| o.objective.needs_reference());
     let prepared = parallel(&matrix.models, workers, threads_each, |model| {
-        let (truncation, batch_size) = (&matrix.truncation, matrix.training.micro_batch_size);
-        Prepared::load(
-            &model.source,
-            &text,
-            truncation,
-            needs_reference,
-            batch_size,
-            &settings.runs,
-            progress,
-        )
+        settings.prepare(matrix, model, &text, progress)
     })?;
     let find = |name: &str| matrix.models.iter().position(|m| m.name == name).map(|i| &prepared[i]);
 

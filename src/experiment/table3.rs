@@ -23,7 +23,6 @@ use crate::model::policy::Policy;
 use crate::progress::Progress;
 use crate::report::manifest::Code;
 use crate::report::store::{RunKey, Store};
-use crate::report::table2::Scale;
 use crate::report::table3::{self, Input, RunWinRate};
 use std::path::Path;
 use std::time::Duration;
@@ -44,10 +43,7 @@ pub fn reproduce(matrix: &Matrix, settings: &Settings, progress: &Progress) -> R
         return Err(Error::argument("table3", "data", "files", expected));
     };
     let judge = WorldJudge { sharpness: world.sharpness };
-    let (workers, threads_each) = match settings.scale {
-        Scale::Toy => (settings.threads, 1),
-        Scale::Small | Scale::Paper => (1, settings.threads),
-    };
+    let (workers, threads_each) = settings.workers();
     let text = TextPairs::load(&matrix.data)?;
     let mut prompts: Vec<String> = vec![];
     for pair in &text.test {
@@ -55,18 +51,8 @@ pub fn reproduce(matrix: &Matrix, settings: &Settings, progress: &Progress) -> R
             prompts.push(pair.prompt.clone());
         }
     }
-    let needs_reference = matrix.objectives.iter().any(|o| o.objective.needs_reference());
     let bases = parallel(&matrix.models, workers, threads_each, |model| {
-        let (truncation, batch_size) = (&matrix.truncation, matrix.training.micro_batch_size);
-        let prepared = Prepared::load(
-            &model.source,
-            &text,
-            truncation,
-            needs_reference,
-            batch_size,
-            &settings.runs,
-            progress,
-        )?;
+        let prepared = settings.prepare(matrix, model, &text, progress)?;
         let policy = reference_policy(&prepared.base)?;
         let answers = answer(None, &prepared.base, &policy, &prompts, &model.name)?;
         Ok((prepared, answers))

@@ -12,6 +12,7 @@ use crate::tensor::logprob::{check_codes, code_logps};
 use crate::tensor::slices::{Held, contiguous};
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
 use rayon::prelude::*;
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 /// Below it S may have lost more than one part in 10⁶ to terms under the smallest normal number
@@ -186,8 +187,8 @@ impl CustomOp3 for FusedCodeLogps {
         let mut d_stacked = vec![0f32; (codes + n) * d];
         let mut d_head = vec![0f32; vocab * d];
         let mut d_bias = vec![0f32; codes * vocab];
-        // What enumerated cells add to d_bias: kept apart, for it is not scaled by B.
-        let mut enumerated: Vec<(usize, Vec<f32>)> = vec![];
+        // What a code's enumerated cells add to d_bias: kept apart, for it is not scaled by B.
+        let mut enumerated: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
         let mut buffer = vec![];
         let mut mixtures = vec![];
         let held_head = Held::new(head)?;
@@ -220,15 +221,16 @@ impl CustomOp3 for FusedCodeLogps {
                     let normaliser = p[token] - logps[cell];
                     p.iter_mut().for_each(|s| *s = -upstream[cell] * exp(*s - normaliser));
                     row.iter_mut().zip(&p).for_each(|(a, p)| *a += p);
-                    enumerated.push((k, p));
+                    let sum = enumerated.entry(k).or_insert_with(|| vec![0f32; vocab]);
+                    sum.iter_mut().zip(p).for_each(|(sum, p)| *sum += p);
                 }
                 row[token] += upstream[cells].iter().sum::<f32>();
             }
             if above > 0 {
                 d_bias.par_iter_mut().zip(&bias_exponentials).for_each(|(sum, b)| *sum *= -b);
-                for (k, p) in enumerated.drain(..) {
+                for (k, cells) in &enumerated {
                     let row = &mut d_bias[k * vocab..(k + 1) * vocab];
-                    row.iter_mut().zip(p).for_each(|(sum, p)| *sum += p);
+                    row.iter_mut().zip(cells).for_each(|(sum, cell)| *sum += cell);
                 }
                 for (g, &token) in upstream.chunks(codes).zip(&self.tokens) {
                     g.iter().enumerate().for_each(|(k, g)| d_bias[k * vocab + token as usize] += g);

@@ -8,6 +8,7 @@ mod protocol;
 mod published;
 mod server;
 mod table3;
+// Shared with tests/loading, which uses the rest of it.
 #[allow(dead_code)]
 #[path = "../loading/tiny.rs"]
 mod tiny;
