@@ -3,12 +3,13 @@
 use super::GenerateArguments;
 use super::output::{print, print_line};
 use super::values::model_source;
-use crate::config::Recipe;
+use crate::config::{Precision, Recipe};
 use crate::data::tokenize::tokenize_prompt;
 use crate::error::Place;
 use crate::eval::generation::{Sampling, generate};
 use crate::eval::journal::Journal;
 use crate::eval::judge::{ModelOutput, read_prompts, write_outputs};
+use crate::eval::predictor::Predictor;
 use crate::experiment::prepared::reference_policy;
 use crate::experiment::saved;
 use crate::model::load::{self, Loaded};
@@ -26,7 +27,11 @@ pub fn run(arguments: GenerateArguments) -> Result<()> {
             let name = arguments.name.unwrap_or_else(|| arguments.model.display().to_string());
             writer.answer_set(prompts, out, &name)
         }
-        _ => arguments.prompt.iter().enumerate().try_for_each(|(index, prompt)| writer.show(index, prompt)),
+        _ => {
+            let predictor = writer.predictor()?;
+            let mut prompts = arguments.prompt.iter().enumerate();
+            prompts.try_for_each(|(index, prompt)| writer.show(&predictor, index, prompt))
+        }
     }
 }
 
@@ -35,6 +40,7 @@ struct Writer {
     recipe: Option<Recipe>,
     loaded: Loaded,
     policy: Policy,
+    code: Option<usize>,
     sampling: Sampling,
     /// Whatever decides what it writes, but for the prompt.
     identity: String,
@@ -50,34 +56,49 @@ impl Writer {
             seed: arguments.seed,
         };
         let (recipe, loaded, policy) = if saved::is_run(folder) {
-            let (recipe, loaded, policy) = saved::load(folder)?;
+            let (mut recipe, loaded, policy) = saved::load(folder)?;
+            recipe.evaluation.latent = arguments.latent.unwrap_or(recipe.evaluation.latent);
             (Some(recipe), loaded, policy)
         } else {
             let loaded = load::load(&model_source(folder))?;
-            let policy = reference_policy(&loaded)?;
+            let policy = reference_policy(&loaded, Precision::F32)?;
             (None, loaded, policy)
         };
-        let mut identity = format!("{}\n{sampling:?}\n", loaded.fingerprint);
+        if let (Some(_), None) = (arguments.latent, &policy.heads) {
+            return Err(Error::argument("generate", "--latent", "a plain model", "a run with LPC"));
+        }
+        let code = arguments.code;
+        let latent = recipe.as_ref().map(|r| r.evaluation.latent);
+        let mut identity = format!("{}\n{sampling:?}\n{latent:?}\n{code:?}\n", loaded.fingerprint);
         let of_a_run = [folder.join("recipe.toml"), folder.join("model").join(HEADS)];
         for file in of_a_run.iter().filter(|file| recipe.is_some() && file.is_file()) {
             identity += &sha256_file(file)?;
         }
-        Ok(Self { recipe, loaded, policy, sampling, identity })
+        Ok(Self { recipe, loaded, policy, code, sampling, identity })
     }
 
-    fn write(&self, index: usize, prompt: &str, show: impl FnMut(&str) -> Result<()>) -> Result<String> {
+    fn predictor(&self) -> Result<Predictor<'_>> {
+        Predictor::new(&self.policy, self.recipe.as_ref(), self.code)
+    }
+
+    fn write(
+        &self,
+        predictor: &Predictor<'_>,
+        index: usize,
+        prompt: &str,
+        show: impl FnMut(&str) -> Result<()>,
+    ) -> Result<String> {
         let tokenizer = &self.loaded.tokenizer;
         let ids = tokenize_prompt(prompt, tokenizer)?;
-        let recipe = self.recipe.as_ref();
-        let new = generate(recipe, &self.policy, tokenizer, &ids, self.sampling, index, show)?;
+        let new = generate(predictor, tokenizer, &ids, self.sampling, index, show)?;
         tokenizer.decode(&new, true)
     }
 
     /// Prints a prompt and, as it is written, its continuation.
-    fn show(&self, index: usize, prompt: &str) -> Result<()> {
+    fn show(&self, predictor: &Predictor<'_>, index: usize, prompt: &str) -> Result<()> {
         print_line(format_args!("> {prompt}"))?;
         let mut shown = String::new();
-        let text = self.write(index, prompt, |text| {
+        let text = self.write(predictor, index, prompt, |text| {
             let new = settled(&shown, text);
             print(new)?;
             shown.push_str(new);
@@ -98,24 +119,27 @@ impl Writer {
         let journal: Journal<String> = Journal::open(&partial)?;
         let progress = Progress::stderr();
         let task = progress.task(format!("answers of {name}"), prompts.len());
+        let predictor = self.predictor()?;
         let mut outputs = vec![];
         for (index, prompt) in prompts.into_iter().enumerate() {
             let key = sha256(format!("{}\n{index}\n{}", self.identity, prompt.instruction).as_bytes());
             let output = match journal.get(&key) {
                 Some(output) => output,
                 None => {
-                    let output = self.write(index, &prompt.instruction, |_| Ok(())).map_err(|e| match e {
-                        Error::Interrupted { .. } => {
-                            let resume =
-                                format!("{index} answers are kept; the same command goes on from there");
-                            Error::Interrupted { resume }
-                        }
-                        Error::Argument { expected, got, .. } => {
-                            let place = Place::file(file).field(format!("[{index}].instruction"));
-                            Error::input(place, expected, got)
-                        }
-                        e => e,
-                    })?;
+                    let output = self.write(&predictor, index, &prompt.instruction, |_| Ok(())).map_err(
+                        |e| match e {
+                            Error::Interrupted { .. } => {
+                                let resume =
+                                    format!("{index} answers are kept; the same command goes on from there");
+                                Error::Interrupted { resume }
+                            }
+                            Error::Argument { expected, got, .. } => {
+                                let place = Place::file(file).field(format!("[{index}].instruction"));
+                                Error::input(place, expected, got)
+                            }
+                            e => e,
+                        },
+                    )?;
                     journal.insert(&key, output.clone())?;
                     output
                 }

@@ -1,148 +1,206 @@
 //! A preference pair as text, and reading it from the files people have.
 
 use crate::config::EmptyCompletion;
+use crate::data::layout::{self, Found, Layout};
+use crate::data::rows::Rows;
+use crate::data::ultrafeedback::ScoreCounts;
 use crate::error::{Error, Place, Result};
-use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
+/// One message of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Turn {
+    pub role: String,
+    pub content: String,
+}
+
 /// One preference pair (x, y_w, y_l).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pair {
     /// Stable within its data set; records refer to it.
     pub id: String,
     /// Where the prompt comes from (UltraFeedback has six sources); may be empty.
     pub source: String,
+    /// What was said before the prompt: a system message, earlier turns. Mostly empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub context: Vec<Turn>,
+    /// The user's last message, or a bare text.
     pub prompt: String,
     pub chosen: String,
     pub rejected: String,
 }
 
-/// Pairs of a file with what a reader of the results should know about them.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Pairs {
-    pub pairs: Vec<Pair>,
-    /// Pairs whose two completions are the same text: their margin is 0 whatever the policy.
-    pub identical: usize,
-    /// Lines left out because a completion is empty.
-    pub left_out: Vec<usize>,
+impl Pair {
+    /// Are the two completions the same text? Their margin is 0 whatever the policy.
+    pub fn is_identical(&self) -> bool {
+        self.chosen == self.rejected
+    }
 }
 
-/// Reads a `.jsonl` or `.jsonl.gz` file; `limit` bounds the pairs.
+/// Why a row gives no pair although nothing is wrong with the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LeftOut {
+    EmptyCompletion,
+    /// HH-RLHF: the transcripts differ before their last answer.
+    DifferentPrompts,
+    /// UltraFeedback: fewer than two completions with a usable score.
+    NoScores,
+    /// UltraFeedback: every completion has the same score.
+    NoPreference,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::EmptyCompletion => "for an empty completion",
+            Self::DifferentPrompts => "for transcripts that differ before their last answer",
+            Self::NoScores => "for want of two scores",
+            Self::NoPreference => "for equal scores throughout",
+        })
+    }
+}
+
+/// Pairs of a file with what a reader of the results should know about them.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Pairs {
+    pub pairs: Vec<Pair>,
+    /// Pairs whose two completions are the same text.
+    pub identical: usize,
+    /// Lines left out, in order, and why.
+    pub left_out: Vec<(usize, LeftOut)>,
+    /// Rows by layout.
+    pub layouts: BTreeMap<Layout, usize>,
+    /// What became of raw UltraFeedback's scores.
+    pub scores: ScoreCounts,
+}
+
+impl Pairs {
+    /// How many rows were left out, by reason.
+    pub fn left_out_by_reason(&self) -> BTreeMap<LeftOut, usize> {
+        let mut counts = BTreeMap::new();
+        for (_, reason) in &self.left_out {
+            *counts.entry(*reason).or_default() += 1;
+        }
+        counts
+    }
+}
+
+/// Reads a `.jsonl`, `.jsonl.gz` or `.parquet` file; `limit` bounds the pairs.
 ///
 /// # Errors
 /// As [`PairReader`]; nothing is returned of a file with a fault.
 pub fn read(path: &Path, limit: Option<usize>, empty: EmptyCompletion) -> Result<Pairs> {
-    let mut reader = PairReader::open(path, empty)?;
-    let pairs: Vec<Pair> = reader.by_ref().take(limit.unwrap_or(usize::MAX)).collect::<Result<_>>()?;
-    let identical = pairs.iter().filter(|pair| pair.chosen == pair.rejected).count();
-    Ok(Pairs { pairs, identical, left_out: reader.left_out })
+    PairReader::open(&[path.to_path_buf()], empty)?.read_all(limit)
 }
 
-/// A line longer than this is not text that somebody labelled.
-const LONGEST_LINE: u64 = 16 << 20;
-
-/// Reads pairs one by one: a JSON object a line with `prompt`, `chosen`, `rejected` and, if known,
-/// `id` (its line number otherwise) and `source`. Other keys are allowed; a byte order mark,
-/// CRLF and blank lines are tolerated.
+/// Reads pairs one by one from a file or its shards. A row is laid out as [`Layout`] lists, with, if
+/// known, `id` (its number otherwise) and `source`. Other keys are allowed; in JSON Lines a byte
+/// order mark, CRLF and blank lines are tolerated.
 ///
 /// # Errors
 /// Each item may be an error that names file, line and field. After the first one there are no more.
 pub struct PairReader {
-    lines: BufReader<Box<dyn Read>>,
-    path: PathBuf,
-    line: usize,
+    files: VecDeque<PathBuf>,
+    rows: Option<Rows>,
+    /// Rows of the files before this one.
+    before: usize,
     empty: EmptyCompletion,
-    left_out: Vec<usize>,
+    seed: Option<u64>,
+    left_out: Vec<(usize, LeftOut)>,
+    layouts: BTreeMap<Layout, usize>,
+    scores: ScoreCounts,
     ids: HashMap<String, usize>,
     failed: bool,
 }
 
 impl PairReader {
-    pub fn open(path: &Path, empty: EmptyCompletion) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io(path))?;
-        let bytes: Box<dyn Read> = match path.extension() {
-            Some(extension) if extension == "gz" => Box::new(MultiGzDecoder::new(file)),
-            _ => Box::new(file),
-        };
+    /// Opens the first of the files.
+    pub fn open(files: &[PathBuf], empty: EmptyCompletion) -> Result<Self> {
+        let mut files: VecDeque<PathBuf> = files.iter().cloned().collect();
+        let rows = files.pop_front().map(|path| Rows::open(&path)).transpose()?;
         Ok(Self {
-            lines: BufReader::new(bytes),
-            path: path.into(),
-            line: 0,
+            files,
+            rows,
+            before: 0,
             empty,
+            seed: None,
             left_out: Vec::new(),
+            layouts: BTreeMap::new(),
+            scores: ScoreCounts::default(),
             ids: HashMap::new(),
             failed: false,
         })
     }
 
-    fn place(&self) -> Place {
-        Place::file(&self.path).line(self.line)
+    /// Accepts raw UltraFeedback, whose rejected completion is drawn by `seed`.
+    pub fn drawing(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
     }
 
-    /// The next line that is not blank, without its end; `None` at the end of the file.
-    fn next_line(&mut self) -> Result<Option<String>> {
-        loop {
-            let mut bytes = Vec::new();
-            let mut line = self.lines.by_ref().take(LONGEST_LINE + 1);
-            self.line += 1;
-            let read = line.read_until(b'\n', &mut bytes);
-            if read.map_err(|e| Error::input(self.place(), "readable bytes", e))? == 0 {
-                return Ok(None);
-            }
-            if bytes.len() as u64 > LONGEST_LINE {
-                return Err(Error::input(self.place(), "a line of at most 16 MiB", "a longer one"));
-            }
-            let text =
-                String::from_utf8(bytes).map_err(|e| Error::input(self.place(), "UTF-8", e.utf8_error()))?;
-            let text = if self.line == 1 { text.trim_start_matches('\u{feff}') } else { &text };
-            if !text.trim().is_empty() {
-                return Ok(Some(text.to_string()));
-            }
-        }
+    /// Everything, or the first `limit` pairs, with the counts.
+    pub fn read_all(mut self, limit: Option<usize>) -> Result<Pairs> {
+        let pairs: Vec<Pair> = self.by_ref().take(limit.unwrap_or(usize::MAX)).collect::<Result<_>>()?;
+        let identical = pairs.iter().filter(|pair| pair.is_identical()).count();
+        let Self { left_out, layouts, scores, .. } = self;
+        Ok(Pairs { pairs, identical, left_out, layouts, scores })
     }
 
     fn next_pair(&mut self) -> Result<Option<Pair>> {
-        while let Some(text) = self.next_line()? {
-            let place = self.place();
-            let mut object: Map<String, Value> = serde_json::from_str(&text).map_err(|e| {
-                let got = e.to_string().replace("at line 1 column", "at column");
-                Error::input(place.clone(), "a JSON object", got)
-            })?;
-            let pair = Pair {
-                id: match object.remove("id") {
-                    None | Some(Value::Null) => self.line.to_string(),
-                    Some(Value::Number(id)) => id.to_string(),
-                    Some(id) => string(&place, "id", Some(id))?,
-                },
-                source: match object.remove("source") {
-                    None | Some(Value::Null) => String::new(),
-                    Some(source) => string(&place, "source", Some(source))?,
-                },
-                prompt: string(&place, "prompt", object.remove("prompt"))?,
-                chosen: string(&place, "chosen", object.remove("chosen"))?,
-                rejected: string(&place, "rejected", object.remove("rejected"))?,
+        loop {
+            let Some(rows) = &mut self.rows else { return Ok(None) };
+            let Some(mut object) = rows.next_row()? else {
+                // The number behind the last row counts no row.
+                self.before += rows.number().saturating_sub(1);
+                self.rows = self.files.pop_front().map(|path| Rows::open(&path)).transpose()?;
+                continue;
             };
-            if let Some(first) = self.ids.insert(pair.id.clone(), self.line) {
-                let got = format!("{:?}, which line {first} has", pair.id);
+            let (place, number) = (rows.place(), self.before + rows.number());
+            let id = match object.remove("id") {
+                None | Some(Value::Null) => number.to_string(),
+                Some(Value::Number(id)) => id.to_string(),
+                Some(id) => layout::string(&place, "id", Some(id))?,
+            };
+            let source = match object.remove("source") {
+                None | Some(Value::Null) => String::new(),
+                Some(source) => layout::string(&place, "source", Some(source))?,
+            };
+            if let Some(first) = self.ids.insert(id.clone(), number) {
+                let got = format!("{id:?}, which line {first} has");
                 return Err(Error::input(place.field("id"), "an id of its own", got));
             }
-            let empty = [("chosen", &pair.chosen), ("rejected", &pair.rejected)]
-                .into_iter()
-                .find_map(|(field, text)| text.is_empty().then_some(field));
-            match empty {
-                None => return Ok(Some(pair)),
-                Some(_) if self.empty == EmptyCompletion::LeaveOut => self.left_out.push(self.line),
-                Some(field) => {
-                    return Err(Error::input(place.field(field), "a non-empty string", "an empty one"));
-                }
+            let (layout, found) = layout::read_row(object, &place, self.seed, number, &mut self.scores)?;
+            *self.layouts.entry(layout).or_default() += 1;
+            match self.kept(found, &place)? {
+                Ok(text) => return Ok(Some(Pair { id, source, ..text })),
+                Err(reason) => self.left_out.push((number, reason)),
             }
         }
-        Ok(None)
+    }
+
+    /// The pair, or why it is left out.
+    fn kept(&self, found: Found, place: &Place) -> Result<std::result::Result<Pair, LeftOut>> {
+        let pair = match found {
+            Found::Pair(pair) => pair,
+            Found::LeftOut(reason) => return Ok(Err(reason)),
+        };
+        let empty = match (pair.chosen.is_empty(), pair.rejected.is_empty()) {
+            (true, _) => Some("chosen"),
+            (_, true) => Some("rejected"),
+            _ => None,
+        };
+        match empty {
+            None => Ok(Ok(pair)),
+            Some(_) if self.empty == EmptyCompletion::LeaveOut => Ok(Err(LeftOut::EmptyCompletion)),
+            Some(field) => {
+                Err(Error::input(place.clone().field(field), "a non-empty string", "an empty one"))
+            }
+        }
     }
 }
 
@@ -157,17 +215,4 @@ impl Iterator for PairReader {
         self.failed = next.is_err();
         next.transpose()
     }
-}
-
-fn string(place: &Place, field: &str, value: Option<Value>) -> Result<String> {
-    let got = match value {
-        Some(Value::String(text)) => return Ok(text),
-        None => "nothing",
-        Some(Value::Null) => "null",
-        Some(Value::Bool(_)) => "a boolean",
-        Some(Value::Number(_)) => "a number",
-        Some(Value::Array(_)) => "an array",
-        Some(Value::Object(_)) => "an object",
-    };
-    Err(Error::input(place.clone().field(field), "a string", got))
 }

@@ -45,8 +45,9 @@ impl TruncationReport {
 
 /// Tokenises every pair, in order.
 ///
-/// A prompt goes through the tokenizer's chat template as one user message, up to where the answer
-/// begins; without a template it is the bare text, with what the tokenizer puts around a text.
+/// A prompt goes through the tokenizer's chat template as a user message behind its context, up to
+/// where the answer begins; without a template it is the bare text, with what the tokenizer puts
+/// around a text.
 /// Prompt and completions are tokenised apart, so that both completions share the prompt's tokens,
 /// and a completion ends with the end-of-turn token. Over-long prompts keep their end, then
 /// over-long completions their beginning.
@@ -54,7 +55,8 @@ impl TruncationReport {
 /// Units: lengths in tokens.
 ///
 /// # Errors
-/// A prompt or completion without a token, named by the pair's id; a template that refuses a prompt.
+/// A prompt or completion without a token, or a context without a template, named by the pair's id;
+/// a template that refuses a prompt.
 pub fn tokenize(
     pairs: &[Pair],
     tokenizer: &TextTokenizer,
@@ -79,6 +81,25 @@ pub fn tokenize_prompt(prompt: &str, tokenizer: &TextTokenizer) -> Result<Vec<u3
     }
 }
 
+fn tokenize_conversation(pair: &Pair, tokenizer: &TextTokenizer) -> Result<Vec<u32>> {
+    if pair.context.is_empty() {
+        return tokenize_prompt(&pair.prompt, tokenizer);
+    }
+    let Some(template) = tokenizer.chat_template() else {
+        let argument = format!("prompt of pair {}", pair.id);
+        let got = format!("{} messages", pair.context.len() + 1);
+        return Err(Error::argument(
+            "tokenize",
+            argument,
+            got,
+            "one message, or a tokenizer with a chat template",
+        ));
+    };
+    let before = pair.context.iter().map(|turn| Message { role: &turn.role, content: &turn.content });
+    let messages: Vec<Message> = before.chain([Message::user(&pair.prompt)]).collect();
+    tokenizer.encode(&template.render(&messages, true)?, false)
+}
+
 fn tokenize_pair(
     index: usize,
     pair: &Pair,
@@ -89,7 +110,7 @@ fn tokenize_pair(
         let argument = format!("{what} of pair {}", pair.id);
         Error::argument("tokenize", argument, format!("{text:.40?}"), "a text with at least one token")
     };
-    let mut prompt = tokenize_prompt(&pair.prompt, tokenizer)?;
+    let mut prompt = tokenize_conversation(pair, tokenizer)?;
     if prompt.is_empty() {
         return Err(without_token("prompt", &pair.prompt));
     }

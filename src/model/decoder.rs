@@ -2,12 +2,13 @@
 //! masks and positions, real gradients. It is the oracle for anything faster.
 
 use crate::Result;
+use crate::config::Precision;
 use crate::model::config::DecoderConfig;
 use crate::model::fused;
 use crate::model::parameters::Parameters;
 use crate::model::rotary::{Angles, Rotary};
 use crate::model::rows::{Padded, TokenRows};
-use crate::tensor::numerics::softmax;
+use crate::tensor::numerics::{matmul, softmax};
 use candle_core::{D, DType, Device, Tensor};
 
 #[derive(Debug, Clone)]
@@ -18,6 +19,7 @@ pub struct Decoder {
     norm: RmsNorm,
     lm_head: Tensor,
     rotary: Rotary,
+    precision: Precision,
 }
 
 /// What every block of one plain forward pass shares.
@@ -28,16 +30,9 @@ pub struct Context {
     mask: Tensor,
 }
 
-/// Keys and values of the tokens already seen, one pair a block, each [B, kv heads, S, head_dim].
-#[derive(Debug, Clone, Default)]
-pub struct KvCache {
-    blocks: Vec<Option<(Tensor, Tensor)>>,
-    tokens: usize,
-}
-
 impl Decoder {
     /// Errors: a parameter that is missing or has another shape, by name.
-    pub fn new(config: &DecoderConfig, parameters: &Parameters) -> Result<Self> {
+    pub fn new(config: &DecoderConfig, parameters: &Parameters, precision: Precision) -> Result<Self> {
         let c = config;
         let embed_tokens = parameters.get("model.embed_tokens.weight", &[c.vocab_size, c.hidden_size])?;
         let lm_head = if c.tie_word_embeddings {
@@ -46,11 +41,11 @@ impl Decoder {
             parameters.get("lm_head.weight", &[c.vocab_size, c.hidden_size])?
         };
         let blocks = (0..c.num_hidden_layers)
-            .map(|layer| Block::new(c, parameters, format!("model.layers.{layer}")))
+            .map(|layer| Block::new(c, parameters, format!("model.layers.{layer}"), precision))
             .collect::<Result<_>>()?;
         let norm = RmsNorm::new(c, parameters, "model.norm.weight")?;
         let rotary = Rotary::new(c, embed_tokens.dtype(), embed_tokens.device())?;
-        Ok(Self { config: c.clone(), embed_tokens, blocks, norm, lm_head, rotary })
+        Ok(Self { config: c.clone(), embed_tokens, blocks, norm, lm_head, rotary, precision })
     }
 
     pub fn device(&self) -> &Device {
@@ -59,6 +54,10 @@ impl Decoder {
 
     pub fn dtype(&self) -> DType {
         self.embed_tokens.dtype()
+    }
+
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// [V, d]
@@ -95,27 +94,6 @@ impl Decoder {
             x = block.forward(&x, &context)?.detach();
         }
         Ok(self.final_norm(&x.flatten_to(1)?.index_select(&padded.index, 0)?)?.detach())
-    }
-
-    /// Last hidden states of new tokens behind those in the cache, which grows by them.
-    /// Shapes: n tokens → [n, d].
-    pub fn extend(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Tensor> {
-        let (past, n) = (cache.tokens, tokens.len());
-        let total = past + n;
-        let near = |i: usize, j: usize| self.config.sliding_window.is_none_or(|w| i - j < w);
-        let sees = |i: usize, j: usize| if j <= i && near(i, j) { 0f32 } else { f32::NEG_INFINITY };
-        let mask: Vec<f32> = (past..total).flat_map(|i| (0..total).map(move |j| sees(i, j))).collect();
-        let positions = Tensor::from_iter(past as u32..total as u32, self.device())?.unsqueeze(0)?;
-        let mask = Tensor::from_vec(mask, (1, 1, 1, n, total), self.device())?.to_dtype(self.dtype())?;
-        let context = Context { angles: self.rotary.at(&positions)?, mask };
-        cache.blocks.resize(self.blocks.len(), None);
-        let ids = Tensor::new(tokens, self.device())?;
-        let mut x = self.embed_tokens.index_select(&ids, 0)?.unsqueeze(0)?.detach();
-        for (block, past) in self.blocks.iter().zip(&mut cache.blocks) {
-            x = block.forward_behind(&x, &context, past)?.detach();
-        }
-        cache.tokens = total;
-        Ok(self.final_norm(&x.squeeze(0)?)?.detach())
     }
 
     pub fn context(&self, padded: &Padded) -> Result<Context> {
@@ -178,10 +156,11 @@ pub struct Block {
     down_proj: Tensor,
     kv_heads: usize,
     head_dim: usize,
+    precision: Precision,
 }
 
 impl Block {
-    fn new(c: &DecoderConfig, parameters: &Parameters, prefix: String) -> Result<Self> {
+    fn new(c: &DecoderConfig, parameters: &Parameters, prefix: String, precision: Precision) -> Result<Self> {
         let (d, ff) = (c.hidden_size, c.intermediate_size);
         let (q, kv) = (c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim);
         let matrix =
@@ -199,6 +178,7 @@ impl Block {
             down_proj: matrix("mlp.down_proj", d, ff)?,
             kv_heads: c.num_key_value_heads,
             head_dim: c.head_dim,
+            precision,
             prefix,
         })
     }
@@ -225,37 +205,19 @@ impl Block {
 
     /// Shapes: x [B, T, d] → [B, T, d].
     pub fn forward(&self, x: &Tensor, context: &Context) -> Result<Tensor> {
-        self.forward_behind(x, context, &mut None)
-    }
-
-    fn forward_behind(
-        &self,
-        x: &Tensor,
-        context: &Context,
-        past: &mut Option<(Tensor, Tensor)>,
-    ) -> Result<Tensor> {
-        let x = (x + self.attention(&self.attention_norm.forward(x)?, context, past)?)?;
+        let x = (x + self.attention(&self.attention_norm.forward(x)?, context)?)?;
         let mlp = self.mlp(&self.mlp_norm.forward(&x)?)?;
         Ok((x + mlp)?)
     }
 
-    fn attention(
-        &self,
-        x: &Tensor,
-        context: &Context,
-        past: &mut Option<(Tensor, Tensor)>,
-    ) -> Result<Tensor> {
+    fn attention(&self, x: &Tensor, context: &Context) -> Result<Tensor> {
         let (b, t, _) = x.dims3()?;
         let heads = |projection: &Tensor| -> Result<Tensor> {
-            Ok(linear(x, projection)?.reshape((b, t, (), self.head_dim))?.transpose(1, 2)?)
+            Ok(self.linear(x, projection)?.reshape((b, t, (), self.head_dim))?.transpose(1, 2)?)
         };
         let q = context.angles.rotate(&heads(&self.q_proj)?)?;
-        let mut k = context.angles.rotate(&heads(&self.k_proj)?)?;
-        let mut v = heads(&self.v_proj)?.contiguous()?;
-        if let Some((past_k, past_v)) = past.take() {
-            k = Tensor::cat(&[&past_k, &k], 2)?;
-            v = Tensor::cat(&[&past_v, &v], 2)?;
-        }
+        let k = context.angles.rotate(&heads(&self.k_proj)?)?;
+        let v = heads(&self.v_proj)?.contiguous()?;
         // Grouped queries: the heads that share a key head are more rows of one product.
         let (kv, hd, s) = (self.kv_heads, self.head_dim, k.dim(2)?);
         let groups = q.dim(1)? / kv;
@@ -264,18 +226,18 @@ impl Block {
         let scores = scores.reshape((b, kv, groups, t, s))?.broadcast_add(&context.mask)?;
         let weights = softmax(&scores)?.reshape((b, kv, groups * t, s))?;
         let mixed = weights.matmul(&v)?.reshape((b, kv * groups, t, hd))?;
-        *past = Some((k, v));
-        linear(&mixed.transpose(1, 2)?.reshape((b, t, ()))?, &self.o_proj)
+        self.linear(&mixed.transpose(1, 2)?.reshape((b, t, ()))?, &self.o_proj)
     }
 
     fn mlp(&self, x: &Tensor) -> Result<Tensor> {
-        let gate = linear(x, &self.gate_proj)?.silu()?;
-        linear(&(gate * linear(x, &self.up_proj)?)?, &self.down_proj)
+        let gate = self.linear(x, &self.gate_proj)?.silu()?;
+        self.linear(&(gate * self.linear(x, &self.up_proj)?)?, &self.down_proj)
     }
-}
 
-/// x·Wᵀ for x [B, T, in], W [out, in].
-fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    let (b, t, inputs) = x.dims3()?;
-    Ok(x.reshape((b * t, inputs))?.matmul(&weight.t()?)?.reshape((b, t, ()))?)
+    /// x·Wᵀ for x [B, T, in], W [out, in].
+    fn linear(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        let (b, t, inputs) = x.dims3()?;
+        let product = matmul(&x.reshape((b * t, inputs))?, &weight.t()?, self.precision)?;
+        Ok(product.reshape((b, t, ()))?)
+    }
 }

@@ -5,6 +5,7 @@ pub mod config;
 pub mod decoder;
 pub mod fused;
 pub mod heads;
+pub mod inference;
 pub mod load;
 pub mod parameters;
 pub mod policy;

@@ -1,7 +1,7 @@
 //! The policy: a decoder, and LPC's heads where the objective has a latent.
 
 use crate::Result;
-use crate::config::{Codes, Latent};
+use crate::config::{Codes, Latent, Precision};
 use crate::data::batch::PairBatch;
 use crate::model::config::DecoderConfig;
 use crate::model::decoder::Decoder;
@@ -46,12 +46,17 @@ impl PairStates {
 }
 
 impl Policy {
-    pub fn new(config: &DecoderConfig, parameters: &Parameters, latent: &Latent) -> Result<Self> {
+    pub fn new(
+        config: &DecoderConfig,
+        parameters: &Parameters,
+        latent: &Latent,
+        precision: Precision,
+    ) -> Result<Self> {
         let heads = match latent.codes() {
             None => None,
             Some(Codes { codes, .. }) => Some(Heads::new(parameters, config.hidden_size, codes)?),
         };
-        Ok(Self { decoder: Decoder::new(config, parameters)?, heads })
+        Ok(Self { decoder: Decoder::new(config, parameters, precision)?, heads })
     }
 
     /// Sequence log-probabilities, with h_z [B, d] added to every predicting state if given.
@@ -67,7 +72,8 @@ impl Policy {
             Some(latent) => add_latent(&states.predictor_hidden, latent, &batch.token_pair)?,
             None => states.predictor_hidden.clone(),
         };
-        completion_sums(&token_logps_fused(&hidden, self.decoder.lm_head(), &batch.targets)?, batch)
+        let (head, precision) = (self.decoder.lm_head(), self.decoder.precision());
+        completion_sums(&token_logps_fused(&hidden, head, &batch.targets, precision)?, batch)
     }
 
     /// Sequence log-probabilities under each code alone, [B, K].
@@ -79,8 +85,9 @@ impl Policy {
         batch: &PairBatch,
         codebook: &Tensor,
     ) -> Result<PairLogps> {
-        let head = self.decoder.lm_head();
-        completion_sums(&code_logps_fused(&states.predictor_hidden, head, codebook, &batch.targets)?, batch)
+        let (head, precision) = (self.decoder.lm_head(), self.decoder.precision());
+        let logps = code_logps_fused(&states.predictor_hidden, head, codebook, &batch.targets, precision)?;
+        completion_sums(&logps, batch)
     }
 }
 

@@ -1,16 +1,21 @@
 //! Writing a model as a folder that `transformers` reads.
 
+use crate::config::{Codes, Recipe};
 use crate::error::{Error, Result};
 use crate::model::config::DecoderConfig;
 use crate::model::heads;
+use crate::model::load::huggingface::{INDEX, WEIGHTS};
 use crate::model::parameters::Parameters;
 use crate::model::tokenizer::TextTokenizer;
 use crate::report::files::{write_atomic, write_tensors};
 use candle_core::{DType, Device, Tensor};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
+
+/// Bytes of one file of weights, as `save_pretrained` has it.
+const SHARD: usize = 5_000_000_000;
 
 /// Writes weights, tokenizer, `generation_config.json` and, last, `config.json`, so that a
 /// folder left behind by a crash does not pass for a model. Each file appears complete or not at
@@ -35,21 +40,69 @@ pub fn save(
         tensors.push((name, tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?));
     }
     fs::create_dir_all(folder).map_err(Error::io(folder))?;
-
-    let path = folder.join("model.safetensors");
-    let format = HashMap::from([("format".to_string(), "pt".to_string())]);
-    write_tensors(&path, tensors, Some(format))?;
-
+    save_weights(folder, tensors, SHARD)?;
     tokenizer.save(folder)?;
     let special = json!({ "bos_token_id": tokenizer.bos_id(), "eos_token_id": tokenizer.eos_ids() });
     write_json(&folder.join("generation_config.json"), &special)?;
     write_json(&folder.join("config.json"), &config_json(config, tokenizer))
 }
 
-/// File of LPC's own parameters, beside `model.safetensors`.
-pub const HEADS: &str = "lpc.safetensors";
+/// Writes `model.safetensors`, or, where that would have more than `shard` bytes of tensors, several
+/// files with `model.safetensors.index.json`. A tensor is never divided. Weights that an earlier call
+/// left in other files are removed, since a reader could take them for these.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn save_weights(folder: &Path, tensors: Vec<(String, Tensor)>, shard: usize) -> Result<()> {
+    let bytes = |t: &Tensor| t.elem_count() * t.dtype().size_in_bytes();
+    let total: usize = tensors.iter().map(|(_, t)| bytes(t)).sum();
+    let mut shards: Vec<Vec<(String, Tensor)>> = vec![];
+    let mut filled = 0;
+    for (name, tensor) in tensors {
+        filled += bytes(&tensor);
+        match shards.last_mut().filter(|_| filled <= shard) {
+            Some(last) => last.push((name, tensor)),
+            None => {
+                filled = bytes(&tensor);
+                shards.push(vec![(name, tensor)]);
+            }
+        }
+    }
+    let count = shards.len();
+    let mut weight_map = Map::new();
+    let mut written = vec![];
+    for (i, tensors) in shards.into_iter().enumerate() {
+        let file = match count {
+            1 => WEIGHTS.to_string(),
+            _ => format!("model-{:05}-of-{count:05}.safetensors", i + 1),
+        };
+        weight_map.extend(tensors.iter().map(|(name, _)| (name.clone(), Value::from(file.as_str()))));
+        let format = HashMap::from([("format".to_string(), "pt".to_string())]);
+        write_tensors(&folder.join(&file), tensors, Some(format))?;
+        written.push(file);
+    }
+    if count > 1 {
+        let index = json!({ "metadata": { "total_size": total }, "weight_map": weight_map });
+        write_json(&folder.join(INDEX), &index)?;
+        written.push(INDEX.into());
+    }
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let path = entry.map_err(Error::io(folder))?.path();
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let shard = name.starts_with("model-") && name.ends_with(".safetensors");
+        if (shard || name == WEIGHTS || name == INDEX) && !written.contains(&name) {
+            fs::remove_file(&path).map_err(Error::io(&path))?;
+        }
+    }
+    Ok(())
+}
 
-/// Writes a policy: LPC's heads in `lpc.safetensors` if it has any, then the decoder as [`save`].
+/// Files of LPC's own, beside `model.safetensors`: its parameters, and what they are.
+pub const HEADS: &str = "lpc.safetensors";
+pub const HEADS_CONFIG: &str = "lpc_config.json";
+
+/// Writes a policy: LPC's heads in `lpc.safetensors` and `lpc_config.json` if it has any, then the
+/// decoder as [`save`].
 ///
 /// # Errors
 /// As [`save`].
@@ -58,11 +111,25 @@ pub fn save_policy(
     config: &DecoderConfig,
     parameters: &Parameters,
     tokenizer: &TextTokenizer,
+    recipe: &Recipe,
 ) -> Result<()> {
     let (heads, decoder): (HashMap<_, _>, HashMap<_, _>) =
         parameters.tensors().into_iter().partition(|(name, _)| name.starts_with(heads::PREFIX));
-    if !heads.is_empty() {
+    if let Some(Codes { codes, .. }) = recipe.latent.codes() {
         write_tensors(&folder.join(HEADS), heads, None)?;
+        let network = "w2 @ silu(w1 @ input + b1) + b2";
+        let json = json!({
+            "codes": codes,
+            "hidden_size": config.hidden_size,
+            "prior": { "network": network, "input": "last hidden state of the prompt" },
+            "posterior": {
+                "network": network,
+                "input": "last hidden states of prompt with chosen, then of prompt with rejected",
+            },
+            "latent": recipe.latent,
+            "latent_at_test": recipe.evaluation.latent,
+        });
+        write_json(&folder.join(HEADS_CONFIG), &json)?;
     }
     save(folder, config, &decoder, tokenizer)
 }
@@ -109,6 +176,7 @@ fn config_json(config: &DecoderConfig, tokenizer: &TextTokenizer) -> Value {
     json
 }
 
-pub(crate) fn write_json(path: &Path, value: &Value) -> Result<()> {
+/// Writes indented JSON, complete or not at all.
+pub fn write_json(path: &Path, value: &Value) -> Result<()> {
     write_atomic(path, format!("{value:#}\n").as_bytes())
 }

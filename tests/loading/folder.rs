@@ -288,6 +288,25 @@ fn end_tokens_and_templates() {
     assert!(message(huggingface::load(folder.path())).contains("tokenizer.json"));
 }
 
+/// Brackets to no end, alone or where a tokenizer has something: refused at once, in little memory.
+#[test]
+fn nested_tokenizers() {
+    let folder = saved(&tiny::config());
+    let path = folder.path().join("tokenizer.json");
+    for (begin, bracket) in
+        [("", "["), ("", "{\"a\":"), ("{\"model\":", "["), ("{\"added_tokens\":[{\"id\":", "[")]
+    {
+        let nested = format!("{begin}{}", bracket.repeat((100 << 20) / bracket.len()));
+        fs::write(&path, nested).unwrap();
+        let start = std::time::Instant::now();
+        let (result, allocation) = largest(|| huggingface::load_tokenizer(folder.path()));
+        let message = message(result);
+        assert!(message.contains("tokenizer.json: expected a tokenizer"), "{message}");
+        assert!(allocation <= 101 << 20, "{allocation} bytes");
+        assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
+    }
+}
+
 #[test]
 fn hostile_safetensors() {
     let config = tiny::config();

@@ -4,6 +4,7 @@ use crate::tiny::{self, bits, message};
 use lpc::config::ModelSource;
 use lpc::model::load::{huggingface, load};
 use lpc::model::save::save;
+use lpc::report::files::sha256;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,6 +14,20 @@ use std::sync::{Arc, Mutex};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
+/// What a hub does with the weights that it should not do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    /// Breaks off within each reply's body, so that each brings three quarters of what is left.
+    BreaksOff,
+    /// Sends less than it announced, and calls that everything.
+    SendsLess,
+    /// Sends other bytes than those whose SHA-256 it states.
+    SendsOther,
+    /// States a commit that leads out of the cache.
+    LeadsOut,
+}
+
 /// Serves a folder as `org/tiny` and remembers what was asked.
 struct Hub {
     endpoint: String,
@@ -20,21 +35,21 @@ struct Hub {
 }
 
 impl Hub {
-    fn serve(folder: PathBuf) -> Self {
+    fn serve(folder: PathBuf, fault: Fault) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
         let log = requests.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                answer(stream, &folder, &log);
+                answer(stream, &folder, &log, fault);
             }
         });
         Self { endpoint, requests }
     }
 }
 
-fn answer(mut stream: TcpStream, folder: &Path, log: &Mutex<Vec<String>>) {
+fn answer(mut stream: TcpStream, folder: &Path, log: &Mutex<Vec<String>>, fault: Fault) {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
     let request = lines.next().unwrap_or_default();
     let headers: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
@@ -62,15 +77,36 @@ fn answer(mut stream: TcpStream, folder: &Path, log: &Mutex<Vec<String>>) {
         let info = serde_json::json!({ "sha": COMMIT, "siblings": siblings });
         return respond("200 OK", "Content-Type: application/json\r\n", info.to_string().as_bytes());
     }
-    match path.strip_prefix("/org/tiny/resolve/v1/").map(|name| (name, fs::read(folder.join(name)))) {
-        Some((name, Ok(bytes))) => {
+    let prefix = format!("/org/tiny/resolve/{COMMIT}/");
+    match path.strip_prefix(&prefix).map(|name| (name, fs::read(folder.join(name)))) {
+        Some((name, Ok(mut bytes))) => {
+            // As the hub does: the SHA-256 of large files, another name for the content of small ones.
+            let weights = name == "model.safetensors";
+            let etag = if weights { sha256(&bytes) } else { format!("etag-{name}") };
+            let fault = if weights { fault } else { Fault::None };
             let (from, to) = range.unwrap_or((0, None));
-            let to = to.map_or(bytes.len(), |last| (last + 1).min(bytes.len()));
+            let whole = bytes.len();
+            if fault == Fault::SendsOther {
+                bytes[whole - 1] ^= 1;
+            }
+            let probe = to.is_some();
+            let mut to = to.map_or(whole, |last| (last + 1).min(whole));
+            if fault == Fault::SendsLess && !probe {
+                to -= 10;
+            }
+            let commit = if fault == Fault::LeadsOut { "../../../../out" } else { COMMIT };
             let headers = format!(
-                "ETag: \"etag-{name}\"\r\nX-Repo-Commit: {COMMIT}\r\nContent-Range: bytes {from}-{}/{}\r\n",
-                to - 1,
-                bytes.len()
+                "ETag: \"{etag}\"\r\nX-Repo-Commit: {commit}\r\nContent-Range: bytes {from}-{}/{whole}\r\n",
+                to - 1
             );
+            if fault == Fault::BreaksOff && to - from > 5000 {
+                let head =
+                    format!("HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\n{headers}\r\n", to - from);
+                let _ = stream
+                    .write_all(head.as_bytes())
+                    .and_then(|()| stream.write_all(&bytes[from..(from + 3 * to) / 4]));
+                return;
+            }
             respond("206 Partial Content", &headers, &bytes[from..to]);
         }
         _ => respond("404 Not Found", "", b"nothing here"),
@@ -79,11 +115,16 @@ fn answer(mut stream: TcpStream, folder: &Path, log: &Mutex<Vec<String>>) {
 
 /// Loads in a process of its own, since the hub's address and cache come from the environment.
 fn load_with(endpoint: &str, home: &Path, id: &str, revision: &str) -> String {
+    load_as(endpoint, home, id, revision, "0")
+}
+
+fn load_as(endpoint: &str, home: &Path, id: &str, revision: &str, offline: &str) -> String {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "hub::child", "--ignored", "--nocapture"])
         .env("HF_ENDPOINT", endpoint)
         .env("HF_HOME", home)
         .env("HF_TOKEN", "secret")
+        .env("HF_HUB_OFFLINE", offline)
         .env("LPC_TEST_HUB", format!("{id} {revision}"))
         .output()
         .unwrap();
@@ -116,8 +157,8 @@ fn downloads_once_and_then_works_offline() {
     fs::write(model.path().join("pytorch_model.bin"), "not needed").unwrap();
     let fingerprint = huggingface::load(model.path()).unwrap().fingerprint;
 
-    let hub = Hub::serve(model.path().into());
-    let expected = format!("{fingerprint} org/tiny@v1: ");
+    let hub = Hub::serve(model.path().into(), Fault::None);
+    let expected = format!("{fingerprint} org/tiny@v1 (commit {COMMIT}): ");
     assert!(load_with(&hub.endpoint, home.path(), "org/tiny", "v1").starts_with(&expected));
     let asked = hub.requests.lock().unwrap().split_off(0);
     assert!(asked.iter().any(|path| path.ends_with("/model.safetensors")));
@@ -128,6 +169,22 @@ fn downloads_once_and_then_works_offline() {
     let asked = hub.requests.lock().unwrap().split_off(0);
     assert_eq!(asked, ["/api/models/org/tiny/revision/v1"], "the second time comes from the cache");
 
+    assert!(load_as(&hub.endpoint, home.path(), "org/tiny", "v1", "1").starts_with(&expected));
+    assert_eq!(*hub.requests.lock().unwrap(), [""; 0], "offline means that nobody is asked");
+    let message = load_as(&hub.endpoint, model.path(), "org/tiny", "v1", "1");
+    assert!(message.contains("as HF_HUB_OFFLINE is set"), "{message}");
+
+    // What lies in the cache is held against the name that the hub gave it.
+    let weights = home.path().join(format!("hub/models--org--tiny/snapshots/{COMMIT}/model.safetensors"));
+    let good = fs::read(&weights).unwrap();
+    fs::write(fs::canonicalize(&weights).unwrap(), [&good[..good.len() - 1], b"x"].concat()).unwrap();
+    let message = load_with(&hub.endpoint, home.path(), "org/tiny", "v1");
+    assert!(
+        message.contains("expected content of SHA-256") && message.contains("(delete the file)"),
+        "{message}"
+    );
+    fs::write(fs::canonicalize(&weights).unwrap(), &good).unwrap();
+
     let nobody = "http://127.0.0.1:9";
     assert!(load_with(nobody, home.path(), "org/tiny", "v1").starts_with(&expected));
     let elsewhere = tempfile::tempdir().unwrap();
@@ -135,6 +192,42 @@ fn downloads_once_and_then_works_offline() {
     assert!(message.starts_with("org/tiny@v1: expected the list of files from the hub"), "{message}");
     let message = load_with(&hub.endpoint, elsewhere.path(), "org/tiny", "v2");
     assert!(message.contains("org/tiny@v2") && message.contains("404"), "{message}");
+}
+
+/// A reply that ends too early is continued, or else nothing of it is used, now or by a later try.
+#[test]
+fn replies_cut_short() {
+    let model = tempfile::tempdir().unwrap();
+    let weights = tiny::weights(&tiny::config(), 1);
+    save(model.path(), &tiny::config(), &weights, &tiny::tokenizer(None)).unwrap();
+    let fingerprint = huggingface::load(model.path()).unwrap().fingerprint;
+    let good = Hub::serve(model.path().into(), Fault::None);
+    for (fault, expected) in [
+        (Fault::BreaksOff, fingerprint.as_str()),
+        (Fault::SendsLess, "model.safetensors: expected "),
+        (Fault::SendsOther, "model.safetensors: expected content of SHA-256 "),
+        (Fault::LeadsOut, "model.safetensors: expected a file of commit "),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let hub = Hub::serve(model.path().into(), fault);
+        let said = load_with(&hub.endpoint, home.path(), "org/tiny", "v1");
+        assert!(said.contains(expected), "{fault:?}: {said}");
+        let again = load_with(&good.endpoint, home.path(), "org/tiny", "v1");
+        assert!(again.starts_with(&fingerprint), "{fault:?}, then a good hub: {again}");
+    }
+}
+
+#[test]
+fn pickled_weights_are_refused() {
+    let model = tempfile::tempdir().unwrap();
+    save(model.path(), &tiny::config(), &tiny::weights(&tiny::config(), 1), &tiny::tokenizer(None)).unwrap();
+    fs::rename(model.path().join("model.safetensors"), model.path().join("pytorch_model.bin")).unwrap();
+    let hub = Hub::serve(model.path().into(), Fault::None);
+    let home = tempfile::tempdir().unwrap();
+    let said = load_with(&hub.endpoint, home.path(), "org/tiny", "v1");
+    assert!(said.contains("pickled weights, which run code when read; convert them in Python"), "{said}");
+    let path = model.path().join("pytorch_model.bin");
+    assert!(message(load(&ModelSource::Gguf { path })).contains("pickled weights"));
 }
 
 #[test]

@@ -2,7 +2,7 @@ use crate::tiny::message;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use lpc::config::EmptyCompletion;
-use lpc::data::pairs::{Pair, PairReader, Pairs, read};
+use lpc::data::pairs::{LeftOut, Pair, PairReader, Pairs, read};
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ fn parse(bytes: &[u8]) -> lpc::Result<Pairs> {
 
 fn pair(id: &str, source: &str, prompt: &str, chosen: &str, rejected: &str) -> Pair {
     let [id, source, prompt, chosen, rejected] = [id, source, prompt, chosen, rejected].map(String::from);
-    Pair { id, source, prompt, chosen, rejected }
+    Pair { id, source, prompt, chosen, rejected, ..Pair::default() }
 }
 
 #[test]
@@ -46,7 +46,10 @@ fn faults_name_file_line_and_field() {
     let good = r#"{"prompt": "p", "chosen": "c", "rejected": "r"}"#;
     let cases: [(&[u8], &str); 17] = [
         (br#"{"prompt": "p", "chosen": "c"}"#, "field `rejected`: expected a string, got nothing"),
-        (br#"{"chosen": "c", "rejected": "r"}"#, "field `prompt`: expected a string, got nothing"),
+        (
+            br#"{"chosen": "c", "rejected": "r"}"#,
+            "field `prompt`: expected a string, or chosen and rejected that begin with it, got nothing",
+        ),
         (
             br#"{"prompt": 1, "chosen": "c", "rejected": "r"}"#,
             "field `prompt`: expected a string, got a number",
@@ -108,7 +111,10 @@ fn empty_completions_can_be_left_out() {
     let text = "{\"prompt\":\"p\",\"chosen\":\"\",\"rejected\":\"r\"}\n{\"prompt\":\"p\",\"chosen\":\"c\",\"rejected\":\"r\"}\n";
     let (_folder, path) = file("pairs.jsonl", text.as_bytes());
     let pairs = read(&path, Some(1), EmptyCompletion::LeaveOut).unwrap();
-    assert_eq!((pairs.pairs, pairs.left_out), (vec![pair("2", "", "p", "c", "r")], vec![1]));
+    assert_eq!(
+        (pairs.pairs, pairs.left_out),
+        (vec![pair("2", "", "p", "c", "r")], vec![(1, LeftOut::EmptyCompletion)])
+    );
 }
 
 #[test]
@@ -118,7 +124,7 @@ fn limit_streams_and_faults_end_the_stream() {
     assert_eq!(read(&path, Some(1), EmptyCompletion::Refuse).unwrap().pairs.len(), 1);
     assert_eq!(read(&path, Some(0), EmptyCompletion::Refuse).unwrap().pairs.len(), 0);
     let items: Vec<bool> =
-        PairReader::open(&path, EmptyCompletion::Refuse).unwrap().map(|p| p.is_ok()).collect();
+        PairReader::open(&[path], EmptyCompletion::Refuse).unwrap().map(|p| p.is_ok()).collect();
     assert_eq!(items, [true, false]);
 }
 

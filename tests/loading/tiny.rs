@@ -122,13 +122,7 @@ pub fn metadata(config: &DecoderConfig) -> Vec<(&'static str, Value)> {
     ]
 }
 
-pub fn write_gguf(
-    path: &Path,
-    config: &DecoderConfig,
-    weights: &HashMap<String, Tensor>,
-    metadata: &[(&str, Value)],
-    matrices: GgmlDType,
-) {
+pub fn gguf_name(name: &str) -> String {
     let names = [
         ("model.layers.", "blk."),
         ("model.embed_tokens", "token_embd"),
@@ -144,6 +138,16 @@ pub fn write_gguf(
         ("mlp.up_proj", "ffn_up"),
         ("mlp.down_proj", "ffn_down"),
     ];
+    names.iter().fold(name.to_string(), |name, (from, to)| name.replace(from, to))
+}
+
+pub fn write_gguf(
+    path: &Path,
+    config: &DecoderConfig,
+    weights: &HashMap<String, Tensor>,
+    metadata: &[(&str, Value)],
+    matrices: GgmlDType,
+) {
     let tensors: Vec<(String, QTensor)> = config
         .parameter_shapes()
         .map(|(name, shape)| {
@@ -153,8 +157,7 @@ pub fn write_gguf(
                 other => other.clone(),
             };
             let dtype = if shape.len() == 1 { GgmlDType::F32 } else { matrices };
-            let renamed = names.iter().fold(name, |name, (from, to)| name.replace(from, to));
-            (renamed, QTensor::quantize(&tensor, dtype).unwrap())
+            (gguf_name(&name), QTensor::quantize(&tensor, dtype).unwrap())
         })
         .collect();
     let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (*key, value)).collect();

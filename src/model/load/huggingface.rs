@@ -1,6 +1,6 @@
 //! Hugging Face folders: `config.json`, safetensors (one file or shards), `tokenizer.json`.
 
-use super::{Loaded, check_config, check_vocabulary, describe, one_line, sha256};
+use super::{Loaded, PICKLED, check_config, check_vocabulary, describe, one_line, sha256};
 use crate::error::{Error, Place, Result};
 use crate::model::config::{DecoderConfig, RopeScaling};
 use crate::model::tokenizer::TextTokenizer;
@@ -13,8 +13,10 @@ use std::fs;
 use std::path::Path;
 use tokenizers::Tokenizer;
 
-pub(super) const WEIGHTS: &str = "model.safetensors";
-pub(super) const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const WEIGHTS: &str = "model.safetensors";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
+/// The model card, whose first lines state a licence.
+pub(crate) const CARD: &str = "README.md";
 
 /// Reads a folder in the layout of `save_pretrained`.
 ///
@@ -32,10 +34,59 @@ pub fn load(folder: &Path) -> Result<Loaded> {
     Ok(Loaded {
         description: format!("{name}: {}", describe(&config)),
         fingerprint: files.fingerprint()?,
+        licence: read_licence(folder),
         config,
         weights,
         tokenizer,
     })
+}
+
+/// Reads a folder's `config.json` alone.
+///
+/// # Errors
+/// The file is missing or damaged, or describes another kind of model.
+pub fn load_config(folder: &Path) -> Result<DecoderConfig> {
+    let mut files = Files { folder, hashes: BTreeMap::new() };
+    let place = Place::file(folder.join("config.json"));
+    read_config(&parse_json(&files.need("config.json")?, &place)?, &place)
+}
+
+/// Reads a folder's tokenizer alone.
+///
+/// # Errors
+/// A file is missing or damaged.
+pub fn load_tokenizer(folder: &Path) -> Result<TextTokenizer> {
+    let mut files = Files { folder, hashes: BTreeMap::new() };
+    let config = files.json("config.json")?.unwrap_or_default();
+    read_tokenizer(&mut files, &config)
+}
+
+/// `license:` of the card's front matter.
+fn read_licence(folder: &Path) -> Option<String> {
+    let card = fs::read(folder.join(CARD)).ok()?;
+    let card = String::from_utf8_lossy(&card);
+    let mut lines = card.lines().map(str::trim_end);
+    lines.next().filter(|&line| line == "---")?;
+    let licence = lines.take_while(|&line| line != "---").find_map(|line| line.strip_prefix("license:"))?;
+    let licence = one_line(licence.trim().trim_matches(['"', '\'']));
+    (!licence.is_empty()).then_some(licence)
+}
+
+/// A file of the hub's cache is a link to content that is named by its SHA-256, where the hub knew
+/// that. Returns what was expected and what is there, if they differ.
+pub(super) fn other_content(
+    path: &Path,
+    sha256: impl FnOnce() -> Result<String>,
+) -> Result<Option<(String, String)>> {
+    let Some(stated) = fs::read_link(path).ok().and_then(|to| Some(to.file_name()?.to_str()?.to_owned()))
+    else {
+        return Ok(None);
+    };
+    if stated.len() != 64 || !stated.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Ok(None);
+    }
+    let sha256 = sha256()?;
+    Ok((stated != sha256).then(|| (format!("content of SHA-256 {stated}"), sha256)))
 }
 
 /// The folder's files, hashed as they are read.
@@ -56,7 +107,11 @@ impl Files<'_> {
         }
         let path = self.folder.join(name);
         let bytes = fs::read(&path).map_err(Error::io(&path))?;
-        self.hashes.insert(name.into(), sha256(&bytes[..]).map_err(Error::io(&path))?);
+        let hash = sha256(&bytes[..]).map_err(Error::io(&path))?;
+        if let Some((expected, got)) = other_content(&path, || Ok(hash.clone()))? {
+            return Err(Error::input(Place::file(path), expected, format!("{got} (delete the file)")));
+        }
+        self.hashes.insert(name.into(), hash);
         Ok(bytes)
     }
 
@@ -247,9 +302,7 @@ fn read_weights(files: &mut Files<'_>, config: &DecoderConfig) -> Result<HashMap
         files.need(INDEX)?;
         read_index(&files.folder.join(INDEX))?
     } else if files.has("pytorch_model.bin") || files.has("pytorch_model.bin.index.json") {
-        let got = "pickled weights, which run code when read; convert them in Python: \
-                   AutoModelForCausalLM.from_pretrained(folder).save_pretrained(folder)";
-        return Err(Error::input(Place::file(files.folder), WEIGHTS, got));
+        return Err(Error::input(Place::file(files.folder), WEIGHTS, PICKLED));
     } else {
         return files.need(WEIGHTS).map(|_| HashMap::new());
     };

@@ -15,6 +15,14 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::io::Read;
 
+/// What is said of weights in Python's pickle format.
+const PICKLED: &str = "pickled weights, which run code when read; convert them in Python: \
+                       AutoModelForCausalLM.from_pretrained(folder).save_pretrained(folder)";
+
+fn is_pickled(name: &str) -> bool {
+    [".bin", ".pt", ".pth", ".ckpt", ".pkl"].iter().any(|suffix| name.ends_with(suffix))
+}
+
 /// A decoder as it was published.
 #[derive(Debug, Clone)]
 pub struct Loaded {
@@ -27,6 +35,8 @@ pub struct Loaded {
     pub fingerprint: String,
     /// For a report: what this is, in a few words.
     pub description: String,
+    /// As the model states it: `apache-2.0`, say.
+    pub licence: Option<String>,
 }
 
 /// Reads a published model.
@@ -36,13 +46,28 @@ pub struct Loaded {
 /// hostile, or the model is not a Llama or Mistral decoder as [`DecoderConfig`] describes them.
 pub fn load(source: &ModelSource) -> Result<Loaded> {
     match source {
-        ModelSource::World { .. } => {
-            Err(Error::argument("load", "model.kind", "world", "a published model: gguf, folder or hub"))
-        }
+        ModelSource::World { .. } => Err(no_published_model()),
         ModelSource::Gguf { path } => gguf::load(path),
         ModelSource::Folder { path } => huggingface::load(path),
         ModelSource::Hub { id, revision } => hub::load(id, revision),
     }
+}
+
+/// Reads a published model's tokenizer alone.
+///
+/// # Errors
+/// As [`load()`], as far as the tokenizer is concerned.
+pub fn load_tokenizer(source: &ModelSource) -> Result<TextTokenizer> {
+    match source {
+        ModelSource::World { .. } => Err(no_published_model()),
+        ModelSource::Gguf { path } => gguf::load_tokenizer(path),
+        ModelSource::Folder { path } => huggingface::load_tokenizer(path),
+        ModelSource::Hub { id, revision } => hub::load_tokenizer(id, revision),
+    }
+}
+
+fn no_published_model() -> Error {
+    Error::argument("load", "model.kind", "world", "a published model: gguf, folder or hub")
 }
 
 /// Refuses shapes no decoder can have, before anything is computed from them.

@@ -1,0 +1,160 @@
+//! What is in a file of preference pairs, for whoever is about to train on it.
+
+use crate::Result;
+use crate::config::Truncation;
+use crate::data::pairs::{Pair, Pairs};
+use crate::data::tokenize::{TruncationReport, tokenize};
+use crate::model::tokenizer::TextTokenizer;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::hash::Hash;
+
+/// Characters of a text that a sample shows.
+const SHOWN: usize = 160;
+
+/// Lengths of one part of every pair.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Lengths {
+    pub mean: f64,
+    /// The 5 %, 50 % and 95 % quantiles and the largest: each the length of some pair's part.
+    pub quantiles: [usize; 4],
+}
+
+/// Lengths of prompt, chosen and rejected.
+pub type PairLengths = [Lengths; 3];
+
+/// What [`inspect`] found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inspection {
+    pub pairs: usize,
+    /// Pairs by source; a source that is not known is the empty string.
+    pub sources: BTreeMap<String, usize>,
+    /// Pairs with messages before the prompt.
+    pub with_context: usize,
+    /// In characters; a prompt counts its context. `None` without pairs, here and below.
+    pub characters: Option<PairLengths>,
+    /// In tokens, as trained on, before truncation, with what was cut.
+    pub tokens: Option<(PairLengths, TruncationReport)>,
+    /// Pairs whose chosen completion has more characters than the rejected.
+    pub chosen_longer: usize,
+    /// Pairs that an earlier pair equals in prompt and completions.
+    pub repeated_pairs: usize,
+    /// Pairs whose prompt, context included, an earlier pair has.
+    pub repeated_prompts: usize,
+    pub identical: usize,
+    /// The first, the middle and the last pair.
+    pub samples: Vec<Pair>,
+}
+
+/// Counts; tokens too where a tokenizer and its limits are given.
+///
+/// # Errors
+/// As [`tokenize`].
+pub fn inspect(read: &Pairs, tokens: Option<(&TextTokenizer, &Truncation)>) -> Result<Inspection> {
+    let pairs = &read.pairs;
+    let mut sources = BTreeMap::new();
+    for pair in pairs {
+        *sources.entry(pair.source.clone()).or_default() += 1;
+    }
+    let characters = |text: &str| text.chars().count();
+    let prompt = |p: &Pair| {
+        characters(&p.prompt) + p.context.iter().map(|turn| characters(&turn.content)).sum::<usize>()
+    };
+    let tokens = match tokens {
+        None => None,
+        Some((tokenizer, limits)) => {
+            let whole = Truncation { max_length: usize::MAX, max_prompt_length: usize::MAX - 1 };
+            let whole = tokenize(pairs, tokenizer, &whole)?;
+            let cut = TruncationReport::of(&tokenize(pairs, tokenizer, limits)?);
+            lengths(&whole, |p| [p.prompt.len(), p.chosen.len(), p.rejected.len()]).map(|l| (l, cut))
+        }
+    };
+    let middle = pairs.len() / 2;
+    let mut shown = vec![0, middle, pairs.len().saturating_sub(1)];
+    shown.dedup();
+    Ok(Inspection {
+        pairs: pairs.len(),
+        sources,
+        with_context: pairs.iter().filter(|p| !p.context.is_empty()).count(),
+        characters: lengths(pairs, |p| [prompt(p), characters(&p.chosen), characters(&p.rejected)]),
+        tokens,
+        chosen_longer: pairs.iter().filter(|p| characters(&p.chosen) > characters(&p.rejected)).count(),
+        repeated_pairs: repeated(pairs.iter().map(|p| (&p.context, &p.prompt, &p.chosen, &p.rejected))),
+        repeated_prompts: repeated(pairs.iter().map(|p| (&p.context, &p.prompt))),
+        identical: read.identical,
+        samples: shown.into_iter().filter_map(|i| pairs.get(i).cloned()).collect(),
+    })
+}
+
+fn repeated<T: Hash + Eq>(items: impl Iterator<Item = T>) -> usize {
+    let mut seen = HashSet::new();
+    items.map(|item| seen.insert(item)).filter(|&new| !new).count()
+}
+
+fn lengths<T>(items: &[T], of: impl Fn(&T) -> [usize; 3]) -> Option<PairLengths> {
+    if items.is_empty() {
+        return None;
+    }
+    let all: Vec<[usize; 3]> = items.iter().map(of).collect();
+    Some([0, 1, 2].map(|part| {
+        let mut sorted: Vec<usize> = all.iter().map(|l| l[part]).collect();
+        sorted.sort_unstable();
+        // The smallest length that at least this share of the pairs does not exceed.
+        let quantile = |percent: usize| sorted[(percent * sorted.len()).div_ceil(100).max(1) - 1];
+        Lengths {
+            mean: sorted.iter().sum::<usize>() as f64 / sorted.len() as f64,
+            quantiles: [quantile(5), quantile(50), quantile(95), quantile(100)],
+        }
+    }))
+}
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let n = self.pairs;
+        writeln!(f, "pairs: {n}")?;
+        for (source, count) in &self.sources {
+            let name = if source.is_empty() { "(no source)" } else { source };
+            writeln!(f, "  {name:30} {count:>8}")?;
+        }
+        if let Some(lengths) = &self.characters {
+            write_lengths(f, "characters", lengths)?;
+        }
+        if let Some((lengths, cut)) = &self.tokens {
+            write_lengths(f, "tokens", lengths)?;
+            let (prompts, completions) = (cut.prompts_truncated, cut.completions_truncated);
+            let either = cut.truncated;
+            writeln!(f, "truncated: {either} pairs ({prompts} prompts, {completions} pairs' completions)")?;
+        }
+        writeln!(f, "chosen longer than rejected: {} of {n}", self.chosen_longer)?;
+        writeln!(f, "with earlier messages: {}", self.with_context)?;
+        writeln!(f, "repeated: {} pairs, {} prompts", self.repeated_pairs, self.repeated_prompts)?;
+        writeln!(f, "identical completions: {}", self.identical)?;
+        for pair in &self.samples {
+            writeln!(f, "\npair {}", pair.id)?;
+            for turn in &pair.context {
+                writeln!(f, "  {:9} {}", turn.role, shown(&turn.content))?;
+            }
+            let parts = [("prompt", &pair.prompt), ("chosen", &pair.chosen), ("rejected", &pair.rejected)];
+            for (name, text) in parts {
+                writeln!(f, "  {name:9} {}", shown(text))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_lengths(f: &mut fmt::Formatter<'_>, unit: &str, lengths: &PairLengths) -> fmt::Result {
+    writeln!(f, "{unit:12} {:>9} {:>8} {:>8} {:>8} {:>8}", "mean", "5 %", "median", "95 %", "longest")?;
+    for (name, l) in ["prompt", "chosen", "rejected"].iter().zip(lengths) {
+        let [low, median, high, longest] = l.quantiles;
+        writeln!(f, "  {name:10} {:>9.1} {low:>8} {median:>8} {high:>8} {longest:>8}", l.mean)?;
+    }
+    Ok(())
+}
+
+/// The beginning of a text, on one line.
+fn shown(text: &str) -> String {
+    let begin: String = text.chars().take(SHOWN).collect();
+    let more = if begin.len() < text.len() { " …" } else { "" };
+    format!("{begin:?}{more}")
+}

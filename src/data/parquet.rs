@@ -1,0 +1,107 @@
+//! Parquet files of preference data, row by row.
+
+use crate::error::{Error, Place, Result};
+use crate::model::load::one_line;
+use parquet::errors::ParquetError;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::reader::RowIter;
+use parquet::record::{Field, Row};
+use parquet::schema::types::Type;
+use serde_json::{Map, Value};
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+/// Columns that somebody reads; others stay packed.
+const COLUMNS: [&str; 7] = ["id", "source", "prompt", "chosen", "rejected", "instruction", "completions"];
+
+/// The rows of a Parquet file.
+pub struct ParquetRows {
+    rows: RowIter<'static>,
+    left: i64,
+}
+
+impl ParquetRows {
+    /// Errors: no Parquet file, a damaged one, or one without the columns of a preference data set.
+    pub fn open(file: File, path: &Path) -> Result<Self> {
+        let place = Place::file(path);
+        let broken = |e: ParquetError| Error::input(place.clone(), "a whole Parquet file", one_line(e));
+        let opened = guarded(|| {
+            let reader = SerializedFileReader::new(file)?;
+            let metadata = reader.metadata().file_metadata();
+            let (schema, rows) = (metadata.schema_descr().root_schema_ptr(), metadata.num_rows());
+            Ok((reader, schema, rows))
+        });
+        let (reader, schema, left) = opened.map_err(&broken)?;
+        let names: Vec<&str> = schema.get_fields().iter().map(|f| f.name()).collect();
+        let has = |name: &&str| names.contains(name);
+        if !(["chosen", "rejected"].iter().all(has) || ["instruction", "completions"].iter().all(has)) {
+            let expected =
+                "columns prompt, chosen and rejected, or UltraFeedback's instruction and completions";
+            return Err(Error::input(place, expected, one_line(names.join(", "))));
+        }
+        let wanted = schema.get_fields().iter().filter(|f| COLUMNS.contains(&f.name())).cloned().collect();
+        let rows = guarded(|| {
+            let projection = Type::group_type_builder(schema.name()).with_fields(wanted).build()?;
+            RowIter::from_file_into(Box::new(reader)).project(Some(projection))
+        });
+        Ok(Self { rows: rows.map_err(broken)?, left })
+    }
+
+    /// Errors: a damaged page, or a value that JSON does not have, at `place`.
+    pub fn next_row(&mut self, place: Place) -> Result<Option<Map<String, Value>>> {
+        let broken = |e: ParquetError| Error::input(place.clone(), "a whole Parquet file", one_line(e));
+        match guarded(|| self.rows.next().transpose()).map_err(broken)? {
+            Some(row) => {
+                self.left -= 1;
+                object(&row, &place).map(Some)
+            }
+            None if self.left != 0 => {
+                let got = format!("{} rows more or less than it states", self.left.unsigned_abs());
+                Err(Error::input(place, "a whole Parquet file", got))
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+/// The reader asserts what a damaged file can break: such a panic is the file's fault.
+fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(ParquetError::General("damaged content".into())))
+}
+
+fn object(row: &Row, place: &Place) -> Result<Map<String, Value>> {
+    row.get_column_iter()
+        .map(|(name, field)| Ok((name.clone(), json(field, &place.clone().field(name))?)))
+        .collect()
+}
+
+fn json(field: &Field, place: &Place) -> Result<Value> {
+    Ok(match field {
+        Field::Null => Value::Null,
+        Field::Bool(v) => (*v).into(),
+        Field::Byte(v) => (*v).into(),
+        Field::Short(v) => (*v).into(),
+        Field::Int(v) => (*v).into(),
+        Field::Long(v) => (*v).into(),
+        Field::UByte(v) => (*v).into(),
+        Field::UShort(v) => (*v).into(),
+        Field::UInt(v) => (*v).into(),
+        Field::ULong(v) => (*v).into(),
+        Field::Float16(v) => f64::from(v.to_f32()).into(),
+        Field::Float(v) => f64::from(*v).into(),
+        Field::Double(v) => (*v).into(),
+        Field::Str(v) => v.as_str().into(),
+        // Text whose writer did not say so.
+        Field::Bytes(v) => match std::str::from_utf8(v.data()) {
+            Ok(text) => text.into(),
+            Err(e) => return Err(Error::input(place.clone(), "UTF-8", e)),
+        },
+        Field::Group(row) => Value::Object(object(row, place)?),
+        Field::ListInternal(list) => {
+            list.elements().iter().map(|item| json(item, place)).collect::<Result<Vec<_>>>()?.into()
+        }
+        other => return Err(Error::input(place.clone(), "text, numbers or lists", one_line(other))),
+    })
+}

@@ -1,0 +1,152 @@
+//! Splits: how many, which, and what their manifest says.
+
+use crate::support::{message, read};
+use lpc::config::Truncation;
+use lpc::data::binarize::{split, write};
+use lpc::data::inspect::inspect;
+use lpc::data::pairs::{Pair, Pairs, Turn};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+
+/// Every third prompt is the next one's, too.
+fn pairs(count: usize) -> Vec<Pair> {
+    let pair = |i: usize| Pair {
+        id: i.to_string(),
+        source: format!("s{}", i % 3),
+        prompt: format!("prompt {}", if i % 3 == 1 { i - 1 } else { i }),
+        chosen: format!("chosen {i}"),
+        rejected: "rejected".into(),
+        ..Pair::default()
+    };
+    (0..count).map(pair).collect()
+}
+
+#[test]
+fn held_out_by_seed_without_a_shared_prompt() {
+    let splits = split(pairs(300), 40, 30, 1).unwrap();
+    assert_eq!((splits.validation.len(), splits.test.len()), (40, 30));
+    let prompts = |pairs: &[Pair]| pairs.iter().map(|p| p.prompt.clone()).collect::<BTreeSet<_>>();
+    let [train, validation, test] = [&splits.train, &splits.validation, &splits.test].map(|s| prompts(s));
+    assert!(train.is_disjoint(&validation) && train.is_disjoint(&test) && validation.is_disjoint(&test));
+    let used = splits.train.len() + 70 + splits.prompt_elsewhere;
+    assert_eq!(used, 300, "every pair is in a split or counted");
+    assert!(splits.prompt_elsewhere > 0);
+    let numbers: Vec<usize> = splits.train.iter().map(|p| p.id.parse().unwrap()).collect();
+    assert!(numbers.is_sorted());
+    assert_eq!(split(pairs(300), 40, 30, 1).unwrap(), splits);
+    assert_ne!(split(pairs(300), 40, 30, 2).unwrap().test, splits.test);
+    assert!(message(split(pairs(30), 20, 20, 1)).contains("expected more pairs than 20 for the test"));
+    assert_eq!(split(pairs(30), 0, 0, 1).unwrap().train.len(), 30);
+}
+
+/// What is written reads back as it was, with a context or without.
+#[test]
+fn written_splits_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    for context in [vec![], vec![Turn { role: "system".into(), content: "é\n".into() }]] {
+        let mut all = pairs(60);
+        all[7].context = context;
+        let splits = split(all, 5, 6, 3).unwrap();
+        write(folder.path(), &[], &Pairs::default(), &splits, 3).unwrap();
+        for (name, expected) in
+            [("train", &splits.train), ("validation", &splits.validation), ("test", &splits.test)]
+        {
+            let read = read(&[folder.path().join(format!("{name}.jsonl"))]).unwrap();
+            assert_eq!(&read.pairs, expected);
+        }
+    }
+}
+
+#[test]
+fn the_command_counts_and_keeps_checksums() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let lpc = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_lpc")).args(args).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let file = crate::support::fixture("ultrafeedback.parquet");
+    let file = file.to_str().unwrap();
+    let out_name = out.to_str().unwrap();
+    let text = lpc(&["data", "binarize", file, "--out", out_name, "--validation", "1", "--test", "1"]);
+    for line in [
+        "rows: 9 (raw UltraFeedback)",
+        "left out: 1 for an empty completion",
+        "left out: 1 for want of two scores",
+        "left out: 1 for equal scores throughout",
+        "scores: 2 tens corrected to 1, 1 tens not used as they may be either, 3 missing; the best score is shared in 2 rows",
+        "4 training, 1 validation and 1 test pairs; 0 left out for a prompt of another split",
+    ] {
+        assert!(text.contains(line), "{text}\n{line}");
+    }
+    let manifest: Value = serde_json::from_slice(&fs::read(out.join("manifest.json")).unwrap()).unwrap();
+    assert_eq!(manifest["left_out"]["no-scores"], 1);
+    assert_eq!(manifest["ultrafeedback_scores"]["tens_corrected"], 2);
+    for split in manifest["splits"].as_array().unwrap() {
+        let bytes = fs::read(out.join(split["name"].as_str().unwrap())).unwrap();
+        assert_eq!(split["sha256"], lpc::report::files::sha256(&bytes));
+        assert_eq!(split["pairs"], bytes.iter().filter(|&&b| b == b'\n').count());
+    }
+    let text = lpc(&["data", "inspect", &format!("{out_name}/train.jsonl")]);
+    assert!(text.contains("pairs: 4\n") && text.contains("repeated: 0 pairs, 0 prompts"), "{text}");
+}
+
+/// Numbers counted by hand.
+#[test]
+fn inspection() {
+    let pair = |prompt: &str, chosen: &str, rejected: &str| Pair {
+        prompt: prompt.into(),
+        chosen: chosen.into(),
+        rejected: rejected.into(),
+        ..Pair::default()
+    };
+    let mut all = vec![
+        pair("é😀", "abc", "ab"),
+        pair("é😀", "abc", "ab"),
+        pair("é😀", "x", "x"),
+        pair("", "x", "yyyyyyyyyy"),
+    ];
+    all[3].context = vec![Turn { role: "user".into(), content: "é😀".into() }];
+    let read = Pairs { identical: 1, pairs: all, ..Pairs::default() };
+    let found = inspect(&read, None).unwrap();
+    let [prompt, chosen, rejected] = found.characters.unwrap();
+    assert_eq!((prompt.mean, prompt.quantiles), (2.0, [2, 2, 2, 2]));
+    assert_eq!((chosen.mean, chosen.quantiles), (2.0, [1, 1, 3, 3]));
+    assert_eq!((rejected.mean, rejected.quantiles), (3.75, [1, 2, 10, 10]));
+    assert_eq!((found.repeated_pairs, found.repeated_prompts, found.identical), (1, 2, 1));
+    assert_eq!((found.chosen_longer, found.with_context, found.sources[""]), (2, 1, 4));
+    assert_eq!(found.samples.len(), 3);
+    assert_eq!(inspect(&Pairs::default(), None).unwrap().characters, None);
+}
+
+/// Tokens and truncations counted by hand: a byte is a token, an answer has one more at its end.
+#[test]
+fn inspection_with_a_tokenizer() {
+    let pair = |prompt: &str, chosen: &str, rejected: &str| Pair {
+        prompt: prompt.into(),
+        chosen: chosen.into(),
+        rejected: rejected.into(),
+        ..Pair::default()
+    };
+    let pairs = vec![pair("xyz", "xx", "xxx"), pair("x", "y", "z"), pair("xy", "xx", "y")];
+    let read = Pairs { pairs, ..Pairs::default() };
+    let limits = Truncation { max_length: 5, max_prompt_length: 2 };
+    let found = inspect(&read, Some((&crate::tiny::tokenizer(None), &limits))).unwrap();
+    let ([prompt, chosen, rejected], cut) = found.tokens.unwrap();
+    assert_eq!(prompt.quantiles, [1, 2, 3, 3]);
+    assert_eq!(chosen.quantiles, [2, 3, 3, 3]);
+    assert_eq!((rejected.mean, rejected.quantiles), (8.0 / 3.0, [2, 2, 4, 4]));
+    assert_eq!((cut.truncated, cut.prompts_truncated, cut.completions_truncated), (1, 1, 1));
+}
+
+#[test]
+fn completions_know_the_commands() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_lpc")).args(["completions", shell]).output().unwrap();
+        let script = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && script.contains("binarize"), "{shell}");
+    }
+}

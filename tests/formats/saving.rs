@@ -1,0 +1,234 @@
+//! A run's model in other hands: shards, the card's Python, GGUF to a folder.
+
+use crate::support::message;
+use crate::tiny::{self, bits};
+use candle_core::quantized::GgmlDType;
+use candle_core::{DType, Device, Tensor};
+use lpc::experiment::saved;
+use lpc::model::config::DecoderConfig;
+use lpc::model::load::{gguf, huggingface};
+use lpc::model::rows::{Row, TokenRows};
+use lpc::model::save::{save, save_weights};
+use lpc::tensor::latent::prior_logits;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn files(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|n| n.starts_with("model")).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn shards_hold_at_most_what_they_may() {
+    let config = tiny::config();
+    let weights = tiny::weights(&config, 5);
+    let folder = tempfile::tempdir().unwrap();
+    save(folder.path(), &config, &weights, &tiny::tokenizer(None)).unwrap();
+    assert_eq!(files(folder.path()), ["model.safetensors"]);
+    let one = huggingface::load(folder.path()).unwrap();
+
+    let tensors =
+        || config.parameter_shapes().map(|(name, _)| (name.clone(), weights[&name].clone())).collect();
+    let limit = 100_000;
+    save_weights(folder.path(), tensors(), limit).unwrap();
+    let index: Value =
+        serde_json::from_slice(&fs::read(folder.path().join("model.safetensors.index.json")).unwrap())
+            .unwrap();
+    let total: usize = config.parameter_shapes().map(|(_, shape)| 4 * shape.iter().product::<usize>()).sum();
+    assert_eq!(index["metadata"]["total_size"], total);
+    let names = files(folder.path());
+    let shards = names.len() - 1;
+    assert!(shards > 2 && names[0] == format!("model-00001-of-{shards:05}.safetensors"), "{names:?}");
+    for name in &names[..shards] {
+        let held: usize = config
+            .parameter_shapes()
+            .filter(|(tensor, _)| index["weight_map"][tensor] == name.as_str())
+            .map(|(_, shape)| 4 * shape.iter().product::<usize>())
+            .sum();
+        assert!((1..=limit).contains(&held), "{name}: {held}");
+    }
+    let several = huggingface::load(folder.path()).unwrap();
+    for (name, tensor) in &one.weights {
+        assert_eq!(bits(tensor), bits(&several.weights[name]), "{name}");
+    }
+    // Back to one file: no shard stays behind that a reader could take for this model's.
+    save_weights(folder.path(), tensors(), usize::MAX).unwrap();
+    assert_eq!(files(folder.path()), ["model.safetensors"]);
+}
+
+/// Quantised weights as they were dequantised, tokens and template as they were.
+#[test]
+fn gguf_saved_as_a_folder_is_the_same_model() {
+    let folder = tempfile::tempdir().unwrap();
+    for (config, dtype) in [
+        (tiny::config(), GgmlDType::Q8_0),
+        (DecoderConfig { tie_word_embeddings: true, ..tiny::config() }, GgmlDType::Q4_0),
+        (tiny::config(), GgmlDType::F16),
+    ] {
+        let path = folder.path().join("tiny.gguf");
+        tiny::write_gguf(&path, &config, &tiny::weights(&config, 2), &tiny::metadata(&config), dtype);
+        let before = gguf::load(&path).unwrap();
+        let saved = folder.path().join("saved");
+        save(&saved, &before.config, &before.weights, &before.tokenizer).unwrap();
+        let after = huggingface::load(&saved).unwrap();
+        assert_eq!(after.config, before.config);
+        assert_eq!(after.weights.len(), before.weights.len());
+        for (name, tensor) in &before.weights {
+            assert_eq!(bits(tensor), bits(&after.weights[name]), "{name}");
+        }
+        for text in ["ab cd</s> é😀\n", "", " ab  ab"] {
+            let encode = |model: &lpc::model::load::Loaded| model.tokenizer.encode(text, true).unwrap();
+            assert_eq!(encode(&before), encode(&after));
+        }
+        let template =
+            |model: &lpc::model::load::Loaded| model.tokenizer.chat_template().unwrap().source().to_string();
+        assert_eq!(template(&before), template(&after));
+        assert_eq!(after.tokenizer.eos_ids(), before.tokenizer.eos_ids());
+    }
+}
+
+/// A folder as somebody published it, with a card that states its licence, and pairs to train on.
+fn published(folder: &Path, config: &DecoderConfig, template: Option<&str>) {
+    let base = folder.join("base");
+    save(&base, config, &tiny::weights(config, 3), &tiny::tokenizer(template)).unwrap();
+    fs::write(base.join("README.md"), "---\ntags: [a]\nlicense: 'apache-2.0'\n---\n# Tiny\n").unwrap();
+    let pair = |i: usize| {
+        let [a, b] = [i % 26, (3 * i + 1) % 26].map(|n| char::from(b'a' + n as u8));
+        format!(
+            "{}\n",
+            json!({"prompt": format!("say {a}"), "chosen": format!("{a}{b}"), "rejected": format!("{b}")})
+        )
+    };
+    fs::create_dir(folder.join("data")).unwrap();
+    fs::write(folder.join("data/train.jsonl"), (0..20).map(pair).collect::<String>()).unwrap();
+    fs::write(folder.join("data/test.jsonl"), (20..26).map(pair).collect::<String>()).unwrap();
+}
+
+const LATENT: &str = "mode = \"gumbel\"\ncodes = 8\ngumbel_tau = 1.0\nkl_weight = 0.05\n\
+                      prior_weight = { kind = \"linear\" }\ncodebook_std = 0.5\n";
+
+/// Five steps by `lpc train`; returns the run's folder.
+fn train(folder: &Path, latent: &str) -> PathBuf {
+    let recipe = format!(
+        "seed = 1\n[model]\nkind = \"folder\"\npath = \"base\"\n\
+         [data]\nkind = \"jsonl\"\nfolder = \"data\"\nempty_completion = \"refuse\"\n\
+         [truncation]\nmax_length = 64\nmax_prompt_length = 48\n[objective]\nkind = \"dpo\"\nbeta = 0.1\n\
+         [latent]\n{latent}[training]\ndtype = \"f32\"\nepochs = 1\nbatch_size = 4\nmicro_batch_size = 4\nlearning_rate = 1e-2\n\
+         warmup_ratio = 0.1\nweight_decay = 0.0\nadam_beta1 = 0.9\nadam_beta2 = 0.95\nadam_epsilon = 1e-8\n\
+         max_grad_norm = 1.0\nrecompute = false\ncheckpoint_every = 16\n[evaluation]\nlatent = \"mean\"\n"
+    );
+    fs::write(folder.join("recipe.toml"), recipe).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_lpc"))
+        .args(["train", "recipe.toml"])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    folder.join(text.lines().find_map(|line| line.strip_prefix("run: ")).unwrap())
+}
+
+/// Logits at every position, with the prior's mean latent and without.
+fn logits(run: &Path, ids: &[u32]) -> [Tensor; 2] {
+    let (_, _, policy) = saved::load(run).unwrap();
+    let hidden = policy.decoder.hidden_values(&TokenRows::new(vec![Row::causal(ids)])).unwrap();
+    let head = policy.decoder.lm_head().t().unwrap();
+    let biased = match &policy.heads {
+        None => hidden.clone(),
+        Some(heads) => {
+            let prompt = hidden.narrow(0, ids.len() - 1, 1).unwrap();
+            let prior = candle_nn::ops::softmax(&prior_logits(&heads.prior, &prompt).unwrap(), 1).unwrap();
+            hidden.broadcast_add(&prior.matmul(&heads.codebook).unwrap()).unwrap()
+        }
+    };
+    [biased, hidden].map(|states| states.matmul(&head).unwrap())
+}
+
+fn values(logits: &Tensor) -> Vec<Vec<f32>> {
+    logits.to_dtype(DType::F32).unwrap().to_device(&Device::Cpu).unwrap().to_vec2().unwrap()
+}
+
+/// Largest difference allowed to PyTorch, in logits of size 10; measured: below 4e-5.
+const TOLERANCE: f64 = 1e-4;
+
+#[test]
+fn the_cards_python_gives_our_logits() {
+    let cases = [(tiny::config(), Some(tiny::TEMPLATE), LATENT), (tiny::variants().remove(1), None, LATENT)]
+        .into_iter()
+        .chain([(tiny::variants().remove(2), Some(tiny::TEMPLATE), "mode = \"none\"\n")])
+        .chain([(tiny::variants().remove(3), None, LATENT)]);
+    for (config, template, latent) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        published(folder.path(), &config, template);
+        let run = train(folder.path(), latent);
+        let model = run.join("model");
+        let card = fs::read_to_string(model.join("README.md")).unwrap();
+        let used_lines =
+            card.split("```python\n").nth(1).unwrap().split("```").next().unwrap().lines().count();
+        assert!(used_lines <= 14, "{used_lines} lines, imports and generation included");
+        for text in [
+            "license: apache-2.0",
+            "| `test_accuracy` |",
+            "20 training and 6 test pairs, 5 steps",
+            "kind = \"dpo\"",
+        ] {
+            assert!(card.contains(text), "{card}\n{text}");
+        }
+        assert_eq!(model.join("lpc_config.json").is_file(), latent == LATENT);
+        assert_eq!(model.join("lpc.safetensors").is_file(), latent == LATENT);
+
+        let loaded = huggingface::load(&model).unwrap();
+        let prompt = "Why is the sky blue?";
+        let ids = lpc::data::tokenize::tokenize_prompt(prompt, &loaded.tokenizer).unwrap();
+        let [biased, plain] = logits(&run, &ids);
+        // Five steps moved the decoder, and the latent moves its logits.
+        let base = huggingface::load(&folder.path().join("base")).unwrap();
+        assert_ne!(bits(&base.weights["model.norm.weight"]), bits(&loaded.weights["model.norm.weight"]));
+        assert_eq!(values(&biased) == values(&plain), latent != LATENT);
+        let Some(python) = std::env::var_os("LPC_PYTHON") else {
+            println!("skipped: LPC_PYTHON names no Python with transformers");
+            continue;
+        };
+        let expected =
+            json!({"ids": ids, "logits": values(&biased), "plain": values(&plain), "tolerance": TOLERANCE});
+        fs::write(folder.path().join("expected.json"), expected.to_string()).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/check_card.py");
+        let output = Command::new(python)
+            .arg(script)
+            .arg(&model)
+            .arg(folder.path().join("expected.json"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+        println!("{said}");
+    }
+}
+
+#[test]
+fn an_index_cannot_point_out_of_its_folder() {
+    let config = tiny::config();
+    let folder = tempfile::tempdir().unwrap();
+    let outside = folder.path().join("outside.safetensors");
+    let model = folder.path().join("model");
+    save(&model, &config, &tiny::weights(&config, 1), &tiny::tokenizer(None)).unwrap();
+    fs::rename(model.join("model.safetensors"), &outside).unwrap();
+    for name in [
+        "../outside.safetensors",
+        outside.to_str().unwrap(),
+        "a/../../outside.safetensors",
+        ".hidden.safetensors",
+        "..\\outside.safetensors",
+    ] {
+        let map: serde_json::Map<String, Value> =
+            config.parameter_shapes().map(|(tensor, _)| (tensor, name.into())).collect();
+        fs::write(model.join("model.safetensors.index.json"), json!({"weight_map": map}).to_string())
+            .unwrap();
+        let text = message(huggingface::load(&model));
+        assert!(text.contains("expected names of safetensors files in this folder"), "{text}");
+    }
+}
