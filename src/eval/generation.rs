@@ -1,13 +1,12 @@
-//! Continuations token by token, with a cache of keys and values; h_z comes from the prompt.
+//! Continuations token by token, with a cache of keys and values; z comes from the prompt.
 
-use crate::config::Recipe;
-use crate::eval::preference::prior_latent;
-use crate::model::decoder::KvCache;
-use crate::model::policy::Policy;
+use crate::eval::predictor::{ContextLatent, Predictor, first_largest};
+use crate::model::inference::linear::FEW;
+use crate::model::inference::{Extension, KvCache};
 use crate::model::tokenizer::TextTokenizer;
 use crate::train::interrupt;
 use crate::{Error, Result, seed};
-use candle_core::{DType, Tensor};
+use candle_core::{Device, Tensor};
 use candle_transformers::generation::{LogitsProcessor, Sampling as Method};
 use rand::Rng;
 
@@ -21,56 +20,185 @@ pub struct Sampling {
     pub seed: u64,
 }
 
+/// A sequence that grows.
+struct Writing {
+    cache: KvCache,
+    latent: ContextLatent,
+    /// The state that predicts the next token, [d].
+    state: Vec<f32>,
+    new: Vec<u32>,
+}
+
+impl Writing {
+    fn begin(predictor: &Predictor<'_>, prompt: &[u32], seed: u64, stream: String) -> Result<Self> {
+        let mut cache = KvCache::default();
+        let e = Extension { behind: vec![], cache: &mut cache, tokens: prompt };
+        let hidden = predictor.inference.extend(&mut [e])?.narrow(0, prompt.len() - 1, 1)?;
+        let latent = predictor.latents(&hidden, seed, std::iter::once(stream))?;
+        let latent = latent.into_iter().next().unwrap_or(ContextLatent::Plain);
+        Ok(Self { cache, latent, state: hidden.flatten_all()?.to_vec1()?, new: vec![] })
+    }
+}
+
+/// One token for every sequence: `choose` sees scores whose softmax is the predictive distribution,
+/// and says nothing where the sequence ends.
+fn step(
+    predictor: &Predictor<'_>,
+    writings: &mut [&mut Writing],
+    mut choose: impl FnMut(usize, &[f32]) -> Result<Option<u32>>,
+) -> Result<()> {
+    let states = writings.iter().flat_map(|w| w.state.iter().copied()).collect();
+    let latents: Vec<&ContextLatent> = writings.iter().map(|w| &w.latent).collect();
+    let mut scores = vec![];
+    predictor.scores(states, &latents, &mut scores);
+    let mut chosen = vec![];
+    for ((i, writing), scores) in
+        writings.iter_mut().enumerate().zip(scores.chunks_mut(predictor.vocab_size()))
+    {
+        // Only a mixture needs them: its codes' weights move with every token.
+        let mixed = matches!(writing.latent, ContextLatent::Mixture(_));
+        let normalisers = if mixed { predictor.normalisers(scores, &writing.latent) } else { vec![] };
+        let plain = if mixed { scores.to_vec() } else { vec![] };
+        predictor.predictive(scores, &normalisers, &writing.latent);
+        let token = choose(i, scores)?;
+        if let Some(token) = token {
+            writing.latent.observe(&predictor.logps(&plain, &normalisers, token));
+            writing.new.push(token);
+        }
+        chosen.push(token);
+    }
+    let mut moving: Vec<(&mut &mut Writing, [u32; 1])> =
+        writings.iter_mut().zip(chosen).filter_map(|(w, token)| Some((w, [token?]))).collect();
+    let mut extensions: Vec<Extension<'_>> = moving
+        .iter_mut()
+        .map(|(w, token)| Extension { behind: vec![], cache: &mut w.cache, tokens: token })
+        .collect();
+    if extensions.is_empty() {
+        return Ok(());
+    }
+    let hidden = predictor.inference.extend(&mut extensions)?.to_vec2::<f32>()?;
+    for ((writing, _), state) in moving.into_iter().zip(hidden) {
+        writing.state = state;
+    }
+    Ok(())
+}
+
 /// Continues `prompt` until an end token, the limit or the end of the context; returns the new
 /// tokens without the end token. `show` is called with the whole continuation so far; `index`
 /// tells prompts of one call apart, so that each has draws of its own.
 ///
-/// Source: (10), z ~ p(z|x) as the recipe's evaluation says; a model without recipe has no z.
+/// Source: (10), z ~ p(z|x) as the predictor's recipe says; a model without one has no z.
 /// Errors: a prompt that is empty or longer than the context; whatever `show` returns.
 pub fn generate(
-    recipe: Option<&Recipe>,
-    policy: &Policy,
+    predictor: &Predictor<'_>,
     tokenizer: &TextTokenizer,
     prompt: &[u32],
     sampling: Sampling,
     index: usize,
     mut show: impl FnMut(&str) -> Result<()>,
 ) -> Result<Vec<u32>> {
-    let context = policy.decoder.config.max_position_embeddings;
+    let context = predictor.inference.context();
     if prompt.is_empty() || prompt.len() >= context {
         let expected = format!("1 to {} tokens", context - 1);
         return Err(Error::argument("generate", "prompt", format!("{} tokens", prompt.len()), expected));
     }
     let method = match sampling.temperature {
-        t if t <= 0.0 => Method::ArgMax,
-        temperature if sampling.top_p < 1.0 => Method::TopP { p: sampling.top_p, temperature },
-        temperature => Method::All { temperature },
+        t if t <= 0.0 => None,
+        temperature if sampling.top_p < 1.0 => Some(Method::TopP { p: sampling.top_p, temperature }),
+        temperature => Some(Method::All { temperature }),
     };
-    let mut processor = LogitsProcessor::from_sampling(
-        seed::stream(sampling.seed, &format!("generate/{index}")).next_u64(),
-        method,
-    );
-    let mut cache = KvCache::default();
-    let mut hidden = policy.decoder.extend(prompt, &mut cache)?.narrow(0, prompt.len() - 1, 1)?;
-    let latent = match recipe {
-        Some(recipe) => prior_latent(recipe, policy, &hidden, sampling.seed, std::iter::once(index))?,
-        None => None,
-    };
-    let mut new = vec![];
-    while new.len() < sampling.max_new_tokens && prompt.len() + new.len() < context {
+    let mut processor = method.map(|method| {
+        let seed = seed::stream(sampling.seed, &format!("generate/{index}")).next_u64();
+        LogitsProcessor::from_sampling(seed, method)
+    });
+    let mut writing = Writing::begin(predictor, prompt, sampling.seed, format!("gumbel/test/{index}"))?;
+    while writing.new.len() < sampling.max_new_tokens && prompt.len() + writing.new.len() < context {
         interrupt::check("generation")?;
-        let state = match &latent {
-            Some(latent) => (&hidden + latent)?,
-            None => hidden,
-        };
-        let logits: Tensor = state.matmul(&policy.decoder.lm_head().t()?)?.squeeze(0)?;
-        let token = processor.sample(&logits.to_dtype(DType::F32)?)?;
-        if tokenizer.eos_ids().contains(&token) {
+        let before = writing.new.len();
+        step(predictor, &mut [&mut writing], |_, scores| {
+            let token = match &mut processor {
+                None => first_largest(scores) as u32,
+                Some(processor) => processor.sample(&Tensor::new(scores, &Device::Cpu)?)?,
+            };
+            Ok((!tokenizer.eos_ids().contains(&token)).then_some(token))
+        })?;
+        if writing.new.len() == before {
             break;
         }
-        new.push(token);
-        show(&tokenizer.decode(&new, true)?)?;
-        hidden = policy.decoder.extend(&[token], &mut cache)?;
+        show(&tokenizer.decode(&writing.new, true)?)?;
     }
-    Ok(new)
+    Ok(writing.new)
+}
+
+/// A prompt to continue greedily.
+pub struct Prompt {
+    pub tokens: Vec<u32>,
+    /// Names its sample of z.
+    pub stream: String,
+}
+
+/// The likeliest tokens behind each prompt until an end token, a stop string or
+/// `max_new_tokens`, several prompts at a time. `done` gets each text, cut at its first stop
+/// string, with the prompt's place, in the order in which they end.
+///
+/// Errors: a prompt that is empty or does not leave room in the context; whatever `done` returns.
+pub fn generate_until(
+    predictor: &Predictor<'_>,
+    tokenizer: &TextTokenizer,
+    prompts: &[Prompt],
+    seed: u64,
+    stops: &[&str],
+    max_new_tokens: usize,
+    mut done: impl FnMut(usize, String) -> Result<()>,
+) -> Result<()> {
+    let context = predictor.inference.context();
+    for Prompt { tokens, .. } in prompts {
+        if tokens.is_empty() || tokens.len() + max_new_tokens > context {
+            let expected = format!("at least 1, and {max_new_tokens} below the context of {context}");
+            return Err(Error::argument(
+                "generate_until",
+                "prompt",
+                format!("{} tokens", tokens.len()),
+                expected,
+            ));
+        }
+    }
+    let mut waiting = prompts.iter().enumerate();
+    let mut active: Vec<(usize, Writing)> = vec![];
+    loop {
+        while active.len() < FEW {
+            let Some((i, prompt)) = waiting.next() else { break };
+            interrupt::check("generation")?;
+            active.push((i, Writing::begin(predictor, &prompt.tokens, seed, prompt.stream.clone())?));
+        }
+        if active.is_empty() {
+            return Ok(());
+        }
+        interrupt::check("generation")?;
+        let mut ended = vec![false; active.len()];
+        let mut writings: Vec<&mut Writing> = active.iter_mut().map(|(_, w)| w).collect();
+        step(predictor, &mut writings, |i, scores| {
+            let token = first_largest(scores) as u32;
+            ended[i] = tokenizer.eos_ids().contains(&token);
+            Ok((!ended[i]).then_some(token))
+        })?;
+        let mut ended = ended.into_iter();
+        let mut rest = vec![];
+        for (i, writing) in active {
+            let text = tokenizer.decode(&writing.new, true)?;
+            let cut = cut_at_stops(&text, stops);
+            let full = writing.new.len() == max_new_tokens;
+            if ended.next() == Some(true) || cut.len() < text.len() || full {
+                done(i, cut.to_string())?;
+            } else {
+                rest.push((i, writing));
+            }
+        }
+        active = rest;
+    }
+}
+
+/// The text up to the first stop string, one stop after the other.
+pub fn cut_at_stops<'t>(text: &'t str, stops: &[&str]) -> &'t str {
+    stops.iter().filter(|s| !s.is_empty()).fold(text, |text, stop| text.split(stop).next().unwrap_or(text))
 }

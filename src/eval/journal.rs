@@ -78,16 +78,24 @@ impl<T: Serialize + DeserializeOwned + Clone> Journal<T> {
 
     /// Adds an entry and waits until it is on disk.
     pub fn insert(&self, key: &str, value: T) -> Result<()> {
-        let line = Line { key: key.to_string(), value };
-        let mut text = serde_json::to_vec(&line)
-            .map_err(|e| Error::input(Place::file(&self.path), "a value that is JSON", json_fault(&e)))?;
-        text.push(b'\n');
+        self.insert_all([(key.to_string(), value)])
+    }
+
+    /// [`Self::insert`] for several at once, with one wait.
+    pub fn insert_all(&self, entries: impl IntoIterator<Item = (String, T)>) -> Result<()> {
+        let lines: Vec<Line<T>> = entries.into_iter().map(|(key, value)| Line { key, value }).collect();
+        let mut text = vec![];
+        for line in &lines {
+            serde_json::to_writer(&mut text, line)
+                .map_err(|e| Error::input(Place::file(&self.path), "a value that is JSON", json_fault(&e)))?;
+            text.push(b'\n');
+        }
         let mut state = self.lock();
         if let Some(file) = &mut state.file {
             let written = file.write_all(&text).and_then(|()| file.sync_data());
             written.map_err(Error::io(&self.path))?;
         }
-        state.entries.insert(line.key, line.value);
+        state.entries.extend(lines.into_iter().map(|line| (line.key, line.value)));
         Ok(())
     }
 

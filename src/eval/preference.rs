@@ -8,14 +8,14 @@ use crate::progress::Task;
 use crate::tensor::codebook;
 use crate::tensor::gumbel::gumbel_softmax;
 use crate::tensor::latent::prior_logits;
-use crate::tensor::numerics::softmax;
-use crate::tensor::objective::implicit_rewards;
+use crate::tensor::numerics::{log_softmax, softmax};
+use crate::tensor::objective::{PairLogps, implicit_rewards};
 use crate::train::fit::{gumbel_draws, reference_tensors};
 use crate::train::interrupt;
 use crate::train::loss::exact_latents;
 use crate::train::reference::{ReferenceLogps, by_length};
 use crate::{Error, Result};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 /// A policy's verdict on one pair. Units: nats; rewards as [`implicit_rewards`] scales them.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -68,9 +68,12 @@ pub fn score_pairs(
         let chunk: Vec<&TokenizedPair> = members.iter().map(|&i| &pairs[i]).collect();
         let batch = PairBatch::new(&chunk, decoder.dtype(), decoder.device())?;
         let states = PairStates::select(&decoder.hidden_values(&batch.rows)?, &batch)?;
-        let streams = chunk.iter().map(|p| p.index);
-        let latent = prior_latent(recipe, policy, &states.prompt_hidden, recipe.seed, streams)?;
-        let logps = policy.pair_logps(&states, &batch, latent.as_ref())?;
+        let streams = chunk.iter().map(|p| format!("gumbel/test/{}", p.index));
+        let logps = match prior_latent(recipe, policy, &states.prompt_hidden, recipe.seed, streams)? {
+            PriorLatent::Plain => policy.pair_logps(&states, &batch, None)?,
+            PriorLatent::Latent(latent) => policy.pair_logps(&states, &batch, Some(&latent))?,
+            PriorLatent::Mixture(prior) => mixture_logps(policy, &states, &batch, &prior)?,
+        };
         let reference = reference.map(|r| reference_tensors(members.iter().map(|&i| r[i]), decoder.device()));
         let reference = reference.transpose()?;
         let rewards = implicit_rewards(recipe.objective, &logps, reference.as_ref(), &batch.lengths)?;
@@ -96,7 +99,17 @@ pub fn score_pairs(
     Ok(verdicts.into_iter().flatten().collect())
 }
 
-/// h_z [B, d] as the recipe wants it at test time; none for a plain policy.
+/// What prompts say of z.
+pub enum PriorLatent {
+    /// A plain policy has no latent.
+    Plain,
+    /// h_z [B, d].
+    Latent(Tensor),
+    /// log p(k|x), [B][K]: likelihoods are mixtures of the codes'.
+    Mixture(Vec<Vec<f64>>),
+}
+
+/// z as the recipe wants it at test time, from prompts' last hidden states [B, d].
 ///
 /// `seed` and `streams` name each row's sample.
 pub fn prior_latent(
@@ -104,15 +117,16 @@ pub fn prior_latent(
     policy: &Policy,
     prompt_hidden: &Tensor,
     seed: u64,
-    streams: impl Iterator<Item = usize>,
-) -> Result<Option<Tensor>> {
-    let Some(heads) = &policy.heads else { return Ok(None) };
+    streams: impl Iterator<Item = String>,
+) -> Result<PriorLatent> {
+    let Some(heads) = &policy.heads else { return Ok(PriorLatent::Plain) };
     let logits = prior_logits(&heads.prior, prompt_hidden)?;
-    let draws = || {
-        let names = streams.map(|i| format!("gumbel/test/{i}"));
-        gumbel_draws(seed, names, heads.codebook.dim(0)?, prompt_hidden.device())
-    };
+    let draws = || gumbel_draws(seed, streams, heads.codebook.dim(0)?, prompt_hidden.device());
     let code_weights = match (recipe.evaluation.latent, recipe.latent) {
+        (LatentAtTest::Exact, _) => {
+            let logps = log_softmax(&logits.to_dtype(DType::F64)?)?;
+            return Ok(PriorLatent::Mixture(logps.to_vec2()?));
+        }
         (LatentAtTest::Mean, _) => softmax(&logits)?,
         (LatentAtTest::Sample, Latent::Gumbel { gumbel_tau, .. }) => {
             gumbel_softmax(&logits, &draws()?, gumbel_tau)?
@@ -120,7 +134,51 @@ pub fn prior_latent(
         // What was trained on codes, not on mixtures of them, is given one.
         (LatentAtTest::Sample, _) => one_code(&(&logits + draws()?)?)?,
     };
-    Ok(Some(codebook::latent(&code_weights, &heads.codebook)?))
+    Ok(PriorLatent::Latent(codebook::latent(&code_weights, &heads.codebook)?))
+}
+
+/// log Σ_k p(k|x) π(y|x, k) of both completions.
+fn mixture_logps(
+    policy: &Policy,
+    states: &PairStates,
+    batch: &PairBatch,
+    prior: &[Vec<f64>],
+) -> Result<PairLogps> {
+    let heads = policy
+        .heads
+        .as_ref()
+        .ok_or_else(|| Error::argument("preference accuracy", "latent", "exact", "a policy with codes"))?;
+    let codes = policy.code_pair_logps(states, batch, &heads.codebook)?;
+    let mix = |logps: &Tensor| -> Result<Tensor> {
+        let rows = logps.to_dtype(DType::F64)?.to_vec2::<f64>()?;
+        let mixed = rows.iter().zip(prior).map(|(codes, prior)| mixture(prior, codes));
+        Ok(Tensor::from_iter(mixed, logps.device())?.to_dtype(logps.dtype())?)
+    };
+    Ok(PairLogps { chosen: mix(&codes.chosen)?, rejected: mix(&codes.rejected)? })
+}
+
+/// log Σ_k p_k e^(l_k) / Σ_k p_k: the value itself where all codes agree, to the last bit.
+///
+/// ```
+/// let half = 0.5f64.ln();
+/// let mixed = lpc::eval::preference::mixture(&[half, half], &[0.25f64.ln(), 0.75f64.ln()]);
+/// assert!((mixed - half).abs() < 1e-15);
+/// ```
+pub fn mixture(log_weights: &[f64], logps: &[f64]) -> f64 {
+    let highest = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::NEG_INFINITY, f64::max);
+    let heaviest = highest(&mut log_weights.iter().copied());
+    // Where the likeliest code has no weight left, sums about it would lose the rest.
+    let top = highest(&mut log_weights.iter().zip(logps).map(|(w, l)| w - heaviest + l));
+    if !top.is_finite() {
+        return top;
+    }
+    let same = logps.iter().all(|l| *l == logps[0]);
+    if same {
+        return logps[0];
+    }
+    let total: f64 = log_weights.iter().map(|w| (w - heaviest).exp()).sum();
+    let mixed: f64 = log_weights.iter().zip(logps).map(|(w, l)| (w - heaviest + l - top).exp()).sum();
+    top + (mixed / total).ln()
 }
 
 /// 1 at each row's largest score, 0 elsewhere.

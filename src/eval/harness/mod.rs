@@ -1,0 +1,239 @@
+//! Runs a task over a model: scores or generates, keeps every document's answer, adds them up.
+
+pub mod data;
+pub mod summary;
+
+use crate::error::{Error, Result};
+use crate::eval::generation::{Prompt, cut_at_stops, generate_until};
+use crate::eval::journal::Journal;
+use crate::eval::loglikelihood::{Encoded, Likelihood, Scorer, encode, encode_text};
+use crate::eval::predictor::Predictor;
+use crate::eval::tasks::{Document, Extracted, Question, Task, Verdicts};
+use crate::model::tokenizer::TextTokenizer;
+use crate::progress::Task as Bar;
+use crate::report::files::sha256;
+use crate::train::interrupt;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Tokens of contexts that one pass takes.
+const TOKENS_A_PASS: usize = 768;
+
+/// What a model made of one document.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub task: String,
+    /// 0-based, in the task's file.
+    pub doc: usize,
+    /// 1-based line of the file.
+    pub line: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// SHA-256 of the context.
+    pub prompt: String,
+    #[serde(flatten)]
+    pub answer: Answer,
+    pub verdicts: Verdicts,
+    /// The context lost its beginning to the model's window.
+    pub truncated: bool,
+    /// Where z came from; absent for a plain model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latent: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// One a choice.
+    Choices(Vec<Likelihood>),
+    Generated {
+        text: String,
+        extractions: BTreeMap<String, String>,
+    },
+}
+
+/// A model as a task sees it.
+pub struct Subject<'s, 'a> {
+    pub predictor: &'s Predictor<'a>,
+    pub tokenizer: &'s TextTokenizer,
+    /// Of what the model draws, if it draws.
+    pub seed: u64,
+    /// Where z comes from, for the records; nothing for a plain model.
+    pub latent: Option<String>,
+    /// Whatever decides its answers: records of another are not reused.
+    pub identity: String,
+}
+
+/// Every document's record, in the documents' order; those that `journal` has are not worked out again.
+///
+/// Errors: a document that the model cannot read (its line is named), an interruption, which loses nothing.
+pub fn run(
+    task: Task,
+    documents: &[Document],
+    subject: &Subject<'_, '_>,
+    journal: &Journal<Record>,
+    bar: &Bar,
+) -> Result<Vec<Record>> {
+    let keys: Vec<String> = documents.iter().map(|d| key(task, d, subject)).collect();
+    let waits = |i: usize| journal.get(&keys[i]).is_none();
+    let (texts, choices): (Vec<usize>, Vec<usize>) =
+        (0..documents.len()).partition(|&i| matches!(documents[i].question, Question::Text { .. }));
+    let texts: Vec<usize> = texts.into_iter().filter(|&i| waits(i)).collect();
+    bar.advance((0..documents.len()).filter(|&i| !waits(i)).count(), || "kept from before".into());
+    let stopped = |e| match e {
+        Error::Interrupted { .. } => {
+            Error::Interrupted { resume: "answers are kept; the same command goes on from there".into() }
+        }
+        e => e,
+    };
+    let keep = |records: Vec<(usize, Record)>| {
+        let n = records.len();
+        journal.insert_all(records.into_iter().map(|(i, record)| (keys[i].clone(), record)))?;
+        bar.advance(n, || task.name().into());
+        Ok(())
+    };
+    score(task, documents, choices, subject, waits, keep).map_err(stopped)?;
+    write(task, documents, texts, subject, keep).map_err(stopped)?;
+    let record = |key: &String| {
+        journal
+            .get(key)
+            .ok_or_else(|| Error::argument("eval", "document", "none", "a record of every document"))
+    };
+    keys.iter().map(record).collect()
+}
+
+fn key(task: Task, document: &Document, subject: &Subject<'_, '_>) -> String {
+    let asked = (task, document.index, &document.context, format!("{:?}", document.question));
+    sha256(format!("{}\n{asked:?}", subject.identity).as_bytes())
+}
+
+fn record(
+    task: Task,
+    document: &Document,
+    subject: &Subject<'_, '_>,
+    answer: Answer,
+    verdicts: Verdicts,
+    truncated: bool,
+) -> Record {
+    Record {
+        task: task.name().into(),
+        doc: document.index,
+        line: document.line,
+        id: document.id.clone(),
+        prompt: sha256(document.context.as_bytes()),
+        answer,
+        verdicts,
+        truncated,
+        latent: subject.latent.clone(),
+    }
+}
+
+/// Says which document is at fault.
+fn named(task: Task, document: &Document) -> impl Fn(Error) -> Error {
+    let document = format!("{} document on line {}", task.name(), document.line);
+    move |e| match e {
+        Error::Argument { op, argument, got, expected } => {
+            Error::Argument { op, argument: format!("{argument} of the {document}"), got, expected }
+        }
+        e => e,
+    }
+}
+
+/// Choices, the longest documents first: memory is at its highest at once. Passes are made of all
+/// documents, whichever still wait, so that a number does not depend on interruptions.
+fn score(
+    task: Task,
+    documents: &[Document],
+    choices: Vec<usize>,
+    subject: &Subject<'_, '_>,
+    waits: impl Fn(usize) -> bool,
+    keep: impl Fn(Vec<(usize, Record)>) -> Result<()>,
+) -> Result<()> {
+    let window = subject.predictor.inference.context();
+    if !choices.iter().any(|&i| waits(i)) {
+        return Ok(());
+    }
+    let encoded = choices.into_iter().map(|i| {
+        let document = &documents[i];
+        let encoded = encode(subject.tokenizer, &document.context, &document.continuations(), window);
+        Ok((i, encoded.map_err(named(task, document))?))
+    });
+    let mut encoded: Vec<(usize, Encoded)> = encoded.collect::<Result<_>>()?;
+    encoded.sort_by_key(|(i, e)| (std::cmp::Reverse(e.tokens()), *i));
+    let scorer = Scorer::new(subject.predictor, &encoded.iter().map(|(_, e)| e).collect::<Vec<_>>())?;
+    let mut rest = encoded.as_slice();
+    while !rest.is_empty() {
+        interrupt::check("evaluation")?;
+        let mut tokens = 0;
+        let fits = rest.iter().take_while(|(_, e)| {
+            tokens += scorer.own_tokens(e);
+            tokens <= TOKENS_A_PASS
+        });
+        let (batch, later) = rest.split_at(fits.count().max(1));
+        rest = later;
+        if !batch.iter().any(|(i, _)| waits(*i)) {
+            continue;
+        }
+        let streams: Vec<String> =
+            batch.iter().map(|(i, _)| format!("gumbel/{}/{}", task.name(), documents[*i].index)).collect();
+        let asked: Vec<&Encoded> = batch.iter().map(|(_, e)| e).collect();
+        let scored = scorer.score(&asked, subject.seed, &streams)?;
+        let records = batch.iter().zip(scored).map(|((i, encoded), likelihoods)| {
+            let verdicts = documents[*i].judge(&likelihoods);
+            (
+                *i,
+                record(
+                    task,
+                    &documents[*i],
+                    subject,
+                    Answer::Choices(likelihoods),
+                    verdicts,
+                    encoded.truncated > 0,
+                ),
+            )
+        });
+        keep(records.filter(|(i, _)| waits(*i)).collect())?;
+    }
+    Ok(())
+}
+
+/// Texts, several documents at a time.
+fn write(
+    task: Task,
+    documents: &[Document],
+    waiting: Vec<usize>,
+    subject: &Subject<'_, '_>,
+    keep: impl Fn(Vec<(usize, Record)>) -> Result<()>,
+) -> Result<()> {
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let generation = task.generation();
+    let window = subject.predictor.inference.context();
+    // As the harness does: the context leaves room for all that may be written.
+    let Some(room) = window.checked_sub(generation.max_new_tokens).filter(|room| *room > 0) else {
+        let expected =
+            format!("more than the {} tokens that {} writes", generation.max_new_tokens, task.name());
+        return Err(Error::argument("eval", "the model's window", window, expected));
+    };
+    let mut truncated = vec![];
+    let prompts = waiting.iter().map(|&i| {
+        let document = &documents[i];
+        let tokens = encode_text(subject.tokenizer, &document.context).map_err(named(task, document))?;
+        let surplus = tokens.len().saturating_sub(room);
+        truncated.push(surplus > 0);
+        let stream = format!("gumbel/{}/{}", task.name(), document.index);
+        Ok(Prompt { tokens: tokens[surplus..].to_vec(), stream })
+    });
+    let prompts: Vec<Prompt> = prompts.collect::<Result<_>>()?;
+    let end = subject.tokenizer.decode(&[subject.tokenizer.end_of_turn()], false)?;
+    let stops: Vec<&str> = generation.stops.iter().copied().chain([end.as_str()]).collect();
+    let Subject { predictor, tokenizer, seed, .. } = *subject;
+    generate_until(predictor, tokenizer, &prompts, seed, &stops, generation.max_new_tokens, |place, text| {
+        let i = waiting[place];
+        let text = cut_at_stops(&text, &stops).to_string();
+        let Extracted { extractions, verdicts } = documents[i].extract(&text);
+        let answer = Answer::Generated { text, extractions };
+        keep(vec![(i, record(task, &documents[i], subject, answer, verdicts, truncated[place]))])
+    })
+}

@@ -1,0 +1,52 @@
+//! A task's metrics over its documents: mean, standard error, 95 % interval.
+
+use super::Record;
+use crate::Result;
+use crate::eval::stats::{Interval, mean_and_error, student_interval, wilson_interval};
+use std::collections::BTreeMap;
+
+/// One metric over a task's documents.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    pub metric: String,
+    pub documents: usize,
+    pub mean: f64,
+    /// s/√n with the n − 1 divisor, as the harness has it; nothing of a single document.
+    pub standard_error: Option<f64>,
+    /// Wilson's for right and wrong, Student's for shares; nothing of a single share.
+    pub interval: Option<Interval>,
+}
+
+/// Every metric that the records have, by name.
+///
+/// Errors: no records.
+pub fn summarise(records: &[Record]) -> Result<Vec<Measured>> {
+    let mut values: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for record in records {
+        for (metric, value) in &record.verdicts {
+            values.entry(metric).or_default().push(*value);
+        }
+    }
+    values.into_iter().map(|(metric, values)| measure(metric, &values)).collect()
+}
+
+fn measure(metric: &str, values: &[f64]) -> Result<Measured> {
+    let n = values.len();
+    let right = values.iter().filter(|v| **v == 1.0).count();
+    let binary = values.iter().all(|v| *v == 0.0 || *v == 1.0);
+    let interval = match (binary, n) {
+        (true, _) => Some(wilson_interval(right, n)?),
+        (false, 1) => None,
+        (false, _) => {
+            let estimate = student_interval(values)?;
+            Some(Interval { low: estimate.low, high: estimate.high })
+        }
+    };
+    Ok(Measured {
+        metric: metric.into(),
+        documents: n,
+        mean: values.iter().sum::<f64>() / n as f64,
+        standard_error: if n > 1 { Some(mean_and_error(values)?.1) } else { None },
+        interval,
+    })
+}
