@@ -5,10 +5,12 @@
 //! of [N, V] by [V, K]: K/d of the head's own cost, backwards too.
 
 use crate::Result;
+use crate::config::Precision;
 use crate::tensor::exp::{exp, exp_in_place, max};
-use crate::tensor::gemm::{Matrix, Threads, product};
+use crate::tensor::gemm::{Matrix, Threads, multiply, product};
 use crate::tensor::lm_head::{chunks, logsumexp};
 use crate::tensor::logprob::{check_codes, code_logps};
+use crate::tensor::numerics::rounded;
 use crate::tensor::slices::{Held, contiguous};
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
 use rayon::prelude::*;
@@ -26,14 +28,16 @@ const SAFE_SUM: f32 = 1e-26;
 /// Units: nats.
 /// Errors: those of [`code_logps`].
 /// Numerics: f32, each state's and each code's largest score subtracted. Where their peaks lie so
-/// far apart that the product underflows, the cell is summed term by term. Off the CPU or in
-/// another dtype it is the plain composition.
+/// far apart that the product underflows, the cell is summed term by term. With bf16, factors of
+/// the products with the head are rounded to it. Off the CPU or in another dtype it is the plain
+/// composition.
 ///
 /// ```
 /// use candle_core::{Device::Cpu, Tensor};
 /// let (hidden, head) = (Tensor::new(&[[0f32]], &Cpu)?, Tensor::new(&[[1f32], [0.0]], &Cpu)?);
 /// let codebook = Tensor::new(&[[0f32], [3f32.ln()]], &Cpu)?;
-/// let logps = lpc::tensor::code_head::code_logps_fused(&hidden, &head, &codebook, &[0])?;
+/// use lpc::{config::Precision::F32, tensor::code_head::code_logps_fused};
+/// let logps = code_logps_fused(&hidden, &head, &codebook, &[0], F32)?;
 /// let logps = logps.to_vec2::<f32>()?; // 1 against 1, then 3 against 1
 /// assert!((logps[0][0] - 0.5f32.ln()).abs() < 1e-6 && (logps[0][1] - 0.75f32.ln()).abs() < 1e-6);
 /// # Ok::<(), lpc::Error>(())
@@ -43,17 +47,21 @@ pub fn code_logps_fused(
     lm_head: &Tensor,
     codebook: &Tensor,
     tokens: &[u32],
+    precision: Precision,
 ) -> Result<Tensor> {
     if !hidden.device().is_cpu() || hidden.dtype() != DType::F32 {
-        return code_logps(hidden, lm_head, codebook, &Tensor::new(tokens, hidden.device())?);
+        let tokens = Tensor::new(tokens, hidden.device())?;
+        let round = |x: &Tensor| rounded(x, precision);
+        return code_logps(&round(hidden)?, &round(lm_head)?, &round(codebook)?, &tokens);
     }
     check_codes(hidden, lm_head, codebook, tokens)?;
-    let op = FusedCodeLogps { tokens: tokens.to_vec(), saved: OnceLock::new() };
+    let op = FusedCodeLogps { tokens: tokens.to_vec(), precision, saved: OnceLock::new() };
     Ok(hidden.contiguous()?.apply_op3(&lm_head.contiguous()?, &codebook.contiguous()?, op)?)
 }
 
 struct FusedCodeLogps {
     tokens: Vec<u32>,
+    precision: Precision,
     saved: OnceLock<Saved>,
 }
 
@@ -119,12 +127,13 @@ impl CustomOp3 for FusedCodeLogps {
         let mut scores = vec![];
         let (mut own, mut peaks) = (vec![0f32; n], vec![0f32; n]);
         let (mut sums, mut logps) = (vec![0f32; n * codes], vec![0f32; n * codes]);
+        let head_columns = self.precision.right(Matrix::new(head, vocab, d).t());
         for rows in chunks(n, vocab) {
             let above = if rows.start == 0 { codes } else { 0 };
             scores.resize((above + rows.len()) * vocab, 0f32);
             let states = &stacked[(codes - above + rows.start) * d..(codes + rows.end) * d];
-            let states = Matrix::new(states, above + rows.len(), d);
-            product(states, Matrix::new(head, vocab, d).t(), &mut scores, false, Threads::All);
+            let states = self.precision.left(Matrix::new(states, above + rows.len(), d));
+            multiply(&states, &head_columns, &mut scores, false);
             let (code_scores, scores) = scores.split_at_mut(above * vocab);
             if above > 0 {
                 let raw = code_scores.to_vec();
@@ -194,13 +203,15 @@ impl CustomOp3 for FusedCodeLogps {
         let held_head = Held::new(head)?;
         let head_values = held_head.slice();
         let w = Matrix::new(head_values, vocab, d);
+        let (head_columns, head_rows) = (self.precision.right(w.t()), self.precision.right(w));
         // Backwards, so that every state has told the codes by the time that they come.
         for rows in chunks(n, vocab).rev() {
             let above = if rows.start == 0 { codes } else { 0 };
             buffer.resize((above + rows.len()) * vocab, 0f32);
             let states = &stacked[(codes + rows.start) * d..(codes + rows.end) * d];
             let scores = &mut buffer[above * vocab..];
-            product(Matrix::new(states, rows.len(), d), w.t(), scores, false, Threads::All);
+            let states = self.precision.left(Matrix::new(states, rows.len(), d));
+            multiply(&states, &head_columns, scores, false);
             let of_state = scores.par_chunks_mut(vocab).zip(&peaks[rows.clone()]);
             of_state.for_each(|(row, &peak)| exp_in_place(row, 1.0, peak));
             let weights = Matrix::new(&per_sum[rows.start * codes..rows.end * codes], rows.len(), codes);
@@ -239,9 +250,9 @@ impl CustomOp3 for FusedCodeLogps {
             }
             let states = (codes - above + rows.start) * d..(codes + rows.end) * d;
             let d_scores = Matrix::new(&buffer, above + rows.len(), vocab);
-            product(d_scores, w, &mut d_stacked[states.clone()], false, Threads::All);
-            let states = Matrix::new(&stacked[states], above + rows.len(), d);
-            product(d_scores.t(), states, &mut d_head, true, Threads::All);
+            multiply(&self.precision.left(d_scores), &head_rows, &mut d_stacked[states.clone()], false);
+            let states = self.precision.right(Matrix::new(&stacked[states], above + rows.len(), d));
+            multiply(&self.precision.left(d_scores.t()), &states, &mut d_head, true);
         }
         let d_hidden = d_stacked.split_off(codes * d);
         let tensor = |values: Vec<f32>, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());

@@ -7,7 +7,7 @@ pub mod code_head;
 pub mod codebook;
 pub mod elbo;
 pub(crate) mod exp;
-pub(crate) mod gemm;
+pub mod gemm;
 pub mod gumbel;
 pub mod latent;
 pub mod lm_head;

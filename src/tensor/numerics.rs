@@ -2,7 +2,48 @@
 //! exact gradient (candle gives each tied maximum the whole of it).
 
 use crate::Result;
-use candle_core::{D, Tensor};
+use crate::config::Precision;
+use candle_core::{D, DType, Tensor};
+
+/// `x` with every number rounded as factors of this precision are, in its own dtype.
+///
+/// Shapes: any → the same.
+/// Numerics: to the nearest, ties to even; the gradient is rounded too.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[1.0f32, 1.0 + 1.0 / 512.0, 257.0], &Device::Cpu)?;
+/// let y = lpc::tensor::numerics::rounded(&x, lpc::config::Precision::Bf16)?;
+/// assert_eq!(y.to_vec1::<f32>()?, [1.0, 1.0, 256.0]); // 8 bits of significand
+/// # Ok::<(), lpc::Error>(())
+/// ```
+pub fn rounded(x: &Tensor, precision: Precision) -> Result<Tensor> {
+    match precision {
+        Precision::F32 => Ok(x.clone()),
+        Precision::Bf16 => Ok(x.to_dtype(DType::BF16)?.to_dtype(x.dtype())?),
+    }
+}
+
+/// a·b of factors rounded to the precision, summed in f32, in the dtype of `a`.
+///
+/// Shapes: [m, k], [k, n] → [m, n].
+/// Numerics: on a GPU the result of a bf16 product is itself rounded to bf16.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use lpc::{config::Precision::Bf16, tensor::numerics::matmul};
+/// let (a, b) = (Tensor::new(&[[257f32, 1.0]], &Device::Cpu)?, Tensor::new(&[[1f32], [1.0]], &Device::Cpu)?);
+/// assert_eq!(matmul(&a, &b, Bf16)?.to_vec2::<f32>()?, [[257.0]]); // 256 + 1
+/// # Ok::<(), lpc::Error>(())
+/// ```
+pub fn matmul(a: &Tensor, b: &Tensor, precision: Precision) -> Result<Tensor> {
+    match precision {
+        Precision::Bf16 if !a.device().is_cpu() => {
+            Ok(a.to_dtype(DType::BF16)?.matmul(&b.to_dtype(DType::BF16)?)?.to_dtype(a.dtype())?)
+        }
+        _ => Ok(rounded(a, precision)?.matmul(&rounded(b, precision)?)?),
+    }
+}
 
 /// log σ(x), elementwise.
 ///

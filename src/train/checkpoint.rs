@@ -3,9 +3,11 @@
 use crate::error::Place;
 use crate::model::parameters::Parameters;
 use crate::report::files::write_tensors;
-use crate::train::optim::AdamW;
+use crate::train::optim::{AdamW, StateTensor};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
+use safetensors::{Dtype, View};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -42,14 +44,52 @@ pub fn save(
     steps_done: usize,
     seconds: f64,
 ) -> Result<()> {
-    let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
-    tensors.extend(parameters.tensors().into_iter().map(|(k, v)| (format!("{PARAMETER}{k}"), v)));
-    tensors.extend(optimiser.state()?.into_iter().map(|(k, v)| (format!("{OPTIMISER}{k}"), v)));
+    let mut tensors: BTreeMap<String, Stored<'_>> = BTreeMap::new();
+    let parameters = parameters.tensors().into_iter();
+    tensors.extend(parameters.map(|(k, v)| (format!("{PARAMETER}{k}"), Stored::Parameter(v))));
+    let state = optimiser.state().into_iter();
+    tensors.extend(state.map(|(k, v)| (format!("{OPTIMISER}{k}"), Stored::Optimiser(v))));
     let metadata = HashMap::from([
         ("steps_done".to_string(), steps_done.to_string()),
         ("seconds".to_string(), seconds.to_string()),
     ]);
     write_tensors(&path(run), tensors, Some(metadata))
+}
+
+/// What a checkpoint is made of.
+enum Stored<'a> {
+    Parameter(Tensor),
+    Optimiser(StateTensor<'a>),
+}
+
+impl View for Stored<'_> {
+    fn dtype(&self) -> Dtype {
+        match self {
+            Self::Parameter(tensor) => View::dtype(&tensor),
+            Self::Optimiser(state) => state.dtype(),
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        match self {
+            Self::Parameter(tensor) => tensor.dims(),
+            Self::Optimiser(state) => state.shape(),
+        }
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Parameter(tensor) => Cow::Owned(View::data(&tensor).into_owned()),
+            Self::Optimiser(state) => state.data(),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        match self {
+            Self::Parameter(tensor) => View::data_len(&tensor),
+            Self::Optimiser(state) => state.data_len(),
+        }
+    }
 }
 
 impl Checkpoint {

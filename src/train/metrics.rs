@@ -1,6 +1,7 @@
 //! What a run reports of every step, one JSON line each.
 
 use crate::error::Place;
+use crate::report::tensorboard::EventFile;
 use crate::train::step::StepSums;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,7 @@ pub struct StepMetrics {
     pub grad_norm: f64,
     /// The schedule's factor on every peak learning rate.
     pub schedule: f64,
+    pub seconds: f64,
     pub tokens_per_second: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latent: Option<LatentMetrics>,
@@ -71,16 +73,45 @@ impl StepMetrics {
             rejected_logps: sums.rejected_logps / n,
             grad_norm,
             schedule,
+            seconds,
             tokens_per_second: sums.tokens as f64 / seconds,
             latent,
         }
     }
 }
 
-/// `metrics.jsonl` of a run, flushed line by line.
+impl StepMetrics {
+    /// Every number by name, grouped as a dashboard shows them.
+    fn scalars(&self) -> Vec<(&'static str, f64)> {
+        let mut scalars = vec![
+            ("train/loss", self.loss),
+            ("train/margin", self.margin),
+            ("train/accuracy", self.accuracy),
+            ("rewards/chosen", self.chosen_reward),
+            ("rewards/rejected", self.rejected_reward),
+            ("logps/chosen", self.chosen_logps),
+            ("logps/rejected", self.rejected_logps),
+            ("optim/grad_norm", self.grad_norm),
+            ("optim/schedule", self.schedule),
+            ("speed/tokens_per_second", self.tokens_per_second),
+        ];
+        if let Some(latent) = &self.latent {
+            scalars.extend([
+                ("latent/kl", latent.kl),
+                ("latent/prior_weight", latent.prior_weight),
+                ("latent/code_perplexity", latent.code_perplexity),
+                ("latent/prior_entropy", latent.prior_entropy),
+            ]);
+        }
+        scalars
+    }
+}
+
+/// `metrics.jsonl` of a run, flushed line by line, and the same for TensorBoard.
 pub struct MetricsFile {
     path: PathBuf,
     file: File,
+    events: EventFile,
 }
 
 impl MetricsFile {
@@ -113,7 +144,8 @@ impl MetricsFile {
         // Cut, never rewritten: a crash here loses nothing that the checkpoint counts on.
         let end = kept.iter().map(|line| line.len() as u64).sum();
         file.set_len(end).and_then(|()| file.seek(SeekFrom::Start(end))).map_err(Error::io(&path))?;
-        Ok((Self { path, file }, last))
+        let events = EventFile::resume(run, steps_done)?;
+        Ok((Self { path, file, events }, last))
     }
 
     /// Puts the lines on disk, before a checkpoint counts on them.
@@ -124,6 +156,7 @@ impl MetricsFile {
     pub fn push(&mut self, metrics: &StepMetrics) -> Result<()> {
         let mut line = serde_json::to_string(metrics).map_err(|e| Error::io(&self.path)(e.into()))?;
         line.push('\n');
-        self.file.write_all(line.as_bytes()).map_err(Error::io(&self.path))
+        self.file.write_all(line.as_bytes()).map_err(Error::io(&self.path))?;
+        self.events.push(metrics.step, metrics.scalars())
     }
 }

@@ -7,6 +7,8 @@ use crate::tensor::slices::{Held, contiguous};
 use crate::{Error, Result};
 use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, Var, bail};
 use rayon::prelude::*;
+use safetensors::{Dtype, View};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
@@ -96,17 +98,17 @@ impl AdamW {
         Ok(norm)
     }
 
-    /// Moments and step count as named tensors, for a checkpoint.
-    pub fn state(&self) -> Result<BTreeMap<String, Tensor>> {
+    /// Moments and step count by name, for a checkpoint, without a copy of them.
+    pub fn state(&self) -> BTreeMap<String, StateTensor<'_>> {
         let mut state = BTreeMap::new();
         for (name, slot) in &self.slots {
             for (which, moment) in [("first", &slot.first), ("second", &slot.second)] {
-                state.insert(format!("{which}.{name}"), Tensor::new(moment.as_slice(), slot.var.device())?);
+                state.insert(format!("{which}.{name}"), StateTensor::new(Numbers::Moment(moment)));
             }
         }
-        let steps = Tensor::new(&[self.steps_taken as u32], &candle_core::Device::Cpu)?;
+        let steps = StateTensor::new(Numbers::Count(self.steps_taken as u32));
         state.insert("steps_taken".into(), steps);
-        Ok(state)
+        state
     }
 
     /// Errors: a moment that is missing or has another size.
@@ -130,6 +132,51 @@ impl AdamW {
         }
         self.steps_taken = find("steps_taken")?.to_vec1::<u32>()?[0] as usize;
         Ok(())
+    }
+}
+
+/// A piece of the optimiser's state as safetensors writes it.
+pub struct StateTensor<'a> {
+    numbers: Numbers<'a>,
+    shape: [usize; 1],
+}
+
+enum Numbers<'a> {
+    Moment(&'a [f32]),
+    Count(u32),
+}
+
+impl<'a> StateTensor<'a> {
+    fn new(numbers: Numbers<'a>) -> Self {
+        let n = match numbers {
+            Numbers::Moment(moment) => moment.len(),
+            Numbers::Count(_) => 1,
+        };
+        Self { numbers, shape: [n] }
+    }
+}
+
+impl View for StateTensor<'_> {
+    fn dtype(&self) -> Dtype {
+        match self.numbers {
+            Numbers::Moment(_) => Dtype::F32,
+            Numbers::Count(_) => Dtype::U32,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match self.numbers {
+            Numbers::Moment(moment) => moment.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Numbers::Count(count) => count.to_le_bytes().to_vec().into(),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        4 * self.shape[0]
     }
 }
 

@@ -24,7 +24,7 @@ pub fn pretrain(
     seed: u64,
     progress: &Task,
 ) -> Result<f64> {
-    let decoder = Decoder::new(config, parameters)?;
+    let decoder = Decoder::new(config, parameters, training.dtype)?;
     let mut optimiser = AdamW::new(parameters, training, 0.0)?;
     let per_epoch = texts.len().div_ceil(training.batch_size);
     let steps = training.epochs * per_epoch;
@@ -65,7 +65,9 @@ fn language_model_step(
     let targets: Vec<u32> = rows.iter().flat_map(|(_, row)| row.ids[1..].iter().copied()).collect();
     backward(decoder, parameters, &rows, Blocks::best(decoder), recompute, gradients, |hidden| {
         let states = hidden.index_select(&predictors, 0)?;
-        let loss = token_logps_fused(&states, decoder.lm_head(), &targets)?.mean_all()?.neg()?;
+        let loss = token_logps_fused(&states, decoder.lm_head(), &targets, decoder.precision())?
+            .mean_all()?
+            .neg()?;
         let value = f64::from(loss.to_scalar::<f32>()?);
         Ok((loss, value))
     })

@@ -4,7 +4,7 @@
 //! within one run (A B C A B C ..), medians compared: `cargo bench`.
 
 use candle_core::{DType, Device, Tensor, Var};
-use lpc::config::{Latent, Objective, PriorWeight};
+use lpc::config::{Latent, Objective, Precision, PriorWeight};
 use lpc::data::batch::PairBatch;
 use lpc::data::tokenize::TokenizedPair;
 use lpc::model::config::DecoderConfig;
@@ -18,7 +18,7 @@ use lpc::train::loss::{LatentInputs, pair_losses};
 use std::time::Instant;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: lpc::allocator::MiMalloc = lpc::allocator::MiMalloc;
 
 /// SmolLM2-135M's head; two pairs of 64 + 64 completion tokens.
 const CONFIG: DecoderConfig = DecoderConfig {
@@ -65,6 +65,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn main() -> lpc::Result<()> {
+    lpc::allocator::keep_freed_memory();
     let mut rng = seed::stream(1, "bench");
     let mut parameters = Parameters::random_decoder(&CONFIG, &mut rng)?;
     init_heads(&mut parameters, CONFIG.hidden_size, CODES, 0.02, &mut rng)?;
@@ -91,7 +92,7 @@ fn main() -> lpc::Result<()> {
     let inputs = LatentInputs { noise, prior_weight: 0.5 };
 
     let step = |latent: Latent| -> lpc::Result<f64> {
-        let policy = Policy::new(&CONFIG, &parameters, &latent)?;
+        let policy = Policy::new(&CONFIG, &parameters, &latent, Precision::F32)?;
         let begun = Instant::now();
         let states = PairStates::select(&hidden, &batch)?;
         let objective = Objective::Dpo { beta: 0.1 };

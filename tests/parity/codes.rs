@@ -3,6 +3,7 @@
 use crate::composed::{gradient, numbers};
 use crate::twins::{Draw, assert_close, backward, log_uniform, size, var2};
 use candle_core::{DType, Device, Tensor, Var};
+use lpc::config::Precision;
 use lpc::seed;
 use lpc::tensor::code_head::code_logps_fused;
 use lpc::tensor::logprob::{code_logps, completion_logps_sum};
@@ -90,7 +91,7 @@ impl Problem {
         let var = |a: &Array2<f64>| Var::from_tensor(&var2(a).to_dtype(dtype).unwrap()).unwrap();
         let [hidden, lm_head, codebook] = [&self.hidden, &self.lm_head, &self.codebook].map(var);
         let logps = if fused {
-            code_logps_fused(&hidden, &lm_head, &codebook, &self.tokens).unwrap()
+            code_logps_fused(&hidden, &lm_head, &codebook, &self.tokens, Precision::F32).unwrap()
         } else {
             let ids = Tensor::new(self.tokens.as_slice(), &Device::Cpu).unwrap();
             code_logps(&hidden, &lm_head, &codebook, &ids).unwrap()
@@ -265,7 +266,7 @@ fn refusals() {
         let ids = Tensor::new(&tokens, &Device::Cpu).unwrap();
         for result in [
             code_logps(&hidden, &head, &codebook, &ids),
-            code_logps_fused(&hidden, &head, &codebook, &tokens),
+            code_logps_fused(&hidden, &head, &codebook, &tokens, Precision::F32),
         ] {
             match result {
                 Err(error @ Error::Argument { .. }) => assert!(error.to_string().contains(fault), "{error}"),

@@ -2,7 +2,7 @@
 
 use candle_core::backprop::GradStore;
 use candle_core::{D, DType, Device, Tensor, Var};
-use lpc::config::Objective;
+use lpc::config::{Objective, Precision};
 use lpc::spec::gradient::LpcPair;
 use lpc::tensor::elbo::{GumbelNoise, draw_latent, negative_elbo_sampled};
 use lpc::tensor::lm_head::token_logps_fused;
@@ -125,7 +125,7 @@ impl Batch {
                 let tokens = Tensor::new(self.tokens.as_slice(), &Device::Cpu).unwrap();
                 token_logps(&hidden, &self.lm_head, &tokens)
             }
-            Head::Fused => token_logps_fused(&hidden, &self.lm_head, &self.tokens),
+            Head::Fused => token_logps_fused(&hidden, &self.lm_head, &self.tokens, Precision::F32),
         };
         let sums = completion_logps_sum(&logps.unwrap(), &self.completion, 2 * b).unwrap();
         let policy =

@@ -2,7 +2,7 @@
 
 use crate::support::{decoder_config, max_abs_diff, pairs, parameters};
 use candle_core::{DType, Device, Tensor};
-use lpc::config::{Latent, Objective, PriorWeight};
+use lpc::config::{Latent, Objective, Precision, PriorWeight};
 use lpc::data::batch::PairBatch;
 use lpc::data::tokenize::TokenizedPair;
 use lpc::model::config::DecoderConfig;
@@ -73,13 +73,14 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn gradients(
+    pub fn gradients(
         &self,
         parameters: &Parameters,
+        precision: Precision,
         blocks: Blocks,
         recompute: bool,
     ) -> (f64, BTreeMap<String, Tensor>) {
-        let policy = Policy::new(&self.config, parameters, &self.latent).unwrap();
+        let policy = Policy::new(&self.config, parameters, &self.latent, precision).unwrap();
         let members: Vec<&TokenizedPair> = self.pairs.iter().collect();
         let dtype = policy.decoder.dtype();
         let batch = PairBatch::new(&members, dtype, &Device::Cpu).unwrap();
@@ -117,8 +118,8 @@ impl Problem {
     pub fn fused_blocks_equal_plain_ones(&self, relative: f64) -> Result<(), TestCaseError> {
         let exact = parameters(&self.config, CODES, self.seed, DType::F64);
         let single = exact.to(DType::F32, &Device::Cpu).unwrap();
-        let (loss, plain) = self.gradients(&exact, Blocks::Plain, false);
-        let (loss_fused, fused) = self.gradients(&single, Blocks::Fused, false);
+        let (loss, plain) = self.gradients(&exact, Precision::F32, Blocks::Plain, false);
+        let (loss_fused, fused) = self.gradients(&single, Precision::F32, Blocks::Fused, false);
         prop_assert!((loss - loss_fused).abs() < 1e-4 * (1.0 + loss.abs()), "{loss} and {loss_fused}");
         prop_assert_eq!(plain.keys().collect::<Vec<_>>(), fused.keys().collect::<Vec<_>>());
         let scale = plain.values().map(largest).fold(0.0, f64::max);
@@ -143,7 +144,7 @@ impl Problem {
     }
 }
 
-fn problem() -> impl Strategy<Value = Problem> {
+pub fn problem() -> impl Strategy<Value = Problem> {
     let lengths = prop::collection::vec((1usize..6, 1usize..6, 1usize..6), 1..4);
     (
         decoder_config(),
@@ -184,7 +185,7 @@ proptest! {
     #[test]
     fn every_gradient_matches_finite_differences(problem in problem()) {
         let parameters = parameters(&problem.config, CODES, problem.seed, DType::F64);
-        let (loss, gradients) = problem.gradients(&parameters, Blocks::Plain, false);
+        let (loss, gradients) = problem.gradients(&parameters, Precision::F32, Blocks::Plain, false);
         let mut rng = seed::stream(problem.seed, "directions");
         for (name, var) in parameters.iter() {
             let unread = match problem.latent {
@@ -199,7 +200,7 @@ proptest! {
             let gradient = gradients.get(name);
             prop_assert!(gradient.is_some(), "{name} has no gradient");
             let direction = Tensor::from_vec(seed::normal(&mut rng, var.elem_count()), var.shape(), &Device::Cpu).unwrap();
-            let at = |s: f64| problem.gradients(&perturbed(&parameters, name, &direction, s), Blocks::Plain, false).0;
+            let at = |s: f64| problem.gradients(&perturbed(&parameters, name, &direction, s), Precision::F32, Blocks::Plain, false).0;
             let central = |h: f64| (at(h) - at(-h)) / (2.0 * h);
             let numeric = (4.0 * central(1e-6) - central(2e-6)) / 3.0;
             let analytic: f64 = (gradient.unwrap() * &direction).unwrap().sum_all().unwrap().to_scalar().unwrap();
@@ -212,8 +213,8 @@ proptest! {
     #[test]
     fn recomputation_changes_no_bit(problem in problem(), blocks in prop::sample::select(vec![Blocks::Plain, Blocks::Fused])) {
         let parameters = parameters(&problem.config, CODES, problem.seed, DType::F32);
-        let (loss, kept) = problem.gradients(&parameters, blocks, false);
-        let (loss_again, recomputed) = problem.gradients(&parameters, blocks, true);
+        let (loss, kept) = problem.gradients(&parameters, Precision::F32, blocks, false);
+        let (loss_again, recomputed) = problem.gradients(&parameters, Precision::F32, blocks, true);
         prop_assert_eq!(loss.to_bits(), loss_again.to_bits());
         prop_assert_eq!(kept.keys().collect::<Vec<_>>(), recomputed.keys().collect::<Vec<_>>());
         for (name, gradient) in &kept {
@@ -248,7 +249,7 @@ proptest! {
         };
         let ids = Tensor::new(tokens.as_slice(), &Device::Cpu).unwrap();
         let (plain, dh, dw) = run(token_logps(&hidden, &head, &ids).unwrap());
-        let (fused, dh_fused, dw_fused) = run(token_logps_fused(&hidden, &head, &tokens).unwrap());
+        let (fused, dh_fused, dw_fused) = run(token_logps_fused(&hidden, &head, &tokens, Precision::F32).unwrap());
         // f32 rounding of scores of size `size`, through exp and a sum of up to 40 terms.
         let size = f64::from(scale * scale) * d as f64 + 1.0;
         let tolerance = 1e-5 * size * f64::from(scale.max(1.0)).powi(2);

@@ -3,6 +3,7 @@
 use crate::composed::{gradient, numbers};
 use crate::twins::{Draw, assert_close, backward, log_uniform, size, var2};
 use candle_core::{DType, Device, Tensor, Var};
+use lpc::config::Precision;
 use lpc::{spec, tensor};
 use ndarray::Array2;
 use proptest::prelude::*;
@@ -40,7 +41,7 @@ proptest! {
         let expected = spec::logprob::token_logps(&hidden, &lm_head, &tokens).unwrap();
         assert_close("token_logps", &numbers(&logps), expected.as_slice().unwrap(), scores);
         // In f64 the fused head is the plain composition.
-        let fused = tensor::lm_head::token_logps_fused(&hidden_var, &lm_head_var, &tokens).unwrap();
+        let fused = tensor::lm_head::token_logps_fused(&hidden_var, &lm_head_var, &tokens, Precision::F32).unwrap();
         prop_assert_eq!(numbers(&fused), numbers(&logps));
 
         let sums = tensor::logprob::completion_logps_sum(&logps, &completion, lengths.len()).unwrap();
@@ -79,7 +80,7 @@ proptest! {
         let scores = size(&hidden.dot(&lm_head.t()));
         for logps in [
             tensor::logprob::token_logps(&hidden_var, &lm_head_var, &ids).unwrap(),
-            tensor::lm_head::token_logps_fused(&hidden_var, &lm_head_var, &tokens).unwrap(),
+            tensor::lm_head::token_logps_fused(&hidden_var, &lm_head_var, &tokens, Precision::F32).unwrap(),
         ] {
             let store = logps.sum_all().unwrap().backward().unwrap();
             for (what, got, expected, rounding) in [
@@ -134,7 +135,7 @@ proptest! {
             (zeros(&[n, d]), zeros(&[vocabulary, d]), ids(n, beyond)),
             (zeros(&[n, d]), zeros(&[vocabulary, d]), ids(n, u32::MAX)),
         ] {
-            refused(tensor::lm_head::token_logps_fused(&hidden, &lm_head, &tokens))?;
+            refused(tensor::lm_head::token_logps_fused(&hidden, &lm_head, &tokens, Precision::F32))?;
             refused(tensor::logprob::token_logps(&hidden, &lm_head, &index(&tokens)))?;
         }
         let sum = |logps: usize, completion: &[u32], completions| {
@@ -165,7 +166,7 @@ proptest! {
         let (hidden, lm_head) = (draw.matrix(1, 2, 1.0), draw.matrix(vocabulary, 2, 1.0));
         let token = vocabulary as u32 + beyond;
         prop_assert!(spec::logprob::token_logps(&hidden, &lm_head, &[token]).is_err());
-        prop_assert!(tensor::lm_head::token_logps_fused(&var2(&hidden), &var2(&lm_head), &[token]).is_err());
+        prop_assert!(tensor::lm_head::token_logps_fused(&var2(&hidden), &var2(&lm_head), &[token], Precision::F32).is_err());
         let ids = Tensor::new(&[token], &Device::Cpu).unwrap();
         prop_assert!(tensor::logprob::token_logps(&var2(&hidden), &var2(&lm_head), &ids).is_err());
         // Nobody said anything on the rejected side.

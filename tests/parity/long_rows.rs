@@ -3,6 +3,7 @@
 use crate::gradients::{CODES, Problem, latent, objective};
 use crate::support::{decoder_config, max_abs_diff, pairs, parameters};
 use candle_core::{DType, Device, Tensor, Var};
+use lpc::config::Precision;
 use lpc::data::batch::PairBatch;
 use lpc::data::tokenize::TokenizedPair;
 use lpc::model::config::DecoderConfig;
@@ -53,8 +54,8 @@ proptest! {
             let single = exact.to(DType::F32, &Device::Cpu).unwrap();
             let members: Vec<&TokenizedPair> = problem.pairs.iter().collect();
             let rows = PairBatch::new(&members, DType::F64, &Device::Cpu).unwrap().rows;
-            let plain = Decoder::new(&problem.config, &exact).unwrap().hidden(&rows).unwrap();
-            let fused = Decoder::new(&problem.config, &single).unwrap().hidden_values(&rows).unwrap();
+            let plain = Decoder::new(&problem.config, &exact, Precision::F32).unwrap().hidden(&rows).unwrap();
+            let fused = Decoder::new(&problem.config, &single, Precision::F32).unwrap().hidden_values(&rows).unwrap();
             let diff = max_abs_diff(&plain, &fused);
             let largest = max_abs_diff(&plain, &plain.zeros_like().unwrap());
             prop_assert!(diff < STATES * largest, "states differ by {:e}, window {:?}", diff, sliding_window);
@@ -91,7 +92,9 @@ fn a_head_of_several_chunks() {
         };
         let ids = Tensor::new(tokens.as_slice(), &Device::Cpu).unwrap();
         let plain = run(DType::F64, &|hidden, head| token_logps(hidden, head, &ids).unwrap());
-        let fused = run(DType::F32, &|hidden, head| token_logps_fused(hidden, head, &tokens).unwrap());
+        let fused = run(DType::F32, &|hidden, head| {
+            token_logps_fused(hidden, head, &tokens, Precision::F32).unwrap()
+        });
         for ((what, plain), fused) in ["logps", "hidden", "head"].into_iter().zip(&plain).zip(&fused) {
             assert_eq!(plain.len(), fused.len());
             for (i, (plain, fused)) in plain.iter().zip(fused).enumerate() {

@@ -2,7 +2,7 @@
 
 use crate::support::{decoder_config, max_abs_diff, pairs, parameters};
 use candle_core::{DType, Device, Tensor};
-use lpc::config::Latent;
+use lpc::config::{Latent, Precision};
 use lpc::data::batch::PairBatch;
 use lpc::data::tokenize::TokenizedPair;
 use lpc::model::config::DecoderConfig;
@@ -37,7 +37,7 @@ proptest! {
     ) {
         let config = DecoderConfig { sliding_window: window, ..config };
         let parameters = parameters(&config, 0, seed, DType::F64);
-        let policy = Policy::new(&config, &parameters, &Latent::None {}).unwrap();
+        let policy = Policy::new(&config, &parameters, &Latent::None {}, Precision::F32).unwrap();
         let pairs = pairs(config.vocab_size, &lengths, seed);
         let members: Vec<&TokenizedPair> = pairs.iter().collect();
         let batch = PairBatch::new(&members, DType::F64, &Device::Cpu).unwrap();

@@ -4,7 +4,7 @@ use crate::composed::{gradient, numbers};
 use crate::support::{decoder_config, pairs, parameters};
 use crate::twins::{Draw, assert_close, objective, settings, size, var2};
 use candle_core::{DType, Device, Tensor, Var};
-use lpc::config::{Latent, PriorWeight};
+use lpc::config::{Latent, Precision, PriorWeight};
 use lpc::data::batch::PairBatch;
 use lpc::data::tokenize::TokenizedPair;
 use lpc::model::config::DecoderConfig;
@@ -150,7 +150,7 @@ proptest! {
             _ => 1.0,
         };
         let latent = latents(codes, latent);
-        let policy = Policy::new(&config, &parameters, &latent).unwrap();
+        let policy = Policy::new(&config, &parameters, &latent, Precision::F32).unwrap();
         let batch = Batch::draw(seed, &config, &lengths, codes);
         let trained = batch.train(&policy, &parameters, &settings);
 
@@ -258,7 +258,7 @@ proptest! {
         codebook.set(&codebook.zeros_like().unwrap()).unwrap();
         let batch = Batch::draw(seed, &config, &lengths, 1);
         let run = |latent: LatentRule| {
-            let policy = Policy::new(&config, &parameters, &latents(1, latent)).unwrap();
+            let policy = Policy::new(&config, &parameters, &latents(1, latent), Precision::F32).unwrap();
             batch.train(&policy, &parameters, &LpcSettings { objective, latent })
         };
         let (plain, latent) = (run(LatentRule::None), run(latent));

@@ -1,10 +1,14 @@
 //! The LM head without the [tokens, vocabulary] matrix: log-probabilities in chunks of rows,
 //! with a backward pass of its own that recomputes each chunk.
 
+mod bf16;
+
 use crate::Result;
+use crate::config::Precision;
 use crate::tensor::exp::{exp, exp_in_place, max, sum};
 use crate::tensor::gemm::{Matrix, Threads, product};
 use crate::tensor::logprob::{check_tokens, token_logps};
+use crate::tensor::numerics::rounded;
 use crate::tensor::slices::{Held, contiguous};
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Shape, Tensor};
 use rayon::prelude::*;
@@ -18,23 +22,34 @@ const CHUNK_SCORES: usize = 1 << 23;
 /// Source: (10). Twin: `spec::logprob::token_logps`.
 /// Shapes: hidden [N, d], lm_head [V, d], tokens [N] → [N]. Units: nats.
 /// Errors: those of [`token_logps`].
-/// Numerics: f32 with each row's maximum subtracted, row sums in f64. Off the CPU or in
-/// another dtype it is the plain composition.
+/// Numerics: f32 with each row's maximum subtracted, row sums in f64; with bf16, states and head
+/// are rounded to it before the product, and in the backward pass the probabilities. Off the CPU
+/// or in another dtype it is the plain composition.
 ///
 /// ```
 /// use candle_core::{Device::Cpu, Tensor};
+/// use lpc::{config::Precision::F32, tensor::lm_head::token_logps_fused};
 /// let (hidden, head) = (Tensor::new(&[[1f32]], &Cpu)?, Tensor::new(&[[3f32.ln()], [0.0]], &Cpu)?);
-/// let logps = lpc::tensor::lm_head::token_logps_fused(&hidden, &head, &[0])?.to_vec1::<f32>()?;
+/// let logps = token_logps_fused(&hidden, &head, &[0], F32)?.to_vec1::<f32>()?;
 /// assert!((logps[0] - 0.75f32.ln()).abs() < 1e-6); // 3 against 1
 /// # Ok::<(), lpc::Error>(())
 /// ```
-pub fn token_logps_fused(hidden: &Tensor, lm_head: &Tensor, tokens: &[u32]) -> Result<Tensor> {
+pub fn token_logps_fused(
+    hidden: &Tensor,
+    lm_head: &Tensor,
+    tokens: &[u32],
+    precision: Precision,
+) -> Result<Tensor> {
     if !hidden.device().is_cpu() || hidden.dtype() != DType::F32 {
-        return token_logps(hidden, lm_head, &Tensor::new(tokens, hidden.device())?);
+        let tokens = Tensor::new(tokens, hidden.device())?;
+        return token_logps(&rounded(hidden, precision)?, &rounded(lm_head, precision)?, &tokens);
     }
     check_tokens(hidden, lm_head, tokens)?;
-    let op = FusedTokenLogps { tokens: tokens.to_vec() };
-    Ok(hidden.contiguous()?.apply_op2(&lm_head.contiguous()?, op)?)
+    let (hidden, lm_head) = (hidden.contiguous()?, lm_head.contiguous()?);
+    Ok(match precision {
+        Precision::F32 => hidden.apply_op2(&lm_head, FusedTokenLogps { tokens: tokens.to_vec() })?,
+        Precision::Bf16 => hidden.apply_op2(&lm_head, bf16::FusedTokenLogps::new(tokens))?,
+    })
 }
 
 struct FusedTokenLogps {

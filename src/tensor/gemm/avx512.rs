@@ -1,0 +1,179 @@
+//! The inner loops of bf16 products for CPUs with AVX-512 BF16: packing factors into panels of
+//! words, and a tile of the product from two panels.
+//!
+//! A word is two bf16 numbers that follow each other along the summed dimension, the earlier one
+//! low: what one lane of `vdpbf16ps` multiplies and adds. A panel is [words, width].
+
+use super::bf16::{LEFT, RIGHT};
+use std::arch::x86_64::*;
+
+/// Rows (or columns) and words that one transposition handles.
+pub const BLOCK: usize = 16;
+
+/// Can this CPU run the functions here?
+pub fn available() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512bf16")
+}
+
+/// Numbers that can be read as bf16, 16 or 32 at a time.
+pub trait Element: Copy {
+    /// The first `n` ≤ 32 numbers at `at` as bf16, zeros behind them.
+    ///
+    /// # Safety
+    /// `at..at + n` is readable; the CPU is [`available`].
+    unsafe fn load(at: *const Self, n: usize) -> __m512i;
+}
+
+impl Element for f32 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    unsafe fn load(at: *const Self, n: usize) -> __m512i {
+        // SAFETY: masked lanes are not read.
+        unsafe {
+            let low = _mm512_maskz_loadu_ps(first(n.min(16)), at);
+            let high = _mm512_maskz_loadu_ps(first(n.saturating_sub(16)), at.wrapping_add(16));
+            std::mem::transmute(_mm512_cvtne2ps_pbh(high, low))
+        }
+    }
+}
+
+impl Element for half::bf16 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    unsafe fn load(at: *const Self, n: usize) -> __m512i {
+        let mask = if n >= 32 { u32::MAX } else { (1 << n) - 1 };
+        // SAFETY: masked lanes are not read.
+        unsafe { _mm512_maskz_loadu_epi16(mask, at.cast()) }
+    }
+}
+
+fn first(n: usize) -> u16 {
+    if n >= 16 { u16::MAX } else { (1 << n) - 1 }
+}
+
+/// 16 rows of words, each of `n` ≤ 32 numbers from `at + row · stride`, to [word][row]. Rows from
+/// `rows` on are zeros.
+///
+/// # Safety
+/// Those numbers are readable; the CPU is [`available`].
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub unsafe fn words_along<T: Element>(
+    at: *const T,
+    stride: usize,
+    rows: usize,
+    n: usize,
+) -> [[u32; BLOCK]; BLOCK] {
+    let mut block = [_mm512_setzero_si512(); BLOCK];
+    for (row, words) in block.iter_mut().enumerate().take(rows) {
+        // SAFETY: the caller's.
+        *words = unsafe { T::load(at.add(row * stride), n) };
+    }
+    transposed(block)
+}
+
+/// 16 words, each of a number of `row` and the one below it in `next` (none: zero); numbers from
+/// `n` on are zeros.
+///
+/// # Safety
+/// `n` ≤ 16 numbers are readable at each; the CPU is [`available`].
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub unsafe fn words_across<T: Element>(row: *const T, next: Option<*const T>, n: usize) -> [u32; BLOCK] {
+    // SAFETY: the caller's.
+    let (low, high) =
+        unsafe { (T::load(row, n), next.map_or_else(|| _mm512_setzero_si512(), |next| T::load(next, n))) };
+    // 0 16 1 17 ..: numbers of `low` count from 0, of `high` from 32.
+    let mut order = [0u16; 32];
+    for (i, pair) in order.chunks_exact_mut(2).enumerate() {
+        (pair[0], pair[1]) = (i as u16, 32 + i as u16);
+    }
+    // SAFETY: arrays and vectors of the same 64 bytes.
+    unsafe {
+        let order: __m512i = std::mem::transmute(order);
+        std::mem::transmute(_mm512_permutex2var_epi16(low, order, high))
+    }
+}
+
+/// A 16 x 16 block of words, transposed.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transposed(rows: [__m512i; BLOCK]) -> [[u32; BLOCK]; BLOCK] {
+    let mut pairs = rows;
+    for i in 0..8 {
+        pairs[2 * i] = _mm512_unpacklo_epi32(rows[2 * i], rows[2 * i + 1]);
+        pairs[2 * i + 1] = _mm512_unpackhi_epi32(rows[2 * i], rows[2 * i + 1]);
+    }
+    // Now each 128-bit lane holds two words of two rows; then four of four.
+    let mut fours = pairs;
+    for i in 0..4 {
+        let [a, b, c, d] = [pairs[4 * i], pairs[4 * i + 1], pairs[4 * i + 2], pairs[4 * i + 3]];
+        fours[4 * i] = _mm512_unpacklo_epi64(a, c);
+        fours[4 * i + 1] = _mm512_unpackhi_epi64(a, c);
+        fours[4 * i + 2] = _mm512_unpacklo_epi64(b, d);
+        fours[4 * i + 3] = _mm512_unpackhi_epi64(b, d);
+    }
+    // Lane l of fours[4i + w] holds word 4l + w of rows 4i .. 4i + 4.
+    let mut out = rows;
+    for w in 0..4 {
+        let [a, b, c, d] = [fours[w], fours[4 + w], fours[8 + w], fours[12 + w]];
+        let (ab_even, ab_odd) =
+            (_mm512_shuffle_i32x4(a, b, 0b10_00_10_00), _mm512_shuffle_i32x4(a, b, 0b11_01_11_01));
+        let (cd_even, cd_odd) =
+            (_mm512_shuffle_i32x4(c, d, 0b10_00_10_00), _mm512_shuffle_i32x4(c, d, 0b11_01_11_01));
+        out[w] = _mm512_shuffle_i32x4(ab_even, cd_even, 0b10_00_10_00);
+        out[8 + w] = _mm512_shuffle_i32x4(ab_even, cd_even, 0b11_01_11_01);
+        out[4 + w] = _mm512_shuffle_i32x4(ab_odd, cd_odd, 0b10_00_10_00);
+        out[12 + w] = _mm512_shuffle_i32x4(ab_odd, cd_odd, 0b11_01_11_01);
+    }
+    // SAFETY: the same bytes.
+    unsafe { std::mem::transmute(out) }
+}
+
+/// Lanes of a vector of f32.
+const LANES: usize = 16;
+const VECTORS: usize = RIGHT / LANES;
+
+/// A tile of the product from `words` words of two panels, stored to or, with `accumulate`, added
+/// to `rows` x `columns` numbers at `out`, `stride` apart.
+///
+/// # Safety
+/// The panels hold `words` words, the tile is writable; the CPU is [`available`].
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub unsafe fn tile(
+    words: usize,
+    left: *const u32,
+    right: *const u32,
+    out: *mut f32,
+    stride: usize,
+    (rows, columns): (usize, usize),
+    accumulate: bool,
+) {
+    let mut sums = [[_mm512_setzero_ps(); VECTORS]; LEFT];
+    for word in 0..words {
+        // SAFETY: inside the panels.
+        unsafe {
+            let right = right.add(word * RIGHT);
+            let left = left.add(word * LEFT);
+            let b: [__m512bh; VECTORS] =
+                std::array::from_fn(|v| std::mem::transmute(_mm512_loadu_si512(right.add(v * LANES).cast())));
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let a: __m512bh = std::mem::transmute(_mm512_set1_epi32(*left.add(row) as i32));
+                for (sum, b) in sums.iter_mut().zip(b) {
+                    *sum = _mm512_dpbf16_ps(*sum, a, b);
+                }
+            }
+        }
+    }
+    for (row, sums) in sums.iter().enumerate().take(rows) {
+        for (v, &sum) in sums.iter().enumerate() {
+            let mask = first(columns.saturating_sub(v * LANES));
+            let at = out.wrapping_add(row * stride + v * LANES);
+            // SAFETY: masked lanes are neither read nor written.
+            unsafe {
+                let before = if accumulate { _mm512_maskz_loadu_ps(mask, at) } else { _mm512_setzero_ps() };
+                _mm512_mask_storeu_ps(at, mask, _mm512_add_ps(before, sum));
+            }
+        }
+    }
+}
