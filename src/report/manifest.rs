@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// `manifest.json` of a run folder. Unknown keys are refused.
+///
+/// `R` is the recipe: JSON as it is where recipes of other versions must stay readable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Manifest {
+pub struct Manifest<R = Recipe> {
     /// [`super::store::RunKey::id`] of `recipe`, `data`, `model` and `code.fingerprint`.
     pub run: String,
-    pub recipe: Recipe,
+    pub recipe: R,
     /// Fingerprints of the data and of the base model.
     pub data: String,
     pub model: String,
@@ -126,8 +128,11 @@ impl Manifest {
             Error::input(Place::file(path).line(e.line()), "a run's manifest", super::files::json_fault(&e))
         })
     }
+}
 
-    pub(super) fn to_json(&self) -> Vec<u8> {
+impl<R: Serialize> Manifest<R> {
+    /// The bytes of `manifest.json`.
+    pub fn to_json(&self) -> Vec<u8> {
         let mut json = serde_json::to_vec_pretty(self).expect("a manifest is plain data");
         json.push(b'\n');
         json

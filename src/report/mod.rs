@@ -1,11 +1,19 @@
 //! From finished runs to tables and figures that lead back to them.
 
+pub mod changes;
+pub mod evidence;
+pub mod exhibit;
 pub mod figure;
 pub mod files;
+pub mod latex;
 pub mod manifest;
+pub mod model_card;
 pub mod paper;
+pub mod publish;
 pub mod records;
+pub mod site;
 pub mod store;
 pub mod table;
 pub mod table2;
 pub mod table3;
+pub mod tensorboard;

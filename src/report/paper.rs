@@ -7,7 +7,74 @@ use std::sync::LazyLock;
 /// The part of the claims that this module reads.
 #[derive(Deserialize)]
 struct Claims {
+    table1: Table1,
     table2: Table2,
+    table3: Table3,
+}
+
+/// The paper's Table 1, as far as the text at hand has it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table1 {
+    pub source: String,
+    /// Digits after the point.
+    pub decimals: usize,
+    #[serde(rename = "benchmark")]
+    pub benchmarks: Vec<Benchmark>,
+    #[serde(rename = "row")]
+    pub rows: Vec<Table1Row>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Benchmark {
+    pub name: String,
+    /// Size of the test set behind every percentage.
+    pub examples: usize,
+}
+
+/// One objective on one base model. Units: percent.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table1Row {
+    pub cell: String,
+    pub base: String,
+    /// None: the base model itself.
+    pub objective: Option<String>,
+    /// In the order of [`Table1::benchmarks`]. The cells with LPC are not in the source.
+    pub without: Vec<f64>,
+    pub average: f64,
+    pub with_average: Option<f64>,
+}
+
+/// The paper's Table 3.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table3 {
+    pub source: String,
+    pub base: String,
+    pub instructions: usize,
+    pub decimals: usize,
+    #[serde(rename = "row")]
+    pub rows: Vec<Table3Row>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table3Row {
+    pub cell: String,
+    pub objective: String,
+    /// Length-controlled, and plain win rate.
+    pub lc: Both,
+    pub wr: Both,
+}
+
+/// Percent without and with LPC.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Both {
+    pub without: f64,
+    pub with: f64,
 }
 
 /// The paper's Table 2.
@@ -18,6 +85,7 @@ pub struct Table2 {
     pub source: String,
     /// Pairs behind every accuracy.
     pub test_pairs: usize,
+    pub decimals: usize,
     #[serde(rename = "cell")]
     pub cells: Vec<Published>,
 }
@@ -34,6 +102,15 @@ pub struct Published {
     pub with: f64,
 }
 
+static CLAIMS: LazyLock<Claims> = LazyLock::new(|| {
+    toml::from_str(include_str!("../../paper/claims.toml")).expect("a test parses the embedded claims")
+});
+
+/// The paper's Table 1, parsed once.
+pub fn table1() -> &'static Table1 {
+    &CLAIMS.table1
+}
+
 /// The paper's Table 2, parsed once.
 ///
 /// ```
@@ -41,10 +118,12 @@ pub struct Published {
 /// assert_eq!(table.find("Mistral-7B", "DPO").unwrap().with, 73.4);
 /// ```
 pub fn table2() -> &'static Table2 {
-    static CLAIMS: LazyLock<Claims> = LazyLock::new(|| {
-        toml::from_str(include_str!("../../paper/claims.toml")).expect("a test parses the embedded claims")
-    });
     &CLAIMS.table2
+}
+
+/// The paper's Table 3, parsed once.
+pub fn table3() -> &'static Table3 {
+    &CLAIMS.table3
 }
 
 impl Table2 {

@@ -32,7 +32,7 @@ pub struct Record {
 
 impl Record {
     /// The first broken rule as (field, expected, got).
-    fn fault(&self) -> Option<(&'static str, &'static str, String)> {
+    pub(super) fn fault(&self) -> Option<(&'static str, &'static str, String)> {
         let finite = [
             ("margin", Some(self.margin)),
             ("policy_chosen_logps", Some(self.policy_chosen_logps)),

@@ -34,11 +34,14 @@ impl RunKey {
     /// keys sorted, no white space, shortest round-trip numbers.
     pub fn id(&self) -> String {
         let recipe = serde_json::to_value(&self.recipe).expect("a recipe is plain data");
-        let key = serde_json::json!({
-            "code": self.code, "data": self.data, "model": self.model, "recipe": recipe,
-        });
-        sha256(sorted(key).to_string().as_bytes())[..16].to_string()
+        run_id(&recipe, &self.data, &self.model, &self.code)
     }
+}
+
+/// [`RunKey::id`] of a recipe as JSON, of whatever version.
+pub fn run_id(recipe: &Value, data: &str, model: &str, code: &str) -> String {
+    let key = serde_json::json!({ "code": code, "data": data, "model": model, "recipe": recipe });
+    sha256(sorted(key).to_string().as_bytes())[..16].to_string()
 }
 
 /// The same JSON with the keys of every object in order.
@@ -79,6 +82,11 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// The run's id.
+    pub fn run(&self) -> String {
+        self.key.id()
+    }
+
     /// Where the run's files belong.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -211,11 +219,17 @@ impl Store {
         if let Some(manifest) = self.finished(&id)? {
             return Ok(Begin::Finished(Box::new(manifest)));
         }
-        let recipe = toml::to_string(&key.recipe)
-            .map_err(|e| Error::argument("recipe.toml", "recipe", e, "values that TOML can hold"))?;
-        write_atomic(&folder.join("recipe.toml"), recipe.as_bytes())?;
+        write_atomic(&folder.join("recipe.toml"), recipe_text(&key.recipe)?.as_bytes())?;
         Ok(Begin::Train(Box::new(Claim { key: key.clone(), folder, _lock: lock })))
     }
+}
+
+/// The bytes of `recipe.toml`. `recipe` may be a [`Recipe`], or JSON without nulls.
+///
+/// Errors: a number that TOML cannot hold.
+pub fn recipe_text(recipe: &impl serde::Serialize) -> Result<String> {
+    toml::to_string(recipe)
+        .map_err(|e| Error::argument("recipe.toml", "recipe", e, "values that TOML can hold"))
 }
 
 /// An exclusive lock that the operating system frees with the process, so none goes stale. The

@@ -5,7 +5,10 @@
 
 mod csv;
 mod markdown;
+mod page;
 
+use super::evidence::{Evidence, Header};
+use super::exhibit::Exhibit;
 use super::files::write_atomic;
 use super::paper::{self, Published};
 use super::records::Record;
@@ -32,7 +35,8 @@ pub struct Input {
 }
 
 /// How far the harness went; a report never passes one scale off as another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Scale {
     Toy,
     Small,
@@ -175,6 +179,76 @@ pub enum Verdict {
 pub fn render(input: &Input) -> Result<Rendered> {
     let summary = summarise(input)?;
     Ok(Rendered { markdown: markdown::render(&summary), csv: csv::render(&summary) })
+}
+
+/// The table's numbers from its evidence.
+///
+/// Errors: evidence that does not give back its records.
+pub fn input(evidence: &Evidence) -> Result<Input> {
+    let Header { scale, notes, bases, objectives, .. } = &evidence.header;
+    let mut cells = vec![];
+    for base in bases {
+        for objective in objectives {
+            for latent in [false, true] {
+                let run = |run: &super::evidence::Run| {
+                    Ok(RunSummary {
+                        run_id: run.manifest.run.clone(),
+                        seed: run.seed(),
+                        records: evidence.records(run)?,
+                        latent: LatentSummary::of(&run.manifest.outcome.metrics),
+                    })
+                };
+                let runs = evidence.cell(&base.name, objective, latent).into_iter().map(run);
+                cells.push(Cell {
+                    base: base.name.clone(),
+                    objective: objective.clone(),
+                    latent,
+                    runs: runs.collect::<Result<_>>()?,
+                });
+            }
+        }
+    }
+    let accuracy = |name: &str| {
+        let runs = cells.iter().filter(|c| c.base == name).flat_map(|c| &c.runs);
+        runs.into_iter().find_map(|run| base_accuracy(&run.records))
+    };
+    let bases = bases.iter().map(|base| BaseModel {
+        name: base.name.clone(),
+        paper: base.paper.clone(),
+        accuracy: accuracy(&base.name),
+    });
+    Ok(Input { scale: *scale, notes: notes.clone(), bases: bases.collect(), cells })
+}
+
+/// Pairs whose chosen completion the base model, the reference of these records, finds likelier
+/// by summed log-probability.
+fn base_accuracy(records: &[Record]) -> Option<Proportion> {
+    let likelier = |r: &Record| Some(r.reference_chosen_logps? > r.reference_rejected_logps?);
+    let verdicts: Vec<bool> = records.iter().map(likelier).collect::<Option<_>>()?;
+    let correct = verdicts.iter().filter(|v| **v).count();
+    (!verdicts.is_empty()).then_some(Proportion { correct, total: verdicts.len() })
+}
+
+/// The table's files and its part of the page.
+///
+/// Errors: as [`input`] and [`summarise`].
+pub fn exhibit(evidence: &Evidence) -> Result<Exhibit> {
+    let input = input(evidence)?;
+    let summary = summarise(&input)?;
+    let figure = super::figure::table2(&summary)?;
+    let files = [
+        ("table2.md", markdown::render(&summary)),
+        ("table2.csv", csv::render(&summary)),
+        ("table2.svg", figure.clone()),
+        ("table2.tex", markdown::latex(&summary)),
+    ];
+    Ok(Exhibit {
+        table: evidence.header.table,
+        title: format!("Table 2 at the {} scale", summary.scale.name()),
+        status: markdown::verdict_line(&summary),
+        files: files.map(|(name, text)| (name.to_string(), text.into_bytes())).into(),
+        sections: page::sections(&summary, evidence, figure)?,
+    })
 }
 
 /// Writes `table2.md`, `table2.csv` and `table2.svg` into `folder`, each atomically.

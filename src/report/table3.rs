@@ -1,14 +1,15 @@
 //! Table 3's files: a page for readers, a CSV for programs.
 
-use super::files::write_atomic;
+use super::evidence::{Evidence, Run};
+use super::exhibit::{Cell, Exhibit, Grid, Panel, Section};
+use super::latex::booktabs;
 use super::table::{csv_number, mark, markdown};
 use super::table2::Scale;
 use crate::Result;
-use crate::error::{Error, Place};
+use crate::error::Error;
 use crate::eval::stats::crossed_interval;
-use crate::eval::winrate::Estimate;
+use crate::eval::winrate::{Annotation, Estimate, Glm, win_rate};
 use ndarray::Array2;
-use std::path::Path;
 
 /// One run's answers against those of its base model.
 #[derive(Debug, Clone)]
@@ -37,15 +38,147 @@ pub struct Input {
     pub runs: Vec<RunWinRate>,
 }
 
-/// Writes `table3.md` and `table3.csv`; returns the page.
-pub fn write(folder: &Path, input: &Input) -> Result<String> {
-    let page = page(input)?;
-    write_atomic(&folder.join("table3.csv"), &csv(input, folder)?)?;
-    write_atomic(&folder.join("table3.md"), page.as_bytes())?;
-    Ok(page)
+/// Names of what evidence measures of every answer: the judge's preference (1 to 2), and the characters
+/// of the baseline's answer and of the model's.
+pub const MEASURED: [&str; 3] = ["preference", "length_1", "length_2"];
+
+/// Names of the settings that the page states.
+pub const SETTINGS: [&str; 2] = ["prompts", "sharpness"];
+
+impl RunWinRate {
+    /// From the judge's annotations. Errors: fewer than two rows.
+    pub fn new(cell: (&str, &str, bool), seed: u64, run: &str, rows: &[Annotation]) -> Result<Self> {
+        let (base, objective, latent) = cell;
+        let Estimate { mean: length_controlled, .. } =
+            Glm::LengthControlledMinimal.fit(rows, |_| 0.0)?.length_controlled(rows.iter().map(|_| 0.0))?;
+        let mean = |length: fn(&Annotation) -> usize| {
+            rows.iter().map(|row| length(row) as f64).sum::<f64>() / rows.len() as f64
+        };
+        Ok(Self {
+            base: base.into(),
+            objective: objective.into(),
+            latent,
+            seed,
+            run: run.into(),
+            win_rate: win_rate(rows)?,
+            length_controlled,
+            length: mean(|row| row.length_2),
+            baseline_length: mean(|row| row.length_1),
+            wins: rows.iter().map(|row| row.preference - 1.0).collect(),
+        })
+    }
 }
 
-fn page(input: &Input) -> Result<String> {
+/// The table's numbers from its evidence.
+///
+/// Errors: a setting or a column that is missing.
+pub fn input(evidence: &Evidence) -> Result<Input> {
+    let setting = |name: &str| {
+        let value = evidence.header.settings.get(name).copied();
+        value.ok_or_else(|| {
+            Error::argument("table3", "evidence", format!("no setting `{name}`"), SETTINGS.join(", "))
+        })
+    };
+    let run = |run: &Run| {
+        let [preference, length_1, length_2] = MEASURED.map(|name| evidence.measured(run, name));
+        let (preference, length_1, length_2) = (preference?, length_1?, length_2?);
+        let rows = preference.iter().zip(length_1).zip(length_2).enumerate();
+        let rows: Vec<Annotation> = rows
+            .map(|(instruction, ((&preference, length_1), length_2))| Annotation {
+                instruction,
+                preference,
+                length_1: length_1 as usize,
+                length_2: length_2 as usize,
+            })
+            .collect();
+        let manifest = &run.manifest;
+        let cell = (run.base.as_str(), run.objective.as_str(), run.latent);
+        RunWinRate::new(cell, run.seed(), &manifest.run, &rows)
+    };
+    let runs = evidence.runs.iter().map(run).collect::<Result<Vec<_>>>()?;
+    let prompts = setting("prompts")? as usize;
+    if let Some(other) = runs.iter().find(|r| r.wins.len() != prompts) {
+        let got = format!("{} of run {}", other.wins.len(), other.run);
+        return Err(Error::argument("table3", "answers", got, prompts.to_string()));
+    }
+    Ok(Input {
+        scale: evidence.header.scale,
+        own: evidence.header.own,
+        prompts,
+        sharpness: setting("sharpness")?,
+        runs,
+    })
+}
+
+/// The table's files and its part of the page.
+///
+/// Errors: as [`input`].
+pub fn exhibit(evidence: &Evidence) -> Result<Exhibit> {
+    let input = input(evidence)?;
+    let rows = rows(&input)?;
+    let scale = input.scale.name();
+    let label = format!("tab:{scale}-table3");
+    let files = [
+        ("table3.md", page(&input, &rows).into_bytes()),
+        ("table3.csv", csv(&input)?),
+        ("table3.tex", booktabs("llrrrrrrrr", &HEADER, &rows, &intro(&input), &label).into_bytes()),
+    ];
+    let cells = rows.into_iter().map(|row| cells(evidence, row)).collect();
+    let header = HEADER.map(String::from).into();
+    let grid = Grid { caption: String::new(), alignment: "llrrrrrrrr".into(), header, rows: cells };
+    let section = Section {
+        title: "Win rates".into(),
+        paragraphs: vec![intro(&input), protocol(&input)],
+        grids: vec![grid],
+        figure: None,
+    };
+    Ok(Exhibit {
+        table: evidence.header.table,
+        title: format!("Table 3 at the {scale} scale"),
+        status: format!("{} runs, {} prompts each.", input.runs.len(), input.prompts),
+        files: files.map(|(name, bytes)| (name.to_string(), bytes)).into(),
+        sections: vec![section],
+    })
+}
+
+/// A row of the table with what each cell rests on.
+fn cells(evidence: &Evidence, row: Vec<String>) -> Vec<Cell> {
+    let (base, objective) = (row[0].clone(), row[1].clone());
+    let panel = |column: usize| {
+        let sides: &[bool] = match HEADER[column] {
+            "WR without" | "LC without" | "Length without" => &[false],
+            "WR with LPC" | "LC with LPC" | "with" => &[true],
+            _ => &[false, true],
+        };
+        let of = |r: &Run| r.base == base && r.objective == objective && sides.contains(&r.latent);
+        let runs = evidence.runs.iter().enumerate().filter(|(_, r)| of(r)).map(|(i, _)| i).collect();
+        Panel {
+            title: format!("{base}, {objective}: {}", HEADER[column]),
+            how: "Means over seeds of the judge's verdicts on every prompt; see the protocol.".into(),
+            facts: vec![],
+            runs,
+            filter: String::new(),
+        }
+    };
+    let cell =
+        |(i, text): (usize, String)| if i < 2 { Cell::plain(text) } else { Cell::leading_to(text, panel(i)) };
+    row.into_iter().enumerate().map(cell).collect()
+}
+
+const HEADER: [&str; 10] = [
+    "Base model",
+    "Objective",
+    "WR without",
+    "WR with LPC",
+    "WR difference",
+    "LC without",
+    "LC with LPC",
+    "Length without",
+    "with",
+    "base",
+];
+
+fn rows(input: &Input) -> Result<Vec<Vec<String>>> {
     let mut cells: Vec<(&str, &str)> = vec![];
     for run in &input.runs {
         let cell = (run.base.as_str(), run.objective.as_str());
@@ -55,40 +188,39 @@ fn page(input: &Input) -> Result<String> {
     }
     cells.sort_by_key(|(base, _)| input.runs.iter().position(|r| r.base == *base));
     let rows = cells.into_iter().map(|(base, objective)| row(input, base, objective));
-    let rows = rows.collect::<Result<Vec<_>>>()?;
-    let header = [
-        "Base model",
-        "Objective",
-        "WR without",
-        "WR with LPC",
-        "WR difference",
-        "LC without",
-        "LC with LPC",
-        "Length without",
-        "with",
-        "base",
-    ];
-    let table = markdown("llrrrrrrrr", &header, &rows);
+    rows.collect()
+}
+
+fn page(input: &Input, rows: &[Vec<String>]) -> String {
+    let table = markdown("llrrrrrrrr", &HEADER, rows);
     let own = if input.own {
         "Not the run matrix that ships with this scale: the runs' recipes say what was run.\n\n"
     } else {
         ""
     };
-    let intro = format!(
+    let protocol = format!("\nProtocol: {}\n", protocol(input));
+    let text = mark("table3", &format!("{}\n\n{table}", intro(input)));
+    format!("# Table 3\n\n{text}{own}{protocol}")
+}
+
+fn intro(input: &Input) -> String {
+    format!(
         "The {} scale, not the paper's: answers to {} held-out prompts of the built-in world, against the base \
-         model's own answers, in %. Means over seeds; brackets: 95 % intervals over seeds and prompts.\n\n",
+         model's own answers, in %. Means over seeds; brackets: 95 % intervals over seeds and prompts.",
         input.scale.name(),
         input.prompts
-    );
-    let protocol = format!(
-        "\nProtocol: AlpacaEval 2's order of outputs, verdict from the log-probabilities of m and M, and win rate \
+    )
+}
+
+fn protocol(input: &Input) -> String {
+    format!(
+        "AlpacaEval 2's order of outputs, verdict from the log-probabilities of m and M, and win rate \
          (WR). Judge: the world's true utility, P(m) = σ({} Δu), in this process. Baseline: the base model before \
          preference training, where AlpacaEval has GPT-4. Answers: one draw each at temperature 1. LC: \
          `length_controlled_minimal`, since the world's prompts have no published difficulty; lengths in characters. \
-         The paper's numbers are of other models, prompts and judges and stand in no column here.\n",
+         The paper's numbers are of other models, prompts and judges and stand in no column here.",
         input.sharpness
-    );
-    Ok(format!("# Table 3\n\n{}{own}{protocol}", mark("table3", &format!("{intro}{table}"))))
+    )
 }
 
 fn row(input: &Input, base: &str, objective: &str) -> Result<Vec<String>> {
@@ -101,8 +233,9 @@ fn row(input: &Input, base: &str, objective: &str) -> Result<Vec<String>> {
         runs.iter().map(|r| value(r)).sum::<f64>() / runs.len() as f64
     };
     // Seeds × prompts, in percent.
-    let interval = |cell: &dyn Fn(usize, usize) -> f64| {
-        let shape = (without.len(), input.prompts);
+    let seeds = without.len().min(with.len());
+    let interval = |seeds: usize, cell: &dyn Fn(usize, usize) -> f64| {
+        let shape = (seeds, input.prompts);
         crossed_interval(Array2::from_shape_fn(shape, |(i, j)| 100.0 * cell(i, j)).view())
     };
     let shown = |runs: &[&RunWinRate]| -> Result<String> {
@@ -110,13 +243,13 @@ fn row(input: &Input, base: &str, objective: &str) -> Result<Vec<String>> {
         if runs.len() < 2 {
             return Ok(format!("{rate:.1}"));
         }
-        let e = interval(&|i, j| runs[i].wins[j])?;
+        let e = interval(runs.len(), &|i, j| runs[i].wins[j])?;
         Ok(format!("{rate:.1} [{:.1}, {:.1}]", e.low, e.high))
     };
-    let difference = match without.len() {
+    let difference = match seeds {
         0 | 1 => format!("{:+.2}", mean(&with, |r| r.win_rate.mean) - mean(&without, |r| r.win_rate.mean)),
         _ => {
-            let e = interval(&|i, j| with[i].wins[j] - without[i].wins[j])?;
+            let e = interval(seeds, &|i, j| with[i].wins[j] - without[i].wins[j])?;
             format!("{:+.2} [{:+.2}, {:+.2}]", e.mean, e.low, e.high)
         }
     };
@@ -134,9 +267,8 @@ fn row(input: &Input, base: &str, objective: &str) -> Result<Vec<String>> {
     ])
 }
 
-fn csv(input: &Input, folder: &Path) -> Result<Vec<u8>> {
-    let fault =
-        |e: String| Error::input(Place::file(folder.join("table3.csv")), "rows that can be written", e);
+fn csv(input: &Input) -> Result<Vec<u8>> {
+    let fault = |e: String| Error::argument("table3", "csv", e, "rows that can be written");
     let mut table = csv::Writer::from_writer(vec![]);
     let header = [
         "scale",

@@ -30,6 +30,7 @@ fn recipe() -> Recipe {
         objective: Objective::Dpo { beta: 0.1 },
         latent: Latent::None {},
         training: Training {
+            dtype: lpc::config::Precision::F32,
             epochs: 1,
             batch_size: 8,
             micro_batch_size: 8,

@@ -1,45 +1,9 @@
-//! Intervals and tests for what is measured: proportions, paired comparisons, and the crossed
-//! layout (seeds x examples) that every cell of the tables uses.
-//!
-//! All intervals are two-sided at [`LEVEL`].
+//! Means of independent values, and of the crossed layout (seeds x examples) behind every cell.
 
+use super::{Estimate, Generalises, LEVEL, require};
 use crate::error::{Error, Result};
 use ndarray::{ArrayView2, Axis};
-use serde::Serialize;
-use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
-
-/// Coverage of every interval the harness reports.
-pub const LEVEL: f64 = 0.95;
-
-/// A closed interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Interval {
-    pub low: f64,
-    pub high: f64,
-}
-
-/// A mean with its uncertainty.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Estimate {
-    pub mean: f64,
-    pub standard_error: f64,
-    pub degrees_of_freedom: f64,
-    pub low: f64,
-    pub high: f64,
-    /// Two-sided, of the hypothesis that the true mean is 0.
-    pub p_value: f64,
-    pub generalises: Generalises,
-}
-
-/// The population an interval speaks about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Generalises {
-    /// Other test examples from the same source, with these very training runs.
-    OverExamples,
-    /// Other test examples and other training seeds.
-    OverSeedsAndExamples,
-}
+use statrs::distribution::{ContinuousCDF, StudentsT};
 
 /// Mean and its standard error, s/√n with the n − 1 divisor.
 ///
@@ -61,75 +25,6 @@ pub fn mean_and_error(x: &[f64]) -> Result<(f64, f64)> {
 pub fn student_interval(x: &[f64]) -> Result<Estimate> {
     let (mean, error) = mean_and_error(x)?;
     Ok(estimate(mean, error, x.len() as f64 - 1.0, Generalises::OverExamples))
-}
-
-/// Wilson's score interval for `successes` out of `trials`.
-///
-/// Errors: no trials, or more successes than trials.
-///
-/// ```
-/// let i = lpc::eval::stats::wilson_interval(0, 10).unwrap();
-/// assert!(i.low.abs() < 1e-15 && (i.high - 0.277_532_8).abs() < 1e-6);
-/// ```
-pub fn wilson_interval(successes: usize, trials: usize) -> Result<Interval> {
-    if trials == 0 || successes > trials {
-        let got = format!("{successes} of {trials}");
-        return Err(Error::argument(
-            "wilson_interval",
-            "successes",
-            got,
-            "at most `trials`, and some trials",
-        ));
-    }
-    let n = trials as f64;
-    let p = successes as f64 / n;
-    let z = Normal::standard().inverse_cdf(0.5 + LEVEL / 2.0);
-    let centre = p + z * z / (2.0 * n);
-    let half = z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
-    let scale = 1.0 + z * z / n;
-    // The exact bounds at 0 and n are 0 and 1; rounding must not step outside.
-    Ok(Interval { low: ((centre - half) / scale).max(0.0), high: ((centre + half) / scale).min(1.0) })
-}
-
-/// Exact two-sided McNemar test: of the examples that two classifiers decide differently, is the
-/// split fair? `only_first` and `only_second` count those that one alone gets right.
-///
-/// Numerics: the binomial tail is summed from its largest term down, in logarithms to begin
-/// with, so no count overflows.
-///
-/// ```
-/// assert_eq!(lpc::eval::stats::mcnemar_exact(0, 5), 2.0 / 32.0);
-/// ```
-pub fn mcnemar_exact(only_first: usize, only_second: usize) -> f64 {
-    let n = only_first + only_second;
-    let k = only_first.min(only_second);
-    // P(X = k) for X ~ Binomial(n, 1/2), then each lower term from its neighbour.
-    let mut term = (1..=k).map(|i| ((n - k + i) as f64 / i as f64).ln()).sum::<f64>() - n as f64 * 2f64.ln();
-    term = term.exp();
-    let mut tail = 0.0;
-    for i in (0..=k).rev() {
-        tail += term;
-        term *= i as f64 / (n - i + 1) as f64;
-    }
-    (2.0 * tail).min(1.0)
-}
-
-/// Holm's step-down adjustment: the family-wise error over all of `p` is controlled when the
-/// adjusted values are compared with the level. Order is kept.
-///
-/// ```
-/// assert_eq!(lpc::eval::stats::holm(&[0.04, 0.01]), [0.04, 0.02]);
-/// ```
-pub fn holm(p: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..p.len()).collect();
-    order.sort_by(|&a, &b| p[a].total_cmp(&p[b]));
-    let mut adjusted = vec![0.0; p.len()];
-    let mut largest = 0.0f64;
-    for (rank, &i) in order.iter().enumerate() {
-        largest = largest.max(p[i] * (p.len() - rank) as f64).min(1.0);
-        adjusted[i] = largest;
-    }
-    adjusted
 }
 
 /// The mean of a balanced crossed layout, both seeds and examples drawn from populations, one
@@ -200,20 +95,4 @@ fn estimate(mean: f64, standard_error: f64, degrees_of_freedom: f64, generalises
     };
     let (low, high) = (mean - half, mean + half);
     Estimate { mean, standard_error, degrees_of_freedom, low, high, p_value, generalises }
-}
-
-/// At least two of what is counted, and every value finite.
-fn require(
-    op: &'static str,
-    counted: &'static str,
-    count: usize,
-    values: impl IntoIterator<Item = f64>,
-) -> Result<()> {
-    if count < 2 {
-        return Err(Error::argument(op, counted, count, "at least 2"));
-    }
-    match values.into_iter().find(|v| !v.is_finite()) {
-        Some(bad) => Err(Error::argument(op, "x", bad, "finite values")),
-        None => Ok(()),
-    }
 }
