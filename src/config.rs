@@ -50,7 +50,7 @@ pub enum Shape {
 pub enum DataSource {
     /// The built-in preference world.
     World(World),
-    /// `train.jsonl` and `test.jsonl` in a folder; `limit` bounds both.
+    /// `train` and `test` in a folder, as `.jsonl`, `.jsonl.gz` or `.parquet`; `limit` bounds both.
     Jsonl { folder: PathBuf, limit: Option<usize>, empty_completion: EmptyCompletion },
 }
 
@@ -269,11 +269,25 @@ pub enum LatentAtTest {
     Mean,
     /// One Gumbel sample of p(z|x), relaxed as in training, from a stream of the run's seed.
     Sample,
+    /// No one h_z: Σ_k p(k|x) π(y|x, k), every code's likelihood weighed by the prior.
+    Exact,
+}
+
+/// What the factors of the decoder's and the LM head's matrix products are rounded to. Sums,
+/// weights, activations, gradients and moments are f32 either way, and so are LPC's heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "train", derive(clap::ValueEnum))]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    F32,
+    /// 8 bits of significand: half the bytes, and about twice the speed where the hardware has it.
+    Bf16,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Training {
+    pub dtype: Precision,
     pub epochs: usize,
     /// Pairs an optimiser step (by accumulation over micro-batches).
     pub batch_size: usize,

@@ -11,10 +11,15 @@
 //! | Tables 2 and 3: their run matrix, base models, runs | [`experiment`] |
 //! | which test holds which equation | [`verify`] |
 //! | a pair's loss from given numbers, by both | [`check`] |
-//! | tables and figures from the records of runs | [`report`] |
+//! | tables, figures and the page from the records of runs | [`report`] |
+//! | every number back to its evidence; the paper's own tables examined | [`audit`] |
 //!
 //! Without the default feature `train` there are [`spec`] and [`verify`] alone, and no candle is built.
 
+#[cfg(feature = "train")]
+pub mod allocator;
+#[cfg(feature = "train")]
+pub mod audit;
 #[cfg(feature = "train")]
 pub mod check;
 #[cfg(feature = "train")]

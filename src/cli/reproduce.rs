@@ -23,10 +23,16 @@ pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize) -> Resu
         Settings { scale, runs, reports: arguments.reports, threads, keep_models: arguments.keep_models };
     let progress = Progress::stderr();
     let (name, files, reproduced) = match arguments.target {
-        Target::Table2 => {
-            ("table2", "table2.{md,csv,svg}", table2::reproduce(&matrix, &settings, &progress)?)
-        }
-        Target::Table3 => ("table3", "table3.{md,csv}", table3::reproduce(&matrix, &settings, &progress)?),
+        Target::Table2 => (
+            "table2",
+            "table2.{md,csv,svg,tex} and index.html",
+            table2::reproduce(&matrix, &settings, &progress)?,
+        ),
+        Target::Table3 => (
+            "table3",
+            "table3.{md,csv,tex} and index.html",
+            table3::reproduce(&matrix, &settings, &progress)?,
+        ),
     };
     print_line(marked(name, &reproduced.markdown).unwrap_or(&reproduced.markdown))?;
     print_line(format_args!("written: {}", reproduced.folder.join(files).display()))
@@ -46,6 +52,7 @@ fn apply(arguments: &ReproduceArguments, matrix: &mut Matrix) -> Result<()> {
             DataSource::Jsonl { limit, .. } => *limit = Some(n),
         }
     }
+    matrix.training.dtype = arguments.dtype.unwrap_or(matrix.training.dtype);
     if let Some(path) = &arguments.model {
         let name =
             path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into());

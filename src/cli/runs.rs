@@ -1,8 +1,8 @@
-//! `lpc train` and `lpc eval`: one recipe, one saved run.
+//! `lpc train` and `lpc eval preference`: one recipe, one saved run.
 
+use super::PreferenceArguments;
 use super::output::print_line;
-use super::{EvalArguments, Measure};
-use crate::config::{EmptyCompletion, Recipe};
+use crate::config::{EmptyCompletion, Precision, Recipe};
 use crate::data::pairs;
 use crate::error::Place;
 use crate::eval::preference::score_pairs;
@@ -20,8 +20,9 @@ use crate::train::reference::reference_logps;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
-pub fn train(recipe: &Path, runs: PathBuf) -> Result<()> {
-    let recipe = Recipe::read(recipe)?;
+pub fn train(recipe: &Path, dtype: Option<Precision>, runs: PathBuf) -> Result<()> {
+    let mut recipe = Recipe::read(recipe)?;
+    recipe.training.dtype = dtype.unwrap_or(recipe.training.dtype);
     let progress = Progress::stderr();
     let text = TextPairs::load(&recipe.data)?;
     let prepared = Prepared::load(
@@ -29,7 +30,7 @@ pub fn train(recipe: &Path, runs: PathBuf) -> Result<()> {
         &text,
         &recipe.truncation,
         recipe.objective.needs_reference(),
-        recipe.training.micro_batch_size,
+        &recipe.training,
         &runs,
         &progress,
     )?;
@@ -43,8 +44,7 @@ pub fn train(recipe: &Path, runs: PathBuf) -> Result<()> {
     print_line(format_args!("run: {}", store.folder(&manifest.run).display()))
 }
 
-pub fn evaluate(arguments: EvalArguments, runs: &Path) -> Result<()> {
-    let Measure::Preference = arguments.measure;
+pub fn evaluate(arguments: PreferenceArguments, runs: &Path) -> Result<()> {
     let progress = Progress::stderr();
     let (mut recipe, loaded, policy) = saved::load(&arguments.run)?;
     recipe.evaluation.latent = arguments.latent.unwrap_or(recipe.evaluation.latent);
@@ -67,8 +67,12 @@ pub fn evaluate(arguments: EvalArguments, runs: &Path) -> Result<()> {
         let base = base::load(&recipe.model, runs, &progress)?;
         saved::check_base(&arguments.run, &base)?;
         let task = progress.task("reference log-probabilities", data.test.len());
-        let test =
-            reference_logps(&reference_policy(&base)?, &data.test, recipe.training.micro_batch_size, &task)?;
+        let test = reference_logps(
+            &reference_policy(&base, recipe.training.dtype)?,
+            &data.test,
+            recipe.training.micro_batch_size,
+            &task,
+        )?;
         Some(Reference { train: vec![], test })
     } else {
         None

@@ -2,11 +2,11 @@
 
 use super::output::print;
 use super::{GlmName, WinrateArguments};
-use crate::data::hub::dataset_file;
 use crate::error::{Error, Place, Result};
 use crate::eval::winrate::{
     Annotations, Difficulties, Estimate, Glm, Weights, read_anchors, read_annotations, read_weights, win_rate,
 };
+use crate::model::load::hub::dataset_file;
 use std::collections::HashMap;
 use std::path::PathBuf;
 

@@ -1,6 +1,6 @@
 //! Base models: published ones as they are, the toy scale's pre-trained here and kept.
 
-use crate::config::{ModelSource, Shape, Training};
+use crate::config::{ModelSource, Precision, Shape, Training};
 use crate::data::tokenize::tokenize_prompt;
 use crate::data::world;
 use crate::model::config::DecoderConfig;
@@ -18,7 +18,8 @@ use std::path::Path;
 /// The toy base models are the same for every run, as downloaded ones are.
 const SEED: u64 = 7;
 const TEXTS: usize = 8192;
-const CONTEXT: usize = 64;
+/// Of every toy base model.
+pub const CONTEXT: usize = 64;
 
 /// A conversation as the instruct-shaped toy model reads it; the others see the bare text.
 const CHAT_TEMPLATE: &str = "{% for message in messages %}<|{{ message.role }}|> {{ message.content }} <|end|> \
@@ -61,7 +62,8 @@ fn name(shape: Shape) -> &'static str {
     }
 }
 
-fn world_tokenizer(shape: Shape) -> Result<TextTokenizer> {
+/// What a toy base model of this shape reads with.
+pub fn world_tokenizer(shape: Shape) -> Result<TextTokenizer> {
     let tokenizer = world::tokenizer();
     let id = |token: &str| {
         tokenizer
@@ -104,6 +106,7 @@ fn world_config(shape: Shape, vocab_size: usize) -> DecoderConfig {
 /// One pass over the corpus; the instruct shape, further trained in the paper, gets two.
 fn world_training(shape: Shape) -> Training {
     Training {
+        dtype: Precision::F32,
         epochs: if shape == Shape::LlamaInstruct { 2 } else { 1 },
         batch_size: 32,
         micro_batch_size: 32,

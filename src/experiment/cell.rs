@@ -13,6 +13,7 @@ use crate::model::policy::Policy;
 use crate::model::save::save_policy;
 use crate::progress::Progress;
 use crate::report::manifest::{Code, Machine, Manifest, Outcome, peak_memory_mib};
+use crate::report::model_card;
 use crate::report::records::Record;
 use crate::report::store::{Begin, RunKey, Store};
 use crate::train::fit::{FitInputs, Fitted, fit, steps};
@@ -59,16 +60,18 @@ pub fn run(
     let fitted = fit(&inputs, &parameters, claim.folder(), &task)?;
     drop(task);
     let scoring = Instant::now();
-    let policy = Policy::new(config, &parameters, &recipe.latent)?;
+    let policy = Policy::new(config, &parameters, &recipe.latent, recipe.training.dtype)?;
     let test_reference = reference.map(|r| r.test.as_slice());
     let task = progress.task(format!("{name}: test"), test.len());
     let verdicts = score_pairs(recipe, &policy, test, test_reference, &task)?;
     drop(task);
     let records = records(&prepared.data, &verdicts, reference);
-    if keep_model {
-        save_policy(&claim.folder().join("model"), config, &parameters, &prepared.base.tokenizer)?;
-    }
     let outcome = outcome(started, &fitted, scoring.elapsed().as_secs_f64(), &prepared.data, &records);
+    if keep_model {
+        let folder = claim.folder().join("model");
+        save_policy(&folder, config, &parameters, &prepared.base.tokenizer, recipe)?;
+        model_card::write(&folder, &claim.run(), recipe, &prepared.base, &outcome)?;
+    }
     claim.finish(&records, Machine::cpu(), outcome)
 }
 

@@ -1,11 +1,13 @@
 //! A recipe's pairs, tokenised, with what the report says of them.
 
 use crate::config::{DataSource, Truncation};
-use crate::data::pairs::{self, Pair};
+use crate::data::pairs::{Pair, PairReader};
+use crate::data::rows::split_files;
 use crate::data::tokenize::{TokenizedPair, TruncationReport, tokenize};
 use crate::data::world;
 use crate::error::Place;
 use crate::model::load::Loaded;
+use crate::model::tokenizer::TextTokenizer;
 use crate::report::files::sha256;
 use crate::{Error, Result};
 
@@ -64,22 +66,26 @@ impl TextPairs {
             }
             DataSource::Jsonl { folder, limit, empty_completion } => {
                 let mut notes = vec![];
-                let mut read = |name: &str| -> Result<Vec<Pair>> {
-                    let path = folder.join(name);
-                    let read = pairs::read(&path, *limit, *empty_completion)?;
+                let mut read = |split: &str| -> Result<Vec<Pair>> {
+                    let files = split_files(folder, split)?;
+                    let read = PairReader::open(&files, *empty_completion)?.read_all(*limit)?;
                     if read.pairs.is_empty() {
-                        return Err(Error::input(Place::file(&path), "at least one pair", "none"));
+                        return Err(Error::input(Place::file(&files[0]), "at least one pair", "none"));
                     }
                     let bounded = limit.map_or(String::new(), |n| format!(" (limit {n})"));
+                    let left_out: String = read
+                        .left_out_by_reason()
+                        .iter()
+                        .map(|(reason, rows)| format!(", {rows} left out {reason}"))
+                        .collect();
                     notes.push(format!(
-                        "{name}: {} pairs{bounded}, {} left out for an empty completion, {} with two identical completions.",
+                        "{split}: {} pairs{bounded}{left_out}, {} with two identical completions.",
                         read.pairs.len(),
-                        read.left_out.len(),
                         read.identical
                     ));
                     Ok(read.pairs)
                 };
-                let (train, test) = (read("train.jsonl")?, read("test.jsonl")?);
+                let (train, test) = (read("train")?, read("test")?);
                 Ok(Self { train, test, bayes: None, notes })
             }
         }
@@ -88,13 +94,22 @@ impl TextPairs {
     /// Tokenised for one model. Errors: a prompt or completion without a token, a truncation
     /// that is longer than the model's context.
     pub fn tokenized(&self, model: &Loaded, truncation: &Truncation) -> Result<PairData> {
-        let context = model.config.max_position_embeddings;
+        self.tokenized_by(&model.tokenizer, model.config.max_position_embeddings, truncation)
+    }
+
+    /// [`TextPairs::tokenized`] by what it takes of a model: its tokenizer and its context's length.
+    pub fn tokenized_by(
+        &self,
+        tokenizer: &TextTokenizer,
+        context: usize,
+        truncation: &Truncation,
+    ) -> Result<PairData> {
         if truncation.max_length > context {
             let expected = format!("at most the model's context of {context}");
             return Err(Error::argument("recipe", "truncation.max_length", truncation.max_length, expected));
         }
-        let train = tokenize(&self.train, &model.tokenizer, truncation)?;
-        let test = tokenize(&self.test, &model.tokenizer, truncation)?;
+        let train = tokenize(&self.train, tokenizer, truncation)?;
+        let test = tokenize(&self.test, tokenizer, truncation)?;
         let ids: Vec<&str> = self.test.iter().map(|p| p.id.as_str()).collect();
         let content = serde_json::to_vec(&(&train, &test, ids, &self.bayes))
             .map_err(|e| Error::argument("fingerprint", "pairs", e, "plain data"))?;

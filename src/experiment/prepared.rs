@@ -1,7 +1,7 @@
 //! A base model with everything its runs share: tokenised pairs and the reference's answers.
 
 use crate::Result;
-use crate::config::{Latent, ModelSource, Truncation};
+use crate::config::{Latent, ModelSource, Precision, Training, Truncation};
 use crate::experiment::base;
 use crate::experiment::dataset::{PairData, TextPairs};
 use crate::experiment::reference::Reference;
@@ -19,7 +19,8 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// `batch_size` is for the reference's passes and changes only their speed.
+    /// The reference answers in the precision that the policy is trained in, by as many pairs at a
+    /// time, which changes only the speed.
     ///
     /// Errors: the model or the pairs cannot be read, or do not fit each other.
     pub fn load(
@@ -27,7 +28,7 @@ impl Prepared {
         text: &TextPairs,
         truncation: &Truncation,
         needs_reference: bool,
-        batch_size: usize,
+        training: &Training,
         runs: &Path,
         progress: &Progress,
     ) -> Result<Self> {
@@ -35,13 +36,13 @@ impl Prepared {
         let data = text.tokenized(&base, truncation)?;
         let reference = match needs_reference {
             false => None,
-            true => Some(Reference::load(&base, &data, batch_size, runs, progress)?),
+            true => Some(Reference::load(&base, &data, training, runs, progress)?),
         };
         Ok(Self { base, data, reference })
     }
 }
 
 /// The base model as a policy without a latent: π_ref.
-pub fn reference_policy(base: &Loaded) -> Result<Policy> {
-    Policy::new(&base.config, &Parameters::from_tensors(&base.weights)?, &Latent::None {})
+pub fn reference_policy(base: &Loaded, precision: Precision) -> Result<Policy> {
+    Policy::new(&base.config, &Parameters::from_tensors(&base.weights)?, &Latent::None {}, precision)
 }

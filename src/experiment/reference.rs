@@ -1,5 +1,6 @@
 //! Reference log-probabilities on disk: computed once for a model and a data set.
 
+use crate::config::Training;
 use crate::error::Place;
 use crate::experiment::dataset::PairData;
 use crate::experiment::prepared::reference_policy;
@@ -38,13 +39,13 @@ impl Reference {
     pub fn load(
         base: &Loaded,
         data: &PairData,
-        batch_size: usize,
+        training: &Training,
         runs: &Path,
         progress: &Progress,
     ) -> Result<Self> {
         let model = &base.fingerprint;
         let code = Code::current().fingerprint;
-        let key = sha256(format!("{model} {} {code}", data.fingerprint).as_bytes());
+        let key = sha256(format!("{model} {} {code} {:?}", data.fingerprint, training.dtype).as_bytes());
         let path = runs.join("reference").join(format!("{}.json", &key[..16]));
         let place = || Place::file(&path);
         if path.is_file() {
@@ -61,10 +62,10 @@ impl Reference {
             return Ok(cached.logps);
         }
         let task = progress.task("reference log-probabilities", data.train.len() + data.test.len());
-        let policy = reference_policy(base)?;
+        let policy = reference_policy(base, training.dtype)?;
         let logps = Self {
-            train: reference_logps(&policy, &data.train, batch_size, &task)?,
-            test: reference_logps(&policy, &data.test, batch_size, &task)?,
+            train: reference_logps(&policy, &data.train, training.micro_batch_size, &task)?,
+            test: reference_logps(&policy, &data.test, training.micro_batch_size, &task)?,
         };
         let cached = Cached {
             model: model.clone(),

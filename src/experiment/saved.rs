@@ -31,7 +31,7 @@ pub fn load(folder: &Path) -> Result<(Recipe, Loaded, Policy)> {
         loaded.weights.extend(heads.map_err(damaged)?);
     }
     let parameters = Parameters::from_tensors(&loaded.weights)?;
-    let policy = Policy::new(&loaded.config, &parameters, &recipe.latent)?;
+    let policy = Policy::new(&loaded.config, &parameters, &recipe.latent, recipe.training.dtype)?;
     Ok((recipe, loaded, policy))
 }
 

@@ -6,9 +6,10 @@ use crate::experiment::matrix::{Matrix, MatrixCell, Model};
 use crate::experiment::pool::parallel;
 use crate::experiment::prepared::Prepared;
 use crate::progress::Progress;
-use crate::report::records::Record;
+use crate::report::evidence::{Base, Evidence, Header, Table};
+use crate::report::publish::publish;
 use crate::report::store::Store;
-use crate::report::table2::{self, BaseModel, Cell, Input, LatentSummary, Proportion, RunSummary, Scale};
+use crate::report::table2::Scale;
 use crate::{Error, Result};
 use std::path::PathBuf;
 
@@ -31,6 +32,19 @@ impl Settings {
         }
     }
 
+    /// Writes the evidence into its scale's folder, and whatever that folder's evidence makes. A matrix
+    /// of one's own never overwrites the scale's report.
+    pub(super) fn publish(&self, evidence: &Evidence) -> Result<Reproduced> {
+        let Header { scale, own, table, .. } = evidence.header;
+        let folder = self.reports.join(format!("{}{}", scale.name(), if own { "-own" } else { "" }));
+        evidence.write(&folder.join(table.evidence_file()))?;
+        let page = format!("{}.md", table.name());
+        let exhibits = publish(&folder)?;
+        let files = exhibits.iter().flat_map(|e| &e.files).find(|(name, _)| *name == page);
+        let markdown = files.map_or(String::new(), |(_, bytes)| String::from_utf8_lossy(bytes).into_owned());
+        Ok(Reproduced { markdown, folder })
+    }
+
     /// One of the matrix's base models, with data and reference log-probabilities.
     pub(super) fn prepare(
         &self,
@@ -40,8 +54,8 @@ impl Settings {
         progress: &Progress,
     ) -> Result<Prepared> {
         let needs_reference = matrix.objectives.iter().any(|o| o.objective.needs_reference());
-        let (truncation, batch_size) = (&matrix.truncation, matrix.training.micro_batch_size);
-        Prepared::load(&model.source, text, truncation, needs_reference, batch_size, &self.runs, progress)
+        let (truncation, training) = (&matrix.truncation, &matrix.training);
+        Prepared::load(&model.source, text, truncation, needs_reference, training, &self.runs, progress)
     }
 }
 
@@ -51,7 +65,7 @@ pub struct Reproduced {
     pub folder: PathBuf,
 }
 
-/// Trains what is missing and writes `table2.{md,csv,svg}`.
+/// Trains what is missing and writes `table2.{md,csv,svg,tex}`, their evidence and the page.
 ///
 /// Finished runs are read, not trained again; a run that was interrupted goes on. A run that
 /// diverges is `not run` in the report, which is written, and then the error.
@@ -78,22 +92,11 @@ pub fn reproduce(matrix: &Matrix, settings: &Settings, progress: &Progress) -> R
                 progress.line(format!("{}: {diverged}", label(cell)));
                 Ok(Err(diverged))
             }
-            run => {
-                let manifest = run?;
-                let (records, latent) =
-                    (store.records(&manifest.run)?, LatentSummary::of(&manifest.outcome.metrics));
-                Ok(Ok(RunSummary { run_id: manifest.run, seed: cell.recipe.seed, records, latent }))
-            }
+            run => Ok(Ok(run?.run)),
         }
     })?;
     drop(total);
-    let (mut runs, mut diverged) = (vec![], None);
-    for (cell, result) in cells.iter().zip(results) {
-        match result {
-            Ok(run) => runs.push((cell, run)),
-            Err(e) => diverged = diverged.or(Some(e)),
-        }
-    }
+    let diverged = results.iter().position(Result::is_err);
 
     let own = !Matrix::built_in(settings.scale).is_ok_and(|built_in| built_in.same_experiment(matrix));
     let mut notes = vec![];
@@ -107,49 +110,36 @@ pub fn reproduce(matrix: &Matrix, settings: &Settings, progress: &Progress) -> R
         notes.push(format!("{}: {}.", model.name, base.description));
         notes.push(data.truncation_note(&model.name, &matrix.truncation));
     }
-    let bases = matrix.models.iter().map(|model| BaseModel {
-        name: model.name.clone(),
-        paper: model.paper.clone(),
-        accuracy: runs
-            .iter()
-            .filter(|(c, _)| c.base == model.name)
-            .find_map(|(_, run)| base_accuracy(&run.records)),
-    });
-    let input = Input { scale: settings.scale, notes, bases: bases.collect(), cells: group(&cells, &runs) };
-    // A matrix of one's own never overwrites the scale's report.
-    let folder = settings.reports.join(format!("{}{}", settings.scale.name(), if own { "-own" } else { "" }));
-    table2::write(&folder, &input)?;
-    match diverged {
-        Some(error) => Err(error),
-        None => Ok(Reproduced { markdown: table2::render(&input)?.markdown, folder }),
+    let mut evidence = Evidence::new(header(Table::Table2, matrix, settings.scale, own, notes));
+    for (cell, run) in cells.iter().zip(&results) {
+        if let Ok(run) = run {
+            evidence.add(&store, run, (&cell.base, &cell.objective, cell.latent), vec![])?;
+        }
+    }
+    let reproduced = settings.publish(&evidence)?;
+    match diverged.and_then(|i| results.into_iter().nth(i)) {
+        Some(Err(error)) => Err(error),
+        _ => Ok(reproduced),
+    }
+}
+
+/// What a matrix planned.
+pub(super) fn header(table: Table, matrix: &Matrix, scale: Scale, own: bool, notes: Vec<String>) -> Header {
+    let base = |model: &Model| Base { name: model.name.clone(), paper: model.paper.clone() };
+    Header {
+        format: 1,
+        table,
+        scale,
+        own,
+        notes,
+        seeds: matrix.seeds.clone(),
+        bases: matrix.models.iter().map(base).collect(),
+        objectives: matrix.objectives.iter().map(|o| o.name.clone()).collect(),
+        settings: Default::default(),
     }
 }
 
 pub(super) fn label(cell: &MatrixCell) -> String {
     let with = if cell.latent { " w. LPC" } else { "" };
     format!("{} {}{with} seed {}", cell.base, cell.objective, cell.recipe.seed)
-}
-
-/// Pairs whose chosen completion the base model, the reference of these records, finds likelier
-/// by summed log-probability.
-fn base_accuracy(records: &[Record]) -> Option<Proportion> {
-    let likelier = |r: &Record| Some(r.reference_chosen_logps? > r.reference_rejected_logps?);
-    let verdicts: Vec<bool> = records.iter().map(likelier).collect::<Option<_>>()?;
-    Some(Proportion { correct: verdicts.iter().filter(|v| **v).count(), total: verdicts.len() })
-}
-
-/// Runs of the same cell together, in the order of the matrix; a cell may have none.
-fn group(cells: &[MatrixCell], runs: &[(&MatrixCell, RunSummary)]) -> Vec<Cell> {
-    let key = |c: &MatrixCell| (c.base.clone(), c.objective.clone(), c.latent);
-    let mut keys: Vec<_> = cells.iter().map(key).collect();
-    let mut seen = std::collections::BTreeSet::new();
-    keys.retain(|k| seen.insert(k.clone()));
-    let of = |k: &_| runs.iter().filter(|(c, _)| key(c) == *k).map(|(_, run)| run.clone()).collect();
-    keys.into_iter()
-        .map(|k| {
-            let runs = of(&k);
-            let (base, objective, latent) = k;
-            Cell { base, objective, latent, runs }
-        })
-        .collect()
 }

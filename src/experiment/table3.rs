@@ -10,20 +10,21 @@ use crate::eval::judge::{
     Annotator, Judged, Limits, ModelOutput, WorldJudge, ask_all, compare, outcomes, questions,
     write_annotations, write_outputs,
 };
-use crate::eval::winrate::{Annotation, Estimate, Glm, win_rate};
+use crate::eval::predictor::Predictor;
 use crate::experiment::cell;
 use crate::experiment::dataset::TextPairs;
 use crate::experiment::matrix::{Matrix, MatrixCell};
 use crate::experiment::pool::parallel;
 use crate::experiment::prepared::{Prepared, reference_policy};
 use crate::experiment::saved;
-use crate::experiment::table2::{Reproduced, Settings, label};
+use crate::experiment::table2::{Reproduced, Settings, header, label};
 use crate::model::load::Loaded;
 use crate::model::policy::Policy;
 use crate::progress::Progress;
+use crate::report::evidence::{Evidence, Table};
 use crate::report::manifest::Code;
 use crate::report::store::{RunKey, Store};
-use crate::report::table3::{self, Input, RunWinRate};
+use crate::report::table3::{MEASURED, SETTINGS};
 use std::path::Path;
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ pub fn reproduce(matrix: &Matrix, settings: &Settings, progress: &Progress) -> R
     }
     let bases = parallel(&matrix.models, workers, threads_each, |model| {
         let prepared = settings.prepare(matrix, model, &text, progress)?;
-        let policy = reference_policy(&prepared.base)?;
+        let policy = reference_policy(&prepared.base, matrix.training.dtype)?;
         let answers = answer(None, &prepared.base, &policy, &prompts, &model.name)?;
         Ok((prepared, answers))
     })?;
@@ -72,16 +73,19 @@ pub fn reproduce(matrix: &Matrix, settings: &Settings, progress: &Progress) -> R
         write_outputs(&folder.join("model_outputs.json"), &answers)?;
         let judged = judge_answers(&judge, baseline, &answers, &folder)?;
         total.advance(1, || label(cell));
-        summary(cell, run, &judged)
+        Ok((run, measured(&judged)?))
     })?;
     drop(total);
 
     let own = !Matrix::built_in(settings.scale).is_ok_and(|built_in| built_in.same_experiment(matrix));
-    let input =
-        Input { scale: settings.scale, own, prompts: prompts.len(), sharpness: world.sharpness, runs };
-    let folder = settings.reports.join(format!("{}{}", settings.scale.name(), if own { "-own" } else { "" }));
-    let markdown = table3::write(&folder, &input)?;
-    Ok(Reproduced { markdown, folder })
+    let mut header = header(Table::Table3, matrix, settings.scale, own, text.notes.clone());
+    let values = [prompts.len() as f64, world.sharpness];
+    header.settings = SETTINGS.map(String::from).into_iter().zip(values).collect();
+    let mut evidence = Evidence::new(header);
+    for (cell, (run, measured)) in cells.iter().zip(runs) {
+        evidence.add(&store, &run, (&cell.base, &cell.objective, cell.latent), measured)?;
+    }
+    settings.publish(&evidence)
 }
 
 /// The id of the cell's run, finished and with its model. A finished run whose model was not kept is
@@ -109,9 +113,10 @@ fn answer(
     generator: &str,
 ) -> Result<Vec<ModelOutput>> {
     let tokenizer = &loaded.tokenizer;
+    let predictor = Predictor::new(policy, recipe, None)?;
     let answer = |(index, prompt): (usize, &String)| {
         let ids = tokenize_prompt(prompt, tokenizer)?;
-        let new = generate(recipe, policy, tokenizer, &ids, SAMPLING, index, |_| Ok(()))?;
+        let new = generate(&predictor, tokenizer, &ids, SAMPLING, index, |_| Ok(()))?;
         Ok(ModelOutput {
             dataset: None,
             instruction: prompt.clone(),
@@ -147,31 +152,16 @@ fn judge_answers<'a>(
     Ok(judged)
 }
 
-fn summary(cell: &MatrixCell, run: String, judged: &[Judged]) -> Result<RunWinRate> {
-    let annotation = |(comparison, outcome): &Judged| {
+/// What the judge said of every answer, and how long it is.
+fn measured(judged: &[Judged]) -> Result<Vec<(String, Vec<f64>)>> {
+    let row = |(comparison, outcome): &Judged| {
         let expected = "a verdict of the world's judge on every comparison";
         let preference =
             outcome.map_err(|why| Error::argument("table3", "comparison", why.describe(), expected))?;
-        Ok(Annotation {
-            instruction: comparison.index,
-            preference,
-            length_1: comparison.output_1.chars().count(),
-            length_2: comparison.output_2.chars().count(),
-        })
+        let length = |output: &str| output.chars().count() as f64;
+        Ok([preference, length(comparison.output_1), length(comparison.output_2)])
     };
-    let rows: Vec<Annotation> = judged.iter().map(annotation).collect::<Result<_>>()?;
-    let Estimate { mean: length_controlled, .. } =
-        Glm::LengthControlledMinimal.fit(&rows, |_| 0.0)?.length_controlled(rows.iter().map(|_| 0.0))?;
-    Ok(RunWinRate {
-        base: cell.base.clone(),
-        objective: cell.objective.clone(),
-        latent: cell.latent,
-        seed: cell.recipe.seed,
-        run,
-        win_rate: win_rate(&rows)?,
-        length_controlled,
-        length: rows.iter().map(|row| row.length_2 as f64).sum::<f64>() / rows.len() as f64,
-        baseline_length: rows.iter().map(|row| row.length_1 as f64).sum::<f64>() / rows.len() as f64,
-        wins: rows.iter().map(|row| row.preference - 1.0).collect(),
-    })
+    let rows: Vec<[f64; 3]> = judged.iter().map(row).collect::<Result<_>>()?;
+    let column = |(i, name): (usize, &str)| (name.to_string(), rows.iter().map(|row| row[i]).collect());
+    Ok(MEASURED.into_iter().enumerate().map(column).collect())
 }

@@ -36,6 +36,7 @@ kl_weight = 0.05
 codebook_std = 0.02
 prior_weight = { kind = "linear" }
 [training]
+dtype = "f32"
 epochs = 1
 batch_size = 8
 micro_batch_size = 8

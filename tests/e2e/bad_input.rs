@@ -38,7 +38,7 @@ fn pairs() {
     lpc.write("pairs/train.jsonl", GOOD);
     std::fs::remove_file(lpc.path("pairs/test.jsonl")).unwrap();
     let line = lpc.refused(&["train", "recipe.toml"]);
-    assert_names(&line, &["pairs/test.jsonl", "No such file"]);
+    assert_names(&line, &["pairs: expected test.jsonl", "got no such file"]);
 }
 
 #[test]

@@ -45,6 +45,7 @@ fn recipe(objective: Objective, latent: Latent) -> Recipe {
         objective,
         latent,
         training: Training {
+            dtype: lpc::config::Precision::F32,
             epochs: 2,
             batch_size: 8,
             micro_batch_size: 3,

@@ -11,6 +11,7 @@ fn numbered(count: usize) -> Vec<Pair> {
         prompt: format!("prompt {i}"),
         chosen: format!("chosen {i}"),
         rejected: format!("rejected {i}"),
+        ..Pair::default()
     };
     (0..count).map(pair).collect()
 }
