@@ -6,7 +6,7 @@
 
 use crate::Result;
 use crate::config::Precision;
-use crate::tensor::exp::{exp, exp_in_place, max};
+use crate::tensor::exp::{exp, exp_in_place, max, wide};
 use crate::tensor::gemm::{Matrix, Threads, multiply, product};
 use crate::tensor::lm_head::{chunks, logsumexp};
 use crate::tensor::logprob::{check_codes, code_logps};
@@ -230,7 +230,7 @@ impl CustomOp3 for FusedCodeLogps {
                     let state = &stacked[(codes + t) * d..(codes + t + 1) * d];
                     let mut p = scores_of(state, head_values, biases.row(k));
                     let normaliser = p[token] - logps[cell];
-                    p.iter_mut().for_each(|s| *s = -upstream[cell] * exp(*s - normaliser));
+                    wide(|| p.iter_mut().for_each(|s| *s = -upstream[cell] * exp(*s - normaliser)));
                     row.iter_mut().zip(&p).for_each(|(a, p)| *a += p);
                     let sum = enumerated.entry(k).or_insert_with(|| vec![0f32; vocab]);
                     sum.iter_mut().zip(p).for_each(|(sum, p)| *sum += p);

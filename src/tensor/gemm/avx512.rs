@@ -61,6 +61,7 @@ pub type Block = [__m512i; BLOCK];
 ///
 /// # Safety
 /// Those numbers are readable; the CPU is [`available`].
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub unsafe fn by_line<T: Element>(at: *const T, stride: usize, lines: usize, n: usize) -> Block {
     let mut block = [_mm512_setzero_si512(); BLOCK];
@@ -76,6 +77,7 @@ pub unsafe fn by_line<T: Element>(at: *const T, stride: usize, lines: usize, n: 
 ///
 /// # Safety
 /// Those numbers are readable; the CPU is [`available`].
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub unsafe fn by_word<T: Element>(at: *const T, stride: usize, lines: usize, n: usize) -> Block {
     // 0 16 1 17 ..: numbers of the first row count from 0, of the second from 32.
@@ -97,23 +99,35 @@ pub unsafe fn by_word<T: Element>(at: *const T, stride: usize, lines: usize, n: 
     block
 }
 
-/// Stores a vector's first `n` ≤ 16 words from `skip` on.
+/// # Safety
+/// 16 words are writable; the CPU is [`available`].
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub unsafe fn store(vector: __m512i, at: *mut u32) {
+    // SAFETY: the caller's.
+    unsafe { _mm512_storeu_si512(at.cast(), vector) }
+}
+
+/// Stores the first or the second eight words.
 ///
 /// # Safety
 /// They are writable; the CPU is [`available`].
+#[inline]
 #[target_feature(enable = "avx512f")]
-pub unsafe fn store(vector: __m512i, skip: usize, n: usize, at: *mut u32) {
-    let words: [u32; BLOCK] =
-        // SAFETY: the same bytes.
-        unsafe { std::mem::transmute(vector) };
+pub unsafe fn store_half(vector: __m512i, half: usize, at: *mut u32) {
+    let eight = match half {
+        0 => _mm512_extracti64x4_epi64::<0>(vector),
+        _ => _mm512_extracti64x4_epi64::<1>(vector),
+    };
     // SAFETY: the caller's.
-    unsafe { std::ptr::copy_nonoverlapping(words[skip..skip + n].as_ptr(), at, n) };
+    unsafe { _mm256_storeu_si256(at.cast(), eight) }
 }
 
 /// A 16 x 16 block of words, transposed.
 ///
 /// # Safety
 /// The CPU is [`available`].
+#[inline]
 #[target_feature(enable = "avx512f")]
 pub fn transposed(rows: Block) -> Block {
     let mut pairs = rows;

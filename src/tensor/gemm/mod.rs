@@ -46,6 +46,11 @@ pub enum Prepared<'a> {
     Bf16(Factor),
 }
 
+/// Who multiplies bf16 on this CPU, for reports.
+pub fn bf16_engine() -> &'static str {
+    bf16::Engine::best().name()
+}
+
 impl Precision {
     /// `a` of a·b.
     pub fn left(self, a: Matrix<'_>) -> Prepared<'_> {
