@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 /// The most exponentials that are kept, 256 MiB; of a larger batch they are calculated again.
-const KEPT: usize = 1 << 27;
+pub const KEPT: usize = 1 << 27;
 
 pub struct FusedTokenLogps {
     tokens: Vec<u32>,
@@ -59,18 +59,20 @@ fn exponentials(scores: &[f32], tokens: &[u32], out: &mut [bf16]) -> Vec<Row> {
             let buffer = &mut buffer[..scores.len()];
             wide(|| buffer.iter_mut().zip(scores).for_each(|(e, s)| *e = exp(s - peak)));
             total += sum(buffer);
-            wide(|| out.iter_mut().zip(&*buffer).for_each(|(out, &e)| *out = nearest(e)));
+            round(buffer, out);
         }
         Row { own: scores[token as usize] - peak, sum: total as f32 }
     })
     .collect()
 }
 
-/// A finite number ≥ 0 to the nearest bf16.
-#[inline(always)]
-fn nearest(x: f32) -> bf16 {
-    let bits = x.to_bits();
-    bf16::from_bits(((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16)
+/// Finite numbers to the nearest bf16.
+pub fn round(values: &[f32], out: &mut [bf16]) {
+    let nearest = |x: f32| {
+        let bits = x.to_bits();
+        bf16::from_bits(((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16)
+    };
+    wide(|| out.iter_mut().zip(values).for_each(|(out, &x)| *out = nearest(x)));
 }
 
 /// hidden·headᵀ of some rows, given the head as a right factor.

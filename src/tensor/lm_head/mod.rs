@@ -1,7 +1,7 @@
 //! The LM head without the [tokens, vocabulary] matrix: log-probabilities in chunks of rows,
 //! with a backward pass of its own that recomputes each chunk.
 
-mod bf16;
+pub(super) mod bf16;
 
 use crate::Result;
 use crate::config::Precision;
