@@ -16,34 +16,41 @@ fn rows() -> impl Strategy<Value = Vec<Observation<3>>> {
     })
 }
 
-/// ∂/∂βⱼ of C Σ w [ln(1 + e^z) − p z], as plain as it is written, and the sum of its terms' sizes.
-fn gradient(rows: &[Observation<3>], c: f64, beta: [f64; 3], j: usize) -> (f64, f64) {
-    let terms = rows.iter().map(|row| {
-        let z: f64 = (0..3).map(|k| row.features[k] * beta[k]).sum();
-        c * row.weight * (1.0 / (1.0 + (-z).exp()) - row.positive) * row.features[j]
-    });
-    terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()))
+/// Karush, Kuhn and Tucker: the gradient ∂/∂βⱼ of C Σ w [ln(1 + e^z) − p z] opposes the penalty where β
+/// is not 0 and is within it elsewhere; up to 1e-8 and to rounding, of each term and of z in it.
+fn is_optimal(rows: &[Observation<3>], c: f64, beta: [f64; 3]) -> Result<(), String> {
+    for j in 0..3 {
+        let (mut gradient, mut rounding) = (0.0, 0.0);
+        for row in rows {
+            let products: [f64; 3] = std::array::from_fn(|k| row.features[k] * beta[k]);
+            let p = 1.0 / (1.0 + (-products.iter().sum::<f64>()).exp());
+            let factor = c * row.weight * row.features[j];
+            gradient += factor * (p - row.positive);
+            let size: f64 = products.iter().map(|product| product.abs()).sum();
+            rounding += 16.0 * f64::EPSILON * factor.abs() * (1.0 + p * (1.0 - p) * size);
+        }
+        let violation = match beta[j] {
+            0.0 => gradient.abs() - 1.0,
+            b => (gradient + b.signum()).abs(),
+        };
+        if !(violation <= 1e-8 + rounding) {
+            return Err(format!("{j}: {violation}, rounding {rounding}, at {beta:?}"));
+        }
+    }
+    Ok(())
 }
 
 proptest! {
-    /// Karush, Kuhn and Tucker: the gradient opposes the penalty where β is not 0 and is within it
-    /// elsewhere.
     #[test]
     fn the_fit_is_the_optimum(rows in rows(), c in -4.0..4.0f64) {
         let c = 10f64.powf(c);
-        let beta = fit(&rows, c).unwrap();
-        for j in 0..3 {
-            let (gradient, size) = gradient(&rows, c, beta, j);
-            let violation = match beta[j] {
-                0.0 => gradient.abs() - 1.0,
-                b => (gradient + b.signum()).abs(),
-            };
-            prop_assert!(violation <= 1e-8 + 1e-12 * size.max(c), "{j}: {violation} of {size} at {beta:?}");
-        }
+        let optimal = is_optimal(&rows, c, fit(&rows, c).unwrap());
+        prop_assert!(optimal.is_ok(), "{optimal:?}");
     }
 
     /// A row with the soft label p is a positive row that counts p and a negative that counts 1 − p,
-    /// which is how AlpacaEval writes it for a solver of hard labels.
+    /// which is how AlpacaEval writes it for a solver of hard labels. Coefficients of nearly dependent
+    /// features are hardly determined: the optimum of the one problem is an optimum of the other.
     #[test]
     fn soft_labels_are_two_hard_ones(rows in rows(), c in 0.01..100.0f64) {
         let hard: Vec<_> = rows
@@ -53,8 +60,8 @@ proptest! {
                 [of(1.0, row.positive), of(0.0, 1.0 - row.positive)]
             })
             .collect();
-        for (soft, hard) in fit(&rows, c).unwrap().into_iter().zip(fit(&hard, c).unwrap()) {
-            prop_assert!((soft - hard).abs() <= 1e-6 * (1.0 + soft.abs()), "{soft} {hard}");
+        for optimal in [is_optimal(&rows, c, fit(&hard, c).unwrap()), is_optimal(&hard, c, fit(&rows, c).unwrap())] {
+            prop_assert!(optimal.is_ok(), "{optimal:?}");
         }
     }
 }

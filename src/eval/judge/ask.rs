@@ -6,7 +6,7 @@ use crate::eval::journal::Journal;
 use crate::progress::Task;
 use crate::report::files::sha256;
 use crate::train::interrupt;
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,9 @@ pub struct Limits {
 
 /// No wait that was not asked for by the server is longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// How long a wait may go on without looking for an interruption.
+const LONGEST_NAP: Duration = Duration::from_millis(50);
 
 /// When so many questions in a row get no verdict and none ever got one, something is wrong with all.
 const HOPELESS: usize = 8;
@@ -113,8 +116,11 @@ struct State {
     next: usize,
     counts: Counts,
     spent: Spent,
-    /// Expected of the requests on their way.
+    /// Requests on their way, and their estimates together.
+    on_their_way: usize,
     reserved: f64,
+    /// Estimates of replies that broke off: they may have been charged.
+    broken_off: f64,
     /// How many times its estimate a reply has cost at most: some texts have more tokens.
     underestimate: f64,
     verdicts: usize,
@@ -125,6 +131,13 @@ struct State {
     /// Nobody asks before.
     resume: Instant,
     outcomes: Vec<Option<Verdict>>,
+}
+
+impl State {
+    /// Spent, with what broke off at the worst price seen: nobody says what it cost.
+    fn dollars(&self) -> f64 {
+        self.spent.dollars + self.broken_off * self.underestimate
+    }
 }
 
 /// Asks every question that `journal` has no reply to, and returns all verdicts, or why not.
@@ -144,7 +157,9 @@ pub fn ask_all(
         next: 0,
         counts: Counts::default(),
         spent: Spent::default(),
+        on_their_way: 0,
         reserved: 0.0,
+        broken_off: 0.0,
         underestimate: 1.0,
         verdicts: 0,
         without: 0,
@@ -154,7 +169,7 @@ pub fn ask_all(
         resume: Instant::now(),
         outcomes: vec![None; questions.len()],
     });
-    let run = Run { judge, questions, journal, limits, task, state };
+    let run = Run { judge, questions, journal, limits, task, state, ended: Condvar::new() };
     run.take_known();
     let written: Result<Vec<()>> = thread::scope(|scope| {
         let workers: Vec<_> = (0..limits.concurrency.max(1)).map(|_| scope.spawn(|| run.work())).collect();
@@ -166,6 +181,7 @@ pub fn ask_all(
     });
     written?;
     let state = run.state.into_inner().unwrap_or_else(|e| e.into_inner());
+    let spent = Spent { dollars: state.dollars(), ..state.spent };
     let outcomes: Option<Vec<Verdict>> = state.outcomes.into_iter().collect();
     let result = match (outcomes, state.stop, state.last_failure) {
         (_, Some(stop), _) => Err(stop),
@@ -173,7 +189,7 @@ pub fn ask_all(
         (None, None, Some(why)) => Err(Stop::Failed(why)),
         (None, None, None) => Err(Stop::Interrupted),
     };
-    Ok((result, state.counts, state.spent))
+    Ok((result, state.counts, spent))
 }
 
 struct Run<'a, J> {
@@ -183,10 +199,12 @@ struct Run<'a, J> {
     limits: &'a Limits,
     task: &'a Task,
     state: Mutex<State>,
+    /// A request has ended, and with it its claim on the budget.
+    ended: Condvar,
 }
 
 impl<J: Judge> Run<'_, J> {
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
@@ -230,7 +248,9 @@ impl<J: Judge> Run<'_, J> {
                 }
             }
             let mut state = self.lock();
-            state.reserved -= expected;
+            state.on_their_way -= 1;
+            state.reserved = if state.on_their_way == 0 { 0.0 } else { state.reserved - expected };
+            self.ended.notify_all();
             match outcome {
                 Ok(reply) => {
                     state.counts.asked += 1;
@@ -274,26 +294,38 @@ impl<J: Judge> Run<'_, J> {
         self.limits.budget.map_or(0.0, |budget| budget.cost(self.questions[question].estimated_tokens(), 1))
     }
 
-    /// The next open question and its expected cost, unless the work stops here.
+    /// The next open question and its estimated cost, unless the work stops here. A question that only
+    /// the claims of others forbid waits for what they really cost, so that where a budget ends does
+    /// not depend on who answers first.
     fn take(&self) -> Option<(usize, f64)> {
-        let mut state = self.lock();
-        if interrupt::requested() && state.stop.is_none() {
-            state.stop = Some(Stop::Interrupted);
-        }
-        if state.stop.is_some() {
-            return None;
-        }
-        let open = |&i: &usize| state.outcomes[i].is_none();
-        let index = (state.next..self.questions.len()).find(open)?;
-        let expected = self.expected(index) * state.underestimate;
         let most = self.limits.budget.and_then(|b| b.most).unwrap_or(f64::INFINITY);
-        if state.spent.dollars + state.reserved + expected > most {
-            state.stop = Some(Stop::Budget);
-            return None;
+        let mut state = self.lock();
+        loop {
+            if interrupt::requested() && state.stop.is_none() {
+                state.stop = Some(Stop::Interrupted);
+            }
+            if state.stop.is_some() {
+                return None;
+            }
+            let open = |&i: &usize| state.outcomes[i].is_none();
+            let index = (state.next..self.questions.len()).find(open)?;
+            let expected = self.expected(index);
+            if state.dollars() + (state.reserved + expected) * state.underestimate <= most {
+                state.next = index + 1;
+                state.on_their_way += 1;
+                state.reserved += expected;
+                return Some((index, expected));
+            }
+            if state.on_their_way == 0 {
+                state.stop = Some(Stop::Budget);
+                return None;
+            }
+            // Not for ever: an interruption wakes nobody.
+            state = match self.ended.wait_timeout(state, LONGEST_NAP) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
         }
-        state.next = index + 1;
-        state.reserved += expected;
-        Some((index, expected))
     }
 
     /// Up to the allowed attempts; `None` when a stop was asked for between two.
@@ -320,7 +352,7 @@ impl<J: Judge> Run<'_, J> {
                 }
                 Failure::Broken { .. } => {
                     state.counts.broken += 1;
-                    state.spent.dollars += expected;
+                    state.broken_off += expected;
                     None
                 }
                 Failure::Refused { .. } | Failure::Fatal { .. } => return Err(Some(failure)),
@@ -363,7 +395,7 @@ impl<J: Judge> Run<'_, J> {
             if left.is_zero() {
                 return true;
             }
-            thread::sleep(left.min(Duration::from_millis(50)));
+            thread::sleep(left.min(LONGEST_NAP));
         }
     }
 }
