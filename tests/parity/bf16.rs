@@ -99,7 +99,8 @@ proptest! {
         prop_assert!((loss - loss_fused).abs() < 0.02 * (1.0 + loss.abs()), "{loss} and {loss_fused}");
         let whole = length(&plain.values().flat_map(values).collect::<Vec<_>>());
         for (name, gradient) in &plain {
-            let allowed = 0.05 * length(&values(gradient)) + 0.01 * whole;
+            // What is left where numbers of size 1 cancel is the rounding of their f32 sums.
+            let allowed = 0.05 * length(&values(gradient)) + 0.01 * whole + 1e-6;
             let distance = distance(gradient, &fused[name]);
             prop_assert!(distance <= allowed, "{}: {} apart, allowed {}", name, distance, allowed);
         }
