@@ -47,9 +47,15 @@ fn compare(seed: u64, vars: &[&Var], fused: &Tensor, composed: &Tensor) -> Resul
     let upstream = normal(seed, "upstream", fused.dims(), 1.0).detach();
     let gradients = |x: &Tensor| (x * &upstream).unwrap().sum_all().unwrap().backward().unwrap();
     let (fused, composed) = (gradients(fused), gradients(composed));
+    // A probability near 1 cancels all but its rounding, 2⁻⁹ of upstream times the other factor's row.
+    let longest = |var: &&Var| {
+        let width = var.dims()[1];
+        values(var).chunks(width).map(length).fold(0.0, f64::max)
+    };
+    let rounding = 2f64.powi(-9) * length(&values(&upstream)) * vars.iter().map(longest).fold(0.0, f64::max);
     for var in vars {
         let (a, b) = (fused.get(var).unwrap(), composed.get(var).unwrap());
-        let allowed = GRADIENT * length(&values(b));
+        let allowed = GRADIENT * length(&values(b)) + rounding;
         prop_assert!(distance(a, b) <= allowed, "{:?}: {} of {}", var.dims(), distance(a, b), allowed);
     }
     Ok(())
