@@ -136,6 +136,8 @@ enum Command {
     /// Run every check of every equation in paper/equations.md and write reports/verify.md
     ///
     /// Needs the repository and cargo. Status 1 where a check fails or an equation has none.
+    ///
+    /// Example: lpc verify
     Verify {
         /// Folder of reports
         #[arg(long, default_value = "reports")]
