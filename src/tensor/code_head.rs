@@ -6,13 +6,16 @@
 
 use crate::Result;
 use crate::config::Precision;
-use crate::tensor::exp::{exp, exp_in_place, max};
-use crate::tensor::gemm::{Matrix, Threads, multiply, product};
+use crate::tensor::exp::{exp, exp_in_place, max, wide};
+use crate::tensor::gemm::bf16::{Factor, Numbers};
+use crate::tensor::gemm::{Matrix, Prepared, Threads, multiplied, multiply, product};
+use crate::tensor::lm_head::bf16::{KEPT, round};
 use crate::tensor::lm_head::{chunks, logsumexp};
 use crate::tensor::logprob::{check_codes, code_logps};
 use crate::tensor::numerics::rounded;
 use crate::tensor::slices::{Held, contiguous};
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
+use half::bf16;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -72,6 +75,8 @@ struct Saved {
     peaks: Vec<f32>,
     /// S, [N, K]; 0 marks a cell that was enumerated.
     sums: Vec<f32>,
+    /// A, [N, V], where products round it in any case and it is not too large.
+    exponentials: Option<Vec<bf16>>,
 }
 
 /// b = e·Wᵀ, [K, V], and n_k.
@@ -128,6 +133,8 @@ impl CustomOp3 for FusedCodeLogps {
         let (mut own, mut peaks) = (vec![0f32; n], vec![0f32; n]);
         let (mut sums, mut logps) = (vec![0f32; n * codes], vec![0f32; n * codes]);
         let head_columns = self.precision.right(Matrix::new(head, vocab, d).t());
+        let keeps = self.precision == Precision::Bf16 && n * vocab <= KEPT;
+        let mut exponentials = keeps.then(|| vec![bf16::ZERO; n * vocab]);
         for rows in chunks(n, vocab) {
             let above = if rows.start == 0 { codes } else { 0 };
             scores.resize((above + rows.len()) * vocab, 0f32);
@@ -147,6 +154,10 @@ impl CustomOp3 for FusedCodeLogps {
                 *own = row[token as usize] - *peak;
                 exp_in_place(row, 1.0, *peak);
             });
+            if let Some(kept) = &mut exponentials {
+                let kept = kept[rows.start * vocab..rows.end * vocab].par_chunks_mut(vocab);
+                scores.par_chunks(vocab).zip(kept).for_each(|(row, kept)| round(row, kept));
+            }
             let cells = rows.start * codes..rows.end * codes;
             let (sums, logps) = (&mut sums[cells.clone()], &mut logps[cells]);
             let b = Matrix::new(&bias_exponentials, codes, vocab);
@@ -167,7 +178,7 @@ impl CustomOp3 for FusedCodeLogps {
             });
         }
         // A second forward pass of the same operation would find the same.
-        let _ = self.saved.set(Saved { biases, peaks, sums });
+        let _ = self.saved.set(Saved { biases, peaks, sums, exponentials });
         Ok((CpuStorage::F32(logps), Shape::from((n, codes))))
     }
 
@@ -181,7 +192,7 @@ impl CustomOp3 for FusedCodeLogps {
         logps: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let Some(Saved { biases, peaks, sums }) = self.saved.get() else {
+        let Some(Saved { biases, peaks, sums, exponentials: kept }) = self.saved.get() else {
             candle_core::bail!("code-logps: backward before forward")
         };
         let (n, codes) = logps.dims2()?;
@@ -194,7 +205,10 @@ impl CustomOp3 for FusedCodeLogps {
             upstream.iter().zip(sums).map(|(g, &s)| if s > 0.0 { g / s } else { 0.0 }).collect();
         let stacked = [Held::new(codebook)?.slice(), Held::new(hidden)?.slice()].concat();
         let mut d_stacked = vec![0f32; (codes + n) * d];
-        let mut d_head = vec![0f32; vocab * d];
+        // Rounded, all of them multiply the head and the states at once: a pass over the head's
+        // gradient costs more than its sums.
+        let mut d_scores = kept.is_some().then(|| vec![bf16::ZERO; (codes + n) * vocab]);
+        let mut d_head = vec![0f32; if kept.is_some() { 0 } else { vocab * d }];
         let mut d_bias = vec![0f32; codes * vocab];
         // What a code's enumerated cells add to d_bias: kept apart, for it is not scaled by B.
         let mut enumerated: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
@@ -203,17 +217,29 @@ impl CustomOp3 for FusedCodeLogps {
         let held_head = Held::new(head)?;
         let head_values = held_head.slice();
         let w = Matrix::new(head_values, vocab, d);
-        let (head_columns, head_rows) = (self.precision.right(w.t()), self.precision.right(w));
+        let head_rows = self.precision.right(w);
+        let head_columns = kept.is_none().then(|| self.precision.right(w.t()));
         // Backwards, so that every state has told the codes by the time that they come.
         for rows in chunks(n, vocab).rev() {
             let above = if rows.start == 0 { codes } else { 0 };
             buffer.resize((above + rows.len()) * vocab, 0f32);
-            let states = &stacked[(codes + rows.start) * d..(codes + rows.end) * d];
             let scores = &mut buffer[above * vocab..];
-            let states = self.precision.left(Matrix::new(states, rows.len(), d));
-            multiply(&states, &head_columns, scores, false);
-            let of_state = scores.par_chunks_mut(vocab).zip(&peaks[rows.clone()]);
-            of_state.for_each(|(row, &peak)| exp_in_place(row, 1.0, peak));
+            if let Some(kept) = kept {
+                let kept = kept[rows.start * vocab..rows.end * vocab].par_chunks(vocab);
+                scores.par_chunks_mut(vocab).zip(kept).for_each(|(row, kept)| {
+                    wide(|| {
+                        row.iter_mut()
+                            .zip(kept)
+                            .for_each(|(a, kept)| *a = f32::from_bits(u32::from(kept.to_bits()) << 16))
+                    });
+                });
+            } else if let Some(head_columns) = &head_columns {
+                let states = &stacked[(codes + rows.start) * d..(codes + rows.end) * d];
+                let states = self.precision.left(Matrix::new(states, rows.len(), d));
+                multiply(&states, head_columns, scores, false);
+                let of_state = scores.par_chunks_mut(vocab).zip(&peaks[rows.clone()]);
+                of_state.for_each(|(row, &peak)| exp_in_place(row, 1.0, peak));
+            }
             let weights = Matrix::new(&per_sum[rows.start * codes..rows.end * codes], rows.len(), codes);
             let exponentials = Matrix::new(scores, rows.len(), vocab);
             product(weights.t(), exponentials, &mut d_bias, true, Threads::All);
@@ -221,7 +247,7 @@ impl CustomOp3 for FusedCodeLogps {
             let b = Matrix::new(&bias_exponentials, codes, vocab);
             product(weights, b, &mut mixtures, false, Threads::All);
             scores.par_chunks_mut(vocab).zip(mixtures.par_chunks(vocab)).for_each(|(row, mixture)| {
-                row.iter_mut().zip(mixture).for_each(|(a, m)| *a *= -m);
+                wide(|| row.iter_mut().zip(mixture).for_each(|(a, m)| *a *= -m));
             });
             for (t, row) in rows.clone().zip(scores.chunks_mut(vocab)) {
                 let cells = t * codes..(t + 1) * codes;
@@ -230,7 +256,7 @@ impl CustomOp3 for FusedCodeLogps {
                     let state = &stacked[(codes + t) * d..(codes + t + 1) * d];
                     let mut p = scores_of(state, head_values, biases.row(k));
                     let normaliser = p[token] - logps[cell];
-                    p.iter_mut().for_each(|s| *s = -upstream[cell] * exp(*s - normaliser));
+                    wide(|| p.iter_mut().for_each(|s| *s = -upstream[cell] * exp(*s - normaliser)));
                     row.iter_mut().zip(&p).for_each(|(a, p)| *a += p);
                     let sum = enumerated.entry(k).or_insert_with(|| vec![0f32; vocab]);
                     sum.iter_mut().zip(p).for_each(|(sum, p)| *sum += p);
@@ -248,11 +274,26 @@ impl CustomOp3 for FusedCodeLogps {
                 }
                 buffer[..codes * vocab].copy_from_slice(&d_bias);
             }
-            let states = (codes - above + rows.start) * d..(codes + rows.end) * d;
-            let d_scores = Matrix::new(&buffer, above + rows.len(), vocab);
+            let states = codes - above + rows.start..codes + rows.end;
+            if let Some(d_scores) = &mut d_scores {
+                let d_scores = d_scores[states.start * vocab..states.end * vocab].par_chunks_mut(vocab);
+                buffer.par_chunks(vocab).zip(d_scores).for_each(|(row, rounded)| round(row, rounded));
+                continue;
+            }
+            let d_scores = Matrix::new(&buffer, states.len(), vocab);
+            let states = states.start * d..states.end * d;
             multiply(&self.precision.left(d_scores), &head_rows, &mut d_stacked[states.clone()], false);
-            let states = self.precision.right(Matrix::new(&stacked[states], above + rows.len(), d));
+            let states = self.precision.right(Matrix::new(&stacked[states], buffer.len() / vocab, d));
             multiply(&self.precision.left(d_scores.t()), &states, &mut d_head, true);
+        }
+        if let Some(d_scores) = d_scores {
+            let left = |rows: usize, summed: usize, transposed: bool| {
+                let numbers = Numbers::Bf16(&d_scores);
+                Prepared::Bf16(Factor::left(numbers, rows, summed, transposed, Threads::All))
+            };
+            multiply(&left(codes + n, vocab, false), &head_rows, &mut d_stacked, false);
+            let states = self.precision.right(Matrix::new(&stacked, codes + n, d));
+            d_head = multiplied(&left(vocab, codes + n, true), &states);
         }
         let d_hidden = d_stacked.split_off(codes * d);
         let tensor = |values: Vec<f32>, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());

@@ -1,9 +1,10 @@
 //! Gradients by parameter name, accumulated over micro-batches.
 
 use crate::model::parameters::Parameters;
+use crate::tensor::gemm::{Prepared, multiplied, multiply};
 use crate::{Error, Result};
 use candle_core::backprop::GradStore;
-use candle_core::{Device, Tensor};
+use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Tensor, bail};
 use std::collections::BTreeMap;
 
 /// Sums of gradients: tensors from autograd, plain numbers from the fused blocks.
@@ -16,6 +17,34 @@ pub struct Gradients {
 enum Sum {
     Tensor(Tensor),
     Buffer(Vec<f32>),
+}
+
+fn add_rows(sum: &mut [f32], at: impl Iterator<Item = u32>, rows: &[f32], d: usize) {
+    for (at, row) in at.zip(rows.chunks(d)) {
+        sum[at as usize * d..][..d].iter_mut().zip(row).for_each(|(a, b)| *a += b);
+    }
+}
+
+struct AddRows<'a> {
+    at: &'a [u32],
+    rows: &'a [f32],
+    d: usize,
+}
+
+impl InplaceOp1 for AddRows<'_> {
+    fn name(&self) -> &'static str {
+        "add-rows"
+    }
+
+    fn cpu_fwd(&self, sum: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        match (sum, layout.contiguous_offsets()) {
+            (CpuStorage::F32(sum), Some((start, end))) => {
+                add_rows(&mut sum[start..end], self.at.iter().copied(), self.rows, self.d);
+                Ok(())
+            }
+            _ => bail!("add-rows: expected contiguous f32 numbers"),
+        }
+    }
 }
 
 impl Gradients {
@@ -40,6 +69,39 @@ impl Gradients {
             }
         };
         self.sums.insert(name.to_string(), sum);
+        Ok(())
+    }
+
+    /// Adds a product of `len` numbers to the sum for `name`, or begins it with them.
+    pub fn add_product(
+        &mut self,
+        name: &str,
+        len: usize,
+        (left, right): (&Prepared<'_>, &Prepared<'_>),
+    ) -> Result<()> {
+        if self.sums.contains_key(name) {
+            multiply(left, right, self.buffer(name, len)?, true);
+        } else {
+            self.sums.insert(name.to_string(), Sum::Buffer(multiplied(left, right)));
+        }
+        Ok(())
+    }
+
+    /// Adds row i of `rows` [n, d] to row `at[i]` of the sum for `name` [len / d, d].
+    pub fn add_rows(
+        &mut self,
+        name: &str,
+        len: usize,
+        at: impl Iterator<Item = u32>,
+        rows: &[f32],
+        d: usize,
+    ) -> Result<()> {
+        if let Some(Sum::Tensor(sum)) = self.sums.get(name) {
+            // In place: the gradient of a tied head is as large as the vocabulary.
+            let at: Vec<u32> = at.collect();
+            return Ok(sum.inplace_op1(&AddRows { at: &at, rows, d })?);
+        }
+        add_rows(self.buffer(name, len)?, at, rows, d);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use crate::config::Training;
 use crate::model::heads;
 use crate::model::parameters::Parameters;
+use crate::tensor::exp::{square_sum as squares, wide};
 use crate::tensor::slices::{Held, contiguous};
 use crate::{Error, Result};
 use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, Var, bail};
@@ -194,11 +195,7 @@ impl Slot {
 
 /// Σ g², in f64 over fixed chunks.
 fn square_sum(gradient: &Tensor) -> Result<f64> {
-    let chunks: Vec<f64> = Held::new(gradient)?
-        .slice()
-        .par_chunks(CHUNK)
-        .map(|chunk| chunk.iter().map(|&g| f64::from(g) * f64::from(g)).sum())
-        .collect();
+    let chunks: Vec<f64> = Held::new(gradient)?.slice().par_chunks(CHUNK).map(squares).collect();
     Ok(chunks.iter().sum())
 }
 
@@ -239,12 +236,15 @@ impl InplaceOp2 for Update<'_> {
             .zip(first.par_chunks_mut(CHUNK))
             .zip(second.par_chunks_mut(CHUNK))
             .for_each(|(((values, gradient), first), second)| {
-                for (((w, &g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second) {
-                    let g = g * self.clip;
-                    *m = self.beta1 * *m + (1.0 - self.beta1) * g;
-                    *v = self.beta2 * *v + (1.0 - self.beta2) * g * g;
-                    *w = *w * self.keep - self.step_size * *m / (v.sqrt() * self.second_scale + self.epsilon);
-                }
+                wide(|| {
+                    for (((w, &g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second) {
+                        let g = g * self.clip;
+                        *m = self.beta1 * *m + (1.0 - self.beta1) * g;
+                        *v = self.beta2 * *v + (1.0 - self.beta2) * g * g;
+                        *w = *w * self.keep
+                            - self.step_size * *m / (v.sqrt() * self.second_scale + self.epsilon);
+                    }
+                });
             });
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! backward pass rebuilds them from queries, keys and each row's log-normaliser.
 
 use crate::model::rows::TokenRows;
-use crate::tensor::exp::{exp_in_place, max, sum};
+use crate::tensor::exp::{dot, exp_in_place, max, sum, wide};
 use crate::tensor::gemm::{Matrix, Threads, product};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -176,10 +176,10 @@ impl Heads {
                     block.clone().zip(weights.chunks_mut(block.end).zip(d_weights.chunks_mut(block.end)))
                 {
                     let at = (start + i) * hd..(start + i + 1) * hd;
-                    let inner: f32 = d_out[at.clone()].iter().zip(&out[at]).map(|(a, b)| a * b).sum();
+                    let inner = dot(&d_out[at.clone()], &out[at]);
                     weights_within(p, &sight.tokens[i], scale, norms[start + i]);
                     // Softmax: ds = p (dp − Σ p dp), and Σ p dp = d_out · out.
-                    dp.iter_mut().zip(&*p).for_each(|(dp, p)| *dp = p * (*dp - inner) * scale);
+                    wide(|| dp.iter_mut().zip(&*p).for_each(|(dp, p)| *dp = p * (*dp - inner) * scale));
                 }
                 let p = Matrix::new(&weights, block.len(), block.end);
                 let ds = Matrix::new(&d_weights, block.len(), block.end);
@@ -214,7 +214,7 @@ fn softmax_within(row: &mut [f32], sight: &[Range<usize>; 2], scale: f32) -> f32
     }
     let inverse = total.recip() as f32;
     for range in sight {
-        row[range.clone()].iter_mut().for_each(|s| *s *= inverse);
+        wide(|| row[range.clone()].iter_mut().for_each(|s| *s *= inverse));
     }
     shift + total.ln() as f32
 }

@@ -87,12 +87,8 @@ impl<'a> Pass<'a> {
             weights.backward(&saved.input, inner, &mut upstream, &mut sink)?;
         }
         let d = self.decoder.config.hidden_size;
-        let embedding = gradients.buffer("model.embed_tokens.weight", self.decoder.config.vocab_size * d)?;
-        for (id, upstream) in self.rows.ids().zip(upstream.chunks(d)) {
-            let row = &mut embedding[id as usize * d..][..d];
-            row.iter_mut().zip(upstream).for_each(|(a, b)| *a += b);
-        }
-        Ok(())
+        let len = self.decoder.config.vocab_size * d;
+        gradients.add_rows("model.embed_tokens.weight", len, self.rows.ids(), &upstream, d)
     }
 }
 
@@ -156,7 +152,11 @@ struct Sink<'a> {
 
 impl Sink<'_> {
     fn buffer(&mut self, name: &str, len: usize) -> Result<&mut [f32]> {
-        self.gradients.buffer(&format!("{}.{name}.weight", self.prefix), len)
+        self.gradients.buffer(&self.parameter(name), len)
+    }
+
+    fn parameter(&self, name: &str) -> String {
+        format!("{}.{name}.weight", self.prefix)
     }
 
     /// What flows back through [`linear`] of one `x` with several weights: their gradients go to
@@ -175,8 +175,8 @@ impl Sink<'_> {
             } else {
                 multiply(&precision.left(d_out), &weight, &mut dx, true);
             }
-            let d_weight = self.buffer(name, outputs * inputs)?;
-            multiply(&precision.left(d_out.t()), &rows, d_weight, true);
+            let d_weight = (&precision.left(d_out.t()), &rows);
+            self.gradients.add_product(&self.parameter(name), outputs * inputs, d_weight)?;
         }
         Ok(dx)
     }

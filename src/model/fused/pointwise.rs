@@ -1,6 +1,6 @@
 //! Row-wise pieces of a block, forward and backward, on slices.
 
-use crate::tensor::exp::exp;
+use crate::tensor::exp::{dot, dot3, exp, wide};
 use rayon::prelude::*;
 
 /// Rows a task works on: also the fixed unit of sums over rows, so that they do not depend on
@@ -14,11 +14,12 @@ pub fn rms_norm(x: &[f32], weight: &[f32], eps: f64) -> (Vec<f32>, Vec<f32>) {
     let mut inverse = vec![0f32; x.len() / d];
     out.par_chunks_mut(ROWS * d).zip(x.par_chunks(ROWS * d)).zip(inverse.par_chunks_mut(ROWS)).for_each(
         |((out, x), inverse)| {
-            for ((out, x), inverse) in out.chunks_mut(d).zip(x.chunks(d)).zip(inverse) {
-                let square: f32 = x.iter().map(|v| v * v).sum();
-                *inverse = (square / d as f32 + eps as f32).sqrt().recip();
-                out.iter_mut().zip(x).zip(weight).for_each(|((o, x), w)| *o = x * *inverse * w);
-            }
+            wide(|| {
+                for ((out, x), inverse) in out.chunks_mut(d).zip(x.chunks(d)).zip(inverse) {
+                    *inverse = (dot(x, x) / d as f32 + eps as f32).sqrt().recip();
+                    out.iter_mut().zip(x).zip(weight).for_each(|((o, x), w)| *o = x * *inverse * w);
+                }
+            });
         },
     );
     (out, inverse)
@@ -41,20 +42,18 @@ pub fn rms_norm_backward(
         .zip(inverse.par_chunks(ROWS))
         .map(|(((dx, d_out), x), inverse)| {
             let mut d_weight = vec![0f32; d];
-            for (((dx, d_out), x), &inverse) in
-                dx.chunks_mut(d).zip(d_out.chunks(d)).zip(x.chunks(d)).zip(inverse)
-            {
-                let mut dot = 0f32;
-                for (((g, x), w), d_weight) in d_out.iter().zip(x).zip(weight).zip(&mut d_weight) {
-                    *d_weight += g * x * inverse;
-                    dot += g * w * x;
+            wide(|| {
+                for (((dx, d_out), x), &inverse) in
+                    dx.chunks_mut(d).zip(d_out.chunks(d)).zip(x.chunks(d)).zip(inverse)
+                {
+                    d_weight.iter_mut().zip(d_out).zip(x).for_each(|((sum, g), x)| *sum += g * x * inverse);
+                    // d rms⁻¹/dx brings the projection on x.
+                    let along = dot3(d_out, weight, x) * inverse * inverse / d as f32;
+                    for (((dx, g), x), w) in dx.iter_mut().zip(d_out).zip(x).zip(weight) {
+                        *dx += inverse * (g * w - x * along);
+                    }
                 }
-                // d rms⁻¹/dx brings the projection on x.
-                let along = dot * inverse * inverse / d as f32;
-                for (((dx, g), x), w) in dx.iter_mut().zip(d_out).zip(x).zip(weight) {
-                    *dx += inverse * (g * w - x * along);
-                }
-            }
+            });
             d_weight
         })
         .collect();
@@ -69,7 +68,7 @@ pub fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
     let size = ROWS * 512;
     out.par_chunks_mut(size).zip(gate.par_chunks(size)).zip(up.par_chunks(size)).for_each(
         |((out, gate), up)| {
-            out.iter_mut().zip(gate).zip(up).for_each(|((o, &g), &u)| *o = g * sigmoid(g) * u);
+            wide(|| out.iter_mut().zip(gate).zip(up).for_each(|((o, &g), &u)| *o = g * sigmoid(g) * u));
         },
     );
     out
@@ -80,15 +79,18 @@ pub fn swiglu_backward(d_out: &[f32], gate: &mut [f32], up: &mut [f32]) {
     let size = ROWS * 512;
     gate.par_chunks_mut(size).zip(up.par_chunks_mut(size)).zip(d_out.par_chunks(size)).for_each(
         |((gate, up), d)| {
-            for ((gate, up), &d) in gate.iter_mut().zip(up).zip(d) {
-                let (g, u, s) = (*gate, *up, sigmoid(*gate));
-                *gate = d * u * s * (1.0 + g * (1.0 - s));
-                *up = d * g * s;
-            }
+            wide(|| {
+                for ((gate, up), &d) in gate.iter_mut().zip(up).zip(d) {
+                    let (g, u, s) = (*gate, *up, sigmoid(*gate));
+                    *gate = d * u * s * (1.0 + g * (1.0 - s));
+                    *up = d * g * s;
+                }
+            });
         },
     );
 }
 
+#[inline(always)]
 fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }

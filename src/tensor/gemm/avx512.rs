@@ -4,10 +4,10 @@
 //! A word is two bf16 numbers that follow each other along the summed dimension, the earlier one
 //! low: what one lane of `vdpbf16ps` multiplies and adds. A panel is [words, width].
 
-use super::bf16::{LEFT, RIGHT};
+use super::bf16::Tile;
 use std::arch::x86_64::*;
 
-/// Rows (or columns) and words that one transposition handles.
+/// Lines (rows or columns) and words that one transposition handles.
 pub const BLOCK: usize = 16;
 
 /// Can this CPU run the functions here?
@@ -53,52 +53,83 @@ fn first(n: usize) -> u16 {
     if n >= 16 { u16::MAX } else { (1 << n) - 1 }
 }
 
-/// 16 rows of words, each of `n` ≤ 32 numbers from `at + row · stride`, to [word][row]. Rows from
-/// `rows` on are zeros.
+/// 16 by 16 words: a vector a line, or a vector a word.
+pub type Block = [__m512i; BLOCK];
+
+/// 16 lines of words, each of `n` ≤ 32 numbers from `at + line · stride`. Lines from `lines` on
+/// are zeros.
 ///
 /// # Safety
 /// Those numbers are readable; the CPU is [`available`].
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub unsafe fn words_along<T: Element>(
-    at: *const T,
-    stride: usize,
-    rows: usize,
-    n: usize,
-) -> [[u32; BLOCK]; BLOCK] {
+pub unsafe fn by_line<T: Element>(at: *const T, stride: usize, lines: usize, n: usize) -> Block {
     let mut block = [_mm512_setzero_si512(); BLOCK];
-    for (row, words) in block.iter_mut().enumerate().take(rows) {
+    for (line, words) in block.iter_mut().enumerate().take(lines) {
         // SAFETY: the caller's.
-        *words = unsafe { T::load(at.add(row * stride), n) };
+        *words = unsafe { T::load(at.wrapping_add(line * stride), n) };
     }
-    transposed(block)
+    block
 }
 
-/// 16 words, each of a number of `row` and the one below it in `next` (none: zero); numbers from
-/// `n` on are zeros.
+/// 16 words of `lines` ≤ 16 lines, each a number at `at + 2 · word · stride + line` and the one
+/// `stride` behind it; of the `n` ≤ 32 numbers along the sum those that are not there are zeros.
 ///
 /// # Safety
-/// `n` ≤ 16 numbers are readable at each; the CPU is [`available`].
+/// Those numbers are readable; the CPU is [`available`].
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub unsafe fn words_across<T: Element>(row: *const T, next: Option<*const T>, n: usize) -> [u32; BLOCK] {
-    // SAFETY: the caller's.
-    let (low, high) =
-        unsafe { (T::load(row, n), next.map_or_else(|| _mm512_setzero_si512(), |next| T::load(next, n))) };
-    // 0 16 1 17 ..: numbers of `low` count from 0, of `high` from 32.
+pub unsafe fn by_word<T: Element>(at: *const T, stride: usize, lines: usize, n: usize) -> Block {
+    // 0 16 1 17 ..: numbers of the first row count from 0, of the second from 32.
     let mut order = [0u16; 32];
     for (i, pair) in order.chunks_exact_mut(2).enumerate() {
         (pair[0], pair[1]) = (i as u16, 32 + i as u16);
     }
-    // SAFETY: arrays and vectors of the same 64 bytes.
-    unsafe {
-        let order: __m512i = std::mem::transmute(order);
-        std::mem::transmute(_mm512_permutex2var_epi16(low, order, high))
+    // SAFETY: an array and a vector of the same 64 bytes.
+    let order: __m512i = unsafe { std::mem::transmute(order) };
+    let mut block = [_mm512_setzero_si512(); BLOCK];
+    for (word, both) in block.iter_mut().enumerate().take(n.div_ceil(2)) {
+        let row = |i: usize| match i < n {
+            // SAFETY: the caller's.
+            true => unsafe { T::load(at.wrapping_add(i * stride), lines) },
+            false => _mm512_setzero_si512(),
+        };
+        *both = _mm512_permutex2var_epi16(row(2 * word), order, row(2 * word + 1));
     }
+    block
+}
+
+/// # Safety
+/// 16 words are writable; the CPU is [`available`].
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub unsafe fn store(vector: __m512i, at: *mut u32) {
+    // SAFETY: the caller's.
+    unsafe { _mm512_storeu_si512(at.cast(), vector) }
+}
+
+/// Stores the first or the second eight words.
+///
+/// # Safety
+/// They are writable; the CPU is [`available`].
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub unsafe fn store_half(vector: __m512i, half: usize, at: *mut u32) {
+    let eight = match half {
+        0 => _mm512_extracti64x4_epi64::<0>(vector),
+        _ => _mm512_extracti64x4_epi64::<1>(vector),
+    };
+    // SAFETY: the caller's.
+    unsafe { _mm256_storeu_si256(at.cast(), eight) }
 }
 
 /// A 16 x 16 block of words, transposed.
+///
+/// # Safety
+/// The CPU is [`available`].
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transposed(rows: [__m512i; BLOCK]) -> [[u32; BLOCK]; BLOCK] {
+pub fn transposed(rows: Block) -> Block {
     let mut pairs = rows;
     for i in 0..8 {
         pairs[2 * i] = _mm512_unpacklo_epi32(rows[2 * i], rows[2 * i + 1]);
@@ -126,29 +157,26 @@ fn transposed(rows: [__m512i; BLOCK]) -> [[u32; BLOCK]; BLOCK] {
         out[4 + w] = _mm512_shuffle_i32x4(ab_odd, cd_odd, 0b10_00_10_00);
         out[12 + w] = _mm512_shuffle_i32x4(ab_odd, cd_odd, 0b11_01_11_01);
     }
-    // SAFETY: the same bytes.
-    unsafe { std::mem::transmute(out) }
+    out
 }
+
+/// Rows of a left panel and columns of a right one: 24 vectors of sums, the most that leave room
+/// for their factors among 32 registers.
+pub const LEFT: usize = 8;
+pub const RIGHT: usize = 48;
 
 /// Lanes of a vector of f32.
 const LANES: usize = 16;
 const VECTORS: usize = RIGHT / LANES;
 
-/// A tile of the product from `words` words of two panels, stored to or, with `accumulate`, added
-/// to `rows` x `columns` numbers at `out`, `stride` apart.
+/// Adds the product of two panels of `words` words to, or stores it as, a tile of the result.
 ///
 /// # Safety
-/// The panels hold `words` words, the tile is writable; the CPU is [`available`].
+/// The panels hold `words` words; the tile is writable and, to add, readable; the CPU is
+/// [`available`].
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub unsafe fn tile(
-    words: usize,
-    left: *const u32,
-    right: *const u32,
-    out: *mut f32,
-    stride: usize,
-    (rows, columns): (usize, usize),
-    accumulate: bool,
-) {
+pub unsafe fn multiply(words: usize, left: *const u32, right: *const u32, tile: &Tile) {
+    let Tile { out, stride, rows, columns, accumulate } = *tile;
     let mut sums = [[_mm512_setzero_ps(); VECTORS]; LEFT];
     for word in 0..words {
         // SAFETY: inside the panels.

@@ -1,23 +1,12 @@
-//! Products of factors rounded to bf16, summed in f32: half the bytes and twice the rate of f32
-//! where the CPU multiplies bf16, the same rounding by other means where it does not.
+//! Products of factors rounded to bf16, summed in f32: half the bytes and a multiple of the rate of
+//! f32 where the CPU multiplies bf16, the same rounding by other means where it does not.
 
-#[cfg(target_arch = "x86_64")]
-use super::avx512;
 use super::{Matrix, Threads, product_at};
+#[cfg(target_arch = "x86_64")]
+use super::{amx, avx512, pack};
 use half::bf16;
 use rayon::prelude::*;
 use std::ops::Range;
-
-/// Rows of a left panel and columns of a right one: 24 vectors of sums, the most that leave room
-/// for their factors among 32 registers.
-pub(super) const LEFT: usize = 8;
-pub(super) const RIGHT: usize = 48;
-
-/// Words summed before a tile goes back to memory: a left panel of them stays in the first-level
-/// cache, [`COLUMNS`] of the right factor in the second.
-const WORDS: usize = 256;
-const COLUMNS: usize = 10 * RIGHT;
-const ROWS: usize = 16 * LEFT;
 
 /// Numbers of a factor.
 #[derive(Clone, Copy)]
@@ -26,36 +15,88 @@ pub enum Numbers<'a> {
     Bf16(&'a [bf16]),
 }
 
+/// Who multiplies: what this CPU has decides, and the results of different ones differ in their
+/// last digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    #[cfg(target_arch = "x86_64")]
+    Amx,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    /// Rounded factors, multiplied in f32.
+    Rounding,
+}
+
 /// A factor made ready: rounded, and in the order in which a product reads it.
 pub struct Factor {
     /// Length of the dimension that is not summed.
     outer: usize,
     summed: usize,
-    kind: Kind,
+    engine: Engine,
+    ready: Ready,
 }
 
-enum Kind {
-    /// [panels][words][width]
-    Panels { words: Vec<u32>, width: usize },
-    /// Rounded numbers, [outer, summed].
+enum Ready {
+    /// Words of two numbers; see [`Order`].
+    Words(Vec<u32>),
+    /// [outer, summed].
     Rounded(Vec<f32>),
 }
 
 /// How a factor lies in memory.
 #[derive(Clone, Copy)]
-struct Layout {
-    outer: usize,
-    summed: usize,
+pub(super) struct Layout {
+    pub outer: usize,
+    pub summed: usize,
     /// Numbers that follow each other in memory follow each other in the sum.
-    along: bool,
+    pub along: bool,
 }
 
-/// Does this CPU multiply bf16 itself?
-pub(crate) fn in_hardware() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return avx512::available();
-    #[cfg(not(target_arch = "x86_64"))]
-    false
+/// The order of a factor's words in panels of some rows (or columns), zeros where they end.
+#[derive(Clone, Copy)]
+pub(super) enum Order {
+    /// [panels][words][width].
+    Words { width: usize },
+    /// [panels][words / 16][width][16].
+    Tiles { width: usize },
+}
+
+/// Words of a panel come in stretches of so many.
+pub(super) const STRETCH: usize = 16;
+
+/// A part of a product: `rows` x `columns` numbers, those of a row next to each other.
+pub(super) struct Tile {
+    pub out: *mut f32,
+    /// Numbers from a row to the next.
+    pub stride: usize,
+    pub rows: usize,
+    pub columns: usize,
+    /// Add to what is there.
+    pub accumulate: bool,
+}
+
+impl Engine {
+    /// The fastest of this CPU.
+    pub fn best() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if amx::available() {
+            return Self::Amx;
+        } else if avx512::available() {
+            return Self::Avx512;
+        }
+        Self::Rounding
+    }
+
+    /// What it is called in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => "AMX",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "AVX-512",
+            Self::Rounding => "f32 of rounded factors",
+        }
+    }
 }
 
 impl Factor {
@@ -65,27 +106,54 @@ impl Factor {
 
     /// `a` of a·b, from its [rows, summed] numbers, or with `transposed` from [summed, rows].
     pub fn left(a: Numbers<'_>, rows: usize, summed: usize, transposed: bool, threads: Threads) -> Self {
-        Self::new(a, Layout { outer: rows, summed, along: !transposed }, LEFT, threads)
+        Self::left_for(Engine::best(), a, Layout { outer: rows, summed, along: !transposed }, threads)
     }
 
     /// `b` of a·b, from its [summed, columns] numbers, or with `transposed` from [columns, summed].
     pub fn right(b: Numbers<'_>, summed: usize, columns: usize, transposed: bool, threads: Threads) -> Self {
-        Self::new(b, Layout { outer: columns, summed, along: transposed }, RIGHT, threads)
+        Self::right_for(Engine::best(), b, Layout { outer: columns, summed, along: transposed }, threads)
     }
 
-    fn new(numbers: Numbers<'_>, layout: Layout, width: usize, threads: Threads) -> Self {
+    fn left_for(engine: Engine, a: Numbers<'_>, layout: Layout, threads: Threads) -> Self {
+        let order = match engine {
+            #[cfg(target_arch = "x86_64")]
+            Engine::Amx => Some(Order::Tiles { width: amx::PANEL }),
+            #[cfg(target_arch = "x86_64")]
+            Engine::Avx512 => Some(Order::Words { width: avx512::LEFT }),
+            Engine::Rounding => None,
+        };
+        Self::new(engine, a, layout, order, threads)
+    }
+
+    fn right_for(engine: Engine, b: Numbers<'_>, layout: Layout, threads: Threads) -> Self {
+        let order = match engine {
+            #[cfg(target_arch = "x86_64")]
+            Engine::Amx => Some(Order::Words { width: amx::PANEL }),
+            #[cfg(target_arch = "x86_64")]
+            Engine::Avx512 => Some(Order::Words { width: avx512::RIGHT }),
+            Engine::Rounding => None,
+        };
+        Self::new(engine, b, layout, order, threads)
+    }
+
+    fn new(
+        engine: Engine,
+        numbers: Numbers<'_>,
+        layout: Layout,
+        order: Option<Order>,
+        threads: Threads,
+    ) -> Self {
         let Layout { outer, summed, .. } = layout;
         let len = match numbers {
             Numbers::F32(values) => values.len(),
             Numbers::Bf16(values) => values.len(),
         };
         assert_eq!(len, outer * summed, "factor of {outer} x {summed}");
-        let kind = if in_hardware() {
-            Kind::Panels { words: panels(numbers, layout, width, threads), width }
-        } else {
-            Kind::Rounded(rounded(numbers, layout))
+        let ready = match order {
+            Some(order) => Ready::Words(packed(numbers, layout, order, threads)),
+            None => Ready::Rounded(rounded(numbers, layout)),
         };
-        Self { outer, summed, kind }
+        Self { outer, summed, engine, ready }
     }
 }
 
@@ -101,21 +169,27 @@ pub(crate) fn multiply(a: &Factor, b: &Factor, out: &mut [f32], accumulate: bool
 /// # Safety
 /// It has room for the product and, with `accumulate`, holds numbers.
 pub(super) unsafe fn multiply_at(a: &Factor, b: &Factor, out: *mut f32, accumulate: bool, threads: Threads) {
-    assert_eq!(a.summed, b.summed, "inner dimensions");
+    assert_eq!((a.summed, a.engine), (b.summed, b.engine), "inner dimensions");
     // SAFETY: the caller's.
     unsafe {
-        match (&a.kind, &b.kind) {
-            (Kind::Rounded(left), Kind::Rounded(right)) => {
+        match (&a.ready, &b.ready) {
+            (Ready::Rounded(left), Ready::Rounded(right)) => {
                 let left = Matrix::new(left, a.outer, a.summed);
                 let right = Matrix::new(right, b.outer, b.summed);
                 product_at(left, right.t(), out, accumulate, threads);
             }
-            (Kind::Panels { words: left, width: LEFT }, Kind::Panels { words: right, width: RIGHT }) => {
-                tiles(a, left, b, right, out, accumulate, threads);
+            (Ready::Words(left), Ready::Words(right)) => {
+                let product = Product { m: a.outer, n: b.outer, words: words(a.summed), left, right };
+                product.run(a.engine, out, accumulate, threads);
             }
-            _ => unreachable!("a left factor times a right one, of one CPU"),
+            _ => unreachable!("factors of one engine"),
         }
     }
+}
+
+/// Words of so many summed numbers, zeros included.
+pub(super) fn words(summed: usize) -> usize {
+    summed.div_ceil(2).next_multiple_of(STRETCH)
 }
 
 /// The factor as [outer, summed] in f32, each number rounded to bf16.
@@ -129,7 +203,7 @@ fn rounded(numbers: Numbers<'_>, Layout { outer, summed, along }: Layout) -> Vec
 }
 
 /// Calls `task` for each index, on all threads or on this one.
-fn each(tasks: usize, threads: Threads, task: impl Fn(usize) + Send + Sync) {
+pub(super) fn each(tasks: usize, threads: Threads, task: impl Fn(usize) + Send + Sync) {
     if threads == Threads::All && tasks > 1 {
         (0..tasks).into_par_iter().for_each(task);
     } else {
@@ -138,14 +212,14 @@ fn each(tasks: usize, threads: Threads, task: impl Fn(usize) + Send + Sync) {
 }
 
 /// `n` in stretches of about `most`, each but the last a multiple of `unit`.
-fn stretches(n: usize, most: usize, unit: usize) -> Vec<Range<usize>> {
+pub(super) fn stretches(n: usize, most: usize, unit: usize) -> Vec<Range<usize>> {
     let size = n.div_ceil(n.div_ceil(most).max(1)).next_multiple_of(unit);
     (0..n).step_by(size.max(1)).map(|start| start..n.min(start + size)).collect()
 }
 
 /// A place in memory that tasks write to, each its own part.
 #[derive(Clone, Copy)]
-struct Shared<T>(*mut T);
+pub(super) struct Shared<T>(pub *mut T);
 
 // SAFETY: the tasks of one product never touch the same numbers.
 unsafe impl<T> Send for Shared<T> {}
@@ -153,120 +227,102 @@ unsafe impl<T> Send for Shared<T> {}
 unsafe impl<T> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
-    fn at(&self, offset: usize) -> *mut T {
+    pub fn at(&self, offset: usize) -> *mut T {
         self.0.wrapping_add(offset)
     }
 }
 
+/// [m, n] numbers from panels of `words` words.
+struct Product<'a> {
+    m: usize,
+    n: usize,
+    words: usize,
+    left: &'a [u32],
+    right: &'a [u32],
+}
+
 #[cfg(not(target_arch = "x86_64"))]
-fn panels(_: Numbers<'_>, _: Layout, _: usize, _: Threads) -> Vec<u32> {
+fn packed(_: Numbers<'_>, _: Layout, _: Order, _: Threads) -> Vec<u32> {
     unreachable!("only made where the CPU reads them")
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-unsafe fn tiles(_: &Factor, _: &[u32], _: &Factor, _: &[u32], _: *mut f32, _: bool, _: Threads) {
-    unreachable!("only made where the CPU reads them")
+impl Product<'_> {
+    unsafe fn run(&self, _: Engine, _: *mut f32, _: bool, _: Threads) {
+        unreachable!("only made where the CPU reads them")
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
-fn panels(numbers: Numbers<'_>, layout: Layout, width: usize, threads: Threads) -> Vec<u32> {
+fn packed(numbers: Numbers<'_>, layout: Layout, order: Order, threads: Threads) -> Vec<u32> {
     match numbers {
-        Numbers::F32(values) => panels_of(values, layout, width, threads),
-        Numbers::Bf16(values) => panels_of(values, layout, width, threads),
+        Numbers::F32(values) => pack::pack(values, layout, order, threads),
+        Numbers::Bf16(values) => pack::pack(values, layout, order, threads),
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-fn panels_of<T: avx512::Element + Sync>(
-    values: &[T],
-    Layout { outer, summed, along }: Layout,
-    width: usize,
-    threads: Threads,
-) -> Vec<u32> {
-    use avx512::{BLOCK, words_across, words_along};
-    let words = summed.div_ceil(2);
-    let len = outer.div_ceil(width) * words * width;
-    let mut packed: Vec<u32> = Vec::with_capacity(len);
-    let to = Shared(packed.as_mut_ptr());
-    // Whole panels, and whole blocks of both kinds: 48 lines.
-    let lines = stretches(outer, (1 << 16) / summed.max(1) + 1, RIGHT);
-    // Where the word of a line lies.
-    let place = move |line: usize, word: usize| ((line / width) * words + word) * width + line % width;
-    each(lines.len(), threads, |task| {
-        let Range { start, end } = lines[task].clone();
-        // Lines up to the end of the last panel, zeros behind the last line.
-        let padded = if end == outer { end.next_multiple_of(width) } else { end };
-        for line in (start..padded).step_by(BLOCK) {
-            let real = end.saturating_sub(line).min(BLOCK);
-            // A block is part of one right panel, or of one or two left ones.
-            let wide = width.min(BLOCK).min(padded - line);
-            let parts = (padded - line).min(BLOCK) / wide;
-            let put = |word: usize, block: &[u32; BLOCK]| {
-                for part in 0..parts {
-                    let at = to.at(place(line + part * wide, word));
-                    // SAFETY: inside `len`: the panels of these lines, which no other task writes.
-                    unsafe { std::ptr::copy_nonoverlapping(block[part * wide..].as_ptr(), at, wide) };
+impl Product<'_> {
+    /// # Safety
+    /// As [`multiply_at`]; the panels are the engine's, and this CPU has it.
+    unsafe fn run(&self, engine: Engine, out: *mut f32, accumulate: bool, threads: Threads) {
+        // A left panel of so many words stays in the first-level cache, the columns of a task in
+        // the second.
+        let (width, task, most) = match engine {
+            Engine::Amx => ((amx::PANEL, amx::PANEL), (8 * amx::PANEL, 16 * amx::PANEL), 288),
+            _ => ((avx512::LEFT, avx512::RIGHT), (16 * avx512::LEFT, 10 * avx512::RIGHT), 256),
+        };
+        let (rows, columns) = (stretches(self.m, task.0, width.0), stretches(self.n, task.1, width.1));
+        let out = Shared(out);
+        let sums = if self.words == 0 { vec![0..0] } else { stretches(self.words, most, STRETCH) };
+        each(rows.len() * columns.len(), threads, |task| {
+            let part = (rows[task / columns.len()].clone(), columns[task % columns.len()].clone());
+            // SAFETY: the panels are as long as said; a task's part of `out` is its alone.
+            unsafe {
+                match engine {
+                    Engine::Amx => {
+                        let tiles = amx::Tiles::new();
+                        self.part(&part, width, &sums, out, accumulate, |words, left, right, tile| {
+                            tiles.multiply(words, left, right, tile);
+                        });
+                    }
+                    _ => self.part(&part, width, &sums, out, accumulate, |words, left, right, tile| {
+                        avx512::multiply(words, left, right, tile);
+                    }),
                 }
+            }
+        });
+    }
+
+    /// Some rows and columns, tile by tile, the sums in stretches of words.
+    unsafe fn part(
+        &self,
+        (rows, columns): &(Range<usize>, Range<usize>),
+        width: (usize, usize),
+        sums: &[Range<usize>],
+        out: Shared<f32>,
+        accumulate: bool,
+        multiply: impl Fn(usize, *const u32, *const u32, &Tile),
+    ) {
+        for sum in sums {
+            let panel = |panels: &[u32], line: usize, width: usize| {
+                panels[(line / width * self.words + sum.start) * width..][..sum.len() * width].as_ptr()
             };
-            if along {
-                for word in (0..words).step_by(BLOCK) {
-                    let n = (summed - 2 * word).min(2 * BLOCK);
-                    // SAFETY: `real` lines of `n` numbers of `values`; panels exist where the CPU reads them.
-                    let from = unsafe {
-                        words_along(values.as_ptr().wrapping_add(line * summed + 2 * word), summed, real, n)
+            for row in rows.clone().step_by(width.0) {
+                let left = panel(self.left, row, width.0);
+                for column in columns.clone().step_by(width.1) {
+                    let tile = Tile {
+                        out: out.at(row * self.n + column),
+                        stride: self.n,
+                        rows: width.0.min(self.m - row),
+                        columns: width.1.min(self.n - column),
+                        accumulate: accumulate || sum.start > 0,
                     };
-                    (word..words).zip(&from).for_each(|(word, block)| put(word, block));
-                }
-            } else {
-                for word in 0..words {
-                    let row = values.as_ptr().wrapping_add(2 * word * outer + line);
-                    let next = (2 * word + 1 < summed).then(|| row.wrapping_add(outer));
-                    // SAFETY: `real` numbers of one or two rows of `values`.
-                    put(word, &unsafe { words_across(row, next, real) });
+                    multiply(sum.len(), left, panel(self.right, column, width.1), &tile);
                 }
             }
         }
-    });
-    // SAFETY: the tasks wrote every word of every panel.
-    unsafe { packed.set_len(len) };
-    packed
-}
-
-/// As [`multiply_at`].
-#[cfg(target_arch = "x86_64")]
-unsafe fn tiles(
-    a: &Factor,
-    left: &[u32],
-    b: &Factor,
-    right: &[u32],
-    out: *mut f32,
-    accumulate: bool,
-    threads: Threads,
-) {
-    let (m, n, words) = (a.outer, b.outer, a.summed.div_ceil(2));
-    if words == 0 && !accumulate {
-        // SAFETY: the caller's.
-        unsafe { std::ptr::write_bytes(out, 0, m * n) };
     }
-    let (rows, columns) = (stretches(m, ROWS, LEFT), stretches(n, COLUMNS, RIGHT));
-    let out = Shared(out);
-    each(rows.len() * columns.len(), threads, |task| {
-        let (rows, columns) = (rows[task / columns.len()].clone(), columns[task % columns.len()].clone());
-        for from in (0..words).step_by(WORDS) {
-            let some = WORDS.min(words - from);
-            for row in rows.clone().step_by(LEFT) {
-                let left = &left[(row / LEFT * words + from) * LEFT..][..some * LEFT];
-                for column in columns.clone().step_by(RIGHT) {
-                    let right = &right[(column / RIGHT * words + from) * RIGHT..][..some * RIGHT];
-                    let size = (LEFT.min(m - row), RIGHT.min(n - column));
-                    let at = out.at(row * n + column);
-                    let add = accumulate || from > 0;
-                    // SAFETY: the panels are as long as said; the tile lies inside `out` and is this task's alone.
-                    unsafe { avx512::tile(some, left.as_ptr(), right.as_ptr(), at, n, size, add) };
-                }
-            }
-        }
-    });
 }
 
 #[cfg(test)]
@@ -284,6 +340,17 @@ mod tests {
         (0..m * n).map(|at| cell(at / n, at % n)).collect()
     }
 
+    /// All that this CPU has.
+    fn engines() -> Vec<Engine> {
+        let mut engines = vec![Engine::Rounding];
+        #[cfg(target_arch = "x86_64")]
+        {
+            engines.extend(avx512::available().then_some(Engine::Avx512));
+            engines.extend(amx::available().then_some(Engine::Amx));
+        }
+        engines
+    }
+
     fn transposed<T: Copy>(x: &[T], rows: usize) -> Vec<T> {
         let columns = x.len() / rows;
         (0..x.len()).map(|at| x[at % rows * columns + at / rows]).collect()
@@ -293,8 +360,17 @@ mod tests {
     /// this CPU has and what one without bf16 does.
     #[test]
     fn a_product_is_that_of_the_rounded_factors() {
-        let sizes =
-            [(1, 1, 1), (5, 3, 7), (8, 2, 48), (9, 33, 49), (17, 64, 100), (3, 0, 4), (130, 513, 481)];
+        let sizes = [
+            (1, 1, 1),
+            (5, 3, 7),
+            (8, 2, 48),
+            (9, 33, 49),
+            (17, 64, 100),
+            (3, 0, 4),
+            (32, 32, 64),
+            (130, 513, 481),
+            (300, 1300, 70),
+        ];
         for (case, size @ (m, k, n)) in sizes.into_iter().enumerate() {
             let mut rng = seed::stream(case as u64, "gemm");
             let mut draw =
@@ -314,33 +390,26 @@ mod tests {
                     (Numbers::F32(&a_laid), Numbers::F32(&b_laid)),
                     (Numbers::Bf16(&a_half), Numbers::Bf16(&b_half)),
                 ] {
-                    let packed = |threads| {
-                        let left = Factor::left(a_numbers, m, k, turn_a, threads);
-                        (left, Factor::right(b_numbers, k, n, turn_b, threads))
-                    };
-                    let without = (
-                        Layout { outer: m, summed: k, along: !turn_a },
-                        Layout { outer: n, summed: k, along: turn_b },
-                    );
-                    let by_rounding = |numbers, layout: Layout| Factor {
-                        outer: layout.outer,
-                        summed: layout.summed,
-                        kind: Kind::Rounded(rounded(numbers, layout)),
-                    };
-                    let emulated = (by_rounding(a_numbers, without.0), by_rounding(b_numbers, without.1));
-                    let run = |(left, right): &(Factor, Factor), threads| {
+                    let run = |engine, threads| {
+                        let layout = Layout { outer: m, summed: k, along: !turn_a };
+                        let left = Factor::left_for(engine, a_numbers, layout, threads);
+                        let layout = Layout { outer: n, summed: k, along: turn_b };
+                        let right = Factor::right_for(engine, b_numbers, layout, threads);
                         // What is not accumulated on must not be read.
                         let mut out = if accumulate { before.clone() } else { vec![f32::NAN; m * n] };
-                        multiply(left, right, &mut out, accumulate, threads);
+                        multiply(&left, &right, &mut out, accumulate, threads);
                         out
                     };
-                    let all = run(&packed(Threads::All), Threads::All);
-                    assert_eq!(all, run(&packed(Threads::One), Threads::One), "{size:?}: threads");
-                    for (got, what) in [(all, "packed"), (run(&emulated, Threads::All), "rounded")] {
-                        for (got, expected) in got.iter().zip(&expected) {
+                    for engine in engines() {
+                        let all = run(engine, Threads::All);
+                        assert_eq!(all, run(engine, Threads::One), "{size:?}, {engine:?}: threads");
+                        for (got, expected) in all.iter().zip(&expected) {
                             let allowed = 1e-5 * (1.0 + k as f64).sqrt();
                             let off = (f64::from(*got) - expected).abs();
-                            assert!(off < allowed, "{size:?}, layout {layout}, {what}: {got}, {expected}");
+                            assert!(
+                                off < allowed,
+                                "{size:?}, layout {layout}, {engine:?}: {got}, {expected}"
+                            );
                         }
                     }
                 }

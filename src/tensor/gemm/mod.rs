@@ -1,8 +1,12 @@
 //! Matrix products on slices, for the fused operations: the `gemm` crate in f32, our own in bf16.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 pub(crate) mod bf16;
+#[cfg(target_arch = "x86_64")]
+mod pack;
 
 use crate::config::Precision;
 use bf16::{Factor, Numbers};
@@ -40,6 +44,11 @@ impl<'a> Matrix<'a> {
 pub enum Prepared<'a> {
     F32(Matrix<'a>),
     Bf16(Factor),
+}
+
+/// Who multiplies bf16 on this CPU, for reports.
+pub fn bf16_engine() -> &'static str {
+    bf16::Engine::best().name()
 }
 
 impl Precision {

@@ -4,9 +4,9 @@
 
 use super::{chunks, max, sum};
 use crate::config::Precision;
-use crate::tensor::exp::exp;
+use crate::tensor::exp::{exp, wide};
 use crate::tensor::gemm::bf16::{Factor, Numbers, multiply as multiply_factors};
-use crate::tensor::gemm::{Matrix, Prepared, Threads, multiply};
+use crate::tensor::gemm::{Matrix, Prepared, Threads, multiplied, multiply};
 use crate::tensor::slices::{Held, contiguous};
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor};
 use half::bf16;
@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 /// The most exponentials that are kept, 256 MiB; of a larger batch they are calculated again.
-const KEPT: usize = 1 << 27;
+pub const KEPT: usize = 1 << 27;
 
 pub struct FusedTokenLogps {
     tokens: Vec<u32>,
@@ -57,20 +57,22 @@ fn exponentials(scores: &[f32], tokens: &[u32], out: &mut [bf16]) -> Vec<Row> {
         let mut buffer = [0f32; 1024];
         for (scores, out) in scores.chunks(buffer.len()).zip(out.chunks_mut(buffer.len())) {
             let buffer = &mut buffer[..scores.len()];
-            buffer.iter_mut().zip(scores).for_each(|(e, s)| *e = exp(s - peak));
+            wide(|| buffer.iter_mut().zip(scores).for_each(|(e, s)| *e = exp(s - peak)));
             total += sum(buffer);
-            out.iter_mut().zip(&*buffer).for_each(|(out, &e)| *out = nearest(e));
+            round(buffer, out);
         }
         Row { own: scores[token as usize] - peak, sum: total as f32 }
     })
     .collect()
 }
 
-/// A finite number ≥ 0 to the nearest bf16.
-#[inline]
-fn nearest(x: f32) -> bf16 {
-    let bits = x.to_bits();
-    bf16::from_bits(((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16)
+/// Finite numbers to the nearest bf16.
+pub fn round(values: &[f32], out: &mut [bf16]) {
+    let nearest = |x: f32| {
+        let bits = x.to_bits();
+        bf16::from_bits(((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16)
+    };
+    wide(|| out.iter_mut().zip(values).for_each(|(out, &x)| *out = nearest(x)));
 }
 
 /// hidden·headᵀ of some rows, given the head as a right factor.
@@ -132,7 +134,7 @@ impl CustomOp2 for FusedTokenLogps {
         let (vocab, d) = head.dims2()?;
         let upstream = grad.to_vec1::<f32>()?;
         let mut d_hidden = vec![0f32; self.tokens.len() * d];
-        let mut d_head = vec![0f32; vocab * d];
+        let mut d_head;
         {
             let (hidden, head) = (Held::new(hidden)?, Held::new(head)?);
             let (hidden, head) = (hidden.slice(), head.slice());
@@ -140,6 +142,23 @@ impl CustomOp2 for FusedTokenLogps {
             let columns = kept.is_none().then(|| Precision::Bf16.right(w.t()));
             let w = Factor::right(Numbers::F32(head), vocab, d, false, Threads::All);
             let (mut some, mut buffer) = (vec![], vec![]);
+            // −g / Σe · h of every row.
+            let mut scaled = hidden.to_vec();
+            let scales = upstream.iter().zip(sums).map(|(g, sum)| -g / sum);
+            scaled.chunks_mut(d).zip(scales).for_each(|(row, c)| row.iter_mut().for_each(|x| *x *= c));
+            let d_head_of = |values: &[bf16], rows: Range<usize>| {
+                let scaled = &scaled[rows.start * d..rows.end * d];
+                let left = Factor::left(Numbers::Bf16(values), vocab, rows.len(), true, Threads::All);
+                (left, Factor::right(Numbers::F32(scaled), rows.len(), d, false, Threads::All))
+            };
+            d_head = match kept {
+                // One product: a pass over the gradient costs more than its sums.
+                Some(all) => {
+                    let (left, right) = d_head_of(all, 0..self.tokens.len());
+                    multiplied(&Prepared::Bf16(left), &Prepared::Bf16(right))
+                }
+                None => vec![0f32; vocab * d],
+            };
             for rows in chunks(self.tokens.len(), vocab) {
                 let values = match (kept, &columns) {
                     (Some(all), _) => &all[rows.start * vocab..rows.end * vocab],
@@ -148,26 +167,21 @@ impl CustomOp2 for FusedTokenLogps {
                         some.resize(rows.len() * vocab, bf16::ZERO);
                         scores(hidden, &rows, d, columns, &mut buffer);
                         exponentials(&buffer, &self.tokens[rows.clone()], &mut some);
+                        let (left, right) = d_head_of(&some, rows.clone());
+                        multiply_factors(&left, &right, &mut d_head, true, Threads::All);
                         &some[..]
                     }
                     (None, None) => unreachable!("columns are there where nothing was kept"),
                 };
-                let states = rows.start * d..rows.end * d;
-                let (n, d_hidden) = (rows.len(), &mut d_hidden[states.clone()]);
-                let left = Factor::left(Numbers::Bf16(values), n, vocab, false, Threads::All);
+                let d_hidden = &mut d_hidden[rows.start * d..rows.end * d];
+                let left = Factor::left(Numbers::Bf16(values), rows.len(), vocab, false, Threads::All);
                 multiply_factors(&left, &w, d_hidden, false, Threads::All);
-                let mut scaled = hidden[states.clone()].to_vec();
-                let of_row = d_hidden.chunks_mut(d).zip(scaled.chunks_mut(d)).zip(rows.clone());
-                of_row.for_each(|((d_hidden, scaled), t)| {
+                for (d_hidden, t) in d_hidden.chunks_mut(d).zip(rows) {
                     let (g, token) = (upstream[t], self.tokens[t] as usize);
                     let c = -g / sums[t];
-                    scaled.iter_mut().for_each(|x| *x *= c);
                     let w = &head[token * d..(token + 1) * d];
                     d_hidden.iter_mut().zip(w).for_each(|(x, w)| *x = *x * c + g * w);
-                });
-                let left = Factor::left(Numbers::Bf16(values), vocab, n, true, Threads::All);
-                let scaled = Factor::right(Numbers::F32(&scaled), n, d, false, Threads::All);
-                multiply_factors(&left, &scaled, &mut d_head, true, Threads::All);
+                }
             }
             for ((state, &g), &token) in hidden.chunks(d).zip(&upstream).zip(&self.tokens) {
                 let row = &mut d_head[token as usize * d..][..d];

@@ -1,11 +1,11 @@
 //! The LM head without the [tokens, vocabulary] matrix: log-probabilities in chunks of rows,
 //! with a backward pass of its own that recomputes each chunk.
 
-mod bf16;
+pub(super) mod bf16;
 
 use crate::Result;
 use crate::config::Precision;
-use crate::tensor::exp::{exp, exp_in_place, max, sum};
+use crate::tensor::exp::{exp, exp_in_place, max, sum, wide};
 use crate::tensor::gemm::{Matrix, Threads, product};
 use crate::tensor::logprob::{check_tokens, token_logps};
 use crate::tensor::numerics::rounded;
@@ -133,7 +133,7 @@ impl CustomOp2 for FusedTokenLogps {
                     .for_each(|(((row, &token), &g), &logp)| {
                         // The forward's normaliser, recovered from its result.
                         let normaliser = row[token as usize] - logp;
-                        row.iter_mut().for_each(|s| *s = -g * exp(*s - normaliser));
+                        wide(|| row.iter_mut().for_each(|s| *s = -g * exp(*s - normaliser)));
                         row[token as usize] += g;
                     });
                 let states = rows.start * d..rows.end * d;
