@@ -33,7 +33,7 @@ fn is_optimal(rows: &[Observation<3>], c: f64, beta: [f64; 3]) -> Result<(), Str
             0.0 => gradient.abs() - 1.0,
             b => (gradient + b.signum()).abs(),
         };
-        if !(violation <= 1e-8 + rounding) {
+        if violation.is_nan() || violation > 1e-8 + rounding {
             return Err(format!("{j}: {violation}, rounding {rounding}, at {beta:?}"));
         }
     }
