@@ -21,8 +21,9 @@ pub struct RunWinRate {
     pub seed: u64,
     pub run: String,
     pub win_rate: Estimate,
-    /// Percent, by the model without instruction difficulties.
-    pub length_controlled: f64,
+    /// Percent, by the model without instruction difficulties; `None` where lengths differ from the
+    /// baseline's by the same everywhere, so that there is nothing to control.
+    pub length_controlled: Option<f64>,
     /// Mean characters of its answers, and of the base model's.
     pub length: f64,
     pub baseline_length: f64,
@@ -56,8 +57,13 @@ impl RunWinRate {
         let (base, objective, latent) = cell;
         let rows: Vec<Annotation> = all.iter().filter(|row| !row.preference.is_nan()).copied().collect();
         let rows = rows.as_slice();
-        let Estimate { mean: length_controlled, .. } =
-            Glm::LengthControlledMinimal.fit(rows, |_| 0.0)?.length_controlled(rows.iter().map(|_| 0.0))?;
+        let longer = |row: &Annotation| row.length_2 as i64 - row.length_1 as i64;
+        let length_controlled = if rows.windows(2).all(|w| longer(&w[0]) == longer(&w[1])) {
+            None
+        } else {
+            let fit = Glm::LengthControlledMinimal.fit(rows, |_| 0.0)?;
+            Some(fit.length_controlled(rows.iter().map(|_| 0.0))?.mean)
+        };
         let mean = |length: fn(&Annotation) -> usize| {
             rows.iter().map(|row| length(row) as f64).sum::<f64>() / rows.len() as f64
         };
@@ -283,9 +289,13 @@ fn row(input: &Input, base: &str, objective: &str) -> Result<Vec<String>> {
             format!("{:+.2} [{:+.2}, {:+.2}]", e.mean, e.low, e.high)
         }
     };
-    let number = |runs: &[&RunWinRate], value| match runs {
+    let number = |runs: &[&RunWinRate], value: fn(&RunWinRate) -> f64| match runs {
         [] => NOT_RUN.into(),
         runs => format!("{:.1}", mean(runs, value)),
+    };
+    let controlled = |runs: &[&RunWinRate]| match runs.iter().any(|r| r.length_controlled.is_none()) {
+        true => "–".into(),
+        false => number(runs, |r| r.length_controlled.unwrap_or(f64::NAN)),
     };
     let published = |of: fn(&Table3Row) -> Both| {
         let row = paper::table3().rows.iter().find(|row| row.objective == objective);
@@ -297,8 +307,8 @@ fn row(input: &Input, base: &str, objective: &str) -> Result<Vec<String>> {
         shown(&without)?,
         shown(&with)?,
         difference,
-        number(&without, |r| r.length_controlled),
-        number(&with, |r| r.length_controlled),
+        controlled(&without),
+        controlled(&with),
         number(&without, |r| r.length),
         number(&with, |r| r.length),
         number(if without.is_empty() { &with } else { &without }, |r| r.baseline_length),
@@ -326,14 +336,21 @@ fn csv(input: &Input) -> Result<Vec<u8>> {
     ];
     table.write_record(header).map_err(|e| fault(e.to_string()))?;
     for run in &input.runs {
-        let numbers = [run.win_rate.mean, run.win_rate.standard_error, run.length_controlled, run.length];
+        let numbers = [run.win_rate.mean, run.win_rate.standard_error].map(csv_number);
+        let controlled = run.length_controlled.map_or(String::new(), csv_number);
         let fields =
             [input.scale.name(), &run.base, &run.objective, if run.latent { "with" } else { "without" }]
                 .map(String::from)
                 .into_iter()
                 .chain([run.seed.to_string()])
-                .chain(numbers.map(csv_number))
-                .chain([csv_number(run.baseline_length), run.wins.len().to_string(), run.run.clone()]);
+                .chain(numbers)
+                .chain([
+                    controlled,
+                    csv_number(run.length),
+                    csv_number(run.baseline_length),
+                    run.wins.len().to_string(),
+                    run.run.clone(),
+                ]);
         table.write_record(fields).map_err(|e| fault(e.to_string()))?;
     }
     table.into_inner().map_err(|e| fault(e.to_string()))

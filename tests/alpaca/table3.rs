@@ -255,3 +255,14 @@ fn an_endpoint_judges() {
     assert_eq!(lpc(folder, &call), shown);
     assert_eq!((fs::read(&csv).unwrap(), server.requests()), (bytes, texts.len()));
 }
+
+/// A run that answers as its base model does: draws throughout, and no length to control.
+#[test]
+fn answers_of_equal_length_have_no_length_controlled_rate() {
+    use lpc::eval::winrate::Annotation;
+    use lpc::report::table3::RunWinRate;
+    let row = |instruction| Annotation { instruction, preference: 1.5, length_1: 10, length_2: 10 };
+    let rows: Vec<Annotation> = (0..4).map(row).collect();
+    let run = RunWinRate::new(("base", "DPO", true), 1, "run", &rows).unwrap();
+    assert_eq!((run.win_rate.mean, run.length_controlled), (50.0, None));
+}
