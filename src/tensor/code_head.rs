@@ -9,7 +9,7 @@ use crate::config::Precision;
 use crate::tensor::exp::{exp, exp_in_place, max, wide};
 use crate::tensor::gemm::bf16::{Factor, Numbers};
 use crate::tensor::gemm::{Matrix, Prepared, Threads, multiplied, multiply, product};
-use crate::tensor::lm_head::bf16::{KEPT, round};
+use crate::tensor::lm_head::fused::{KEPT, round};
 use crate::tensor::lm_head::{chunks, logsumexp};
 use crate::tensor::logprob::{check_codes, code_logps};
 use crate::tensor::numerics::rounded;

@@ -99,7 +99,8 @@ proptest! {
         prop_assert!((loss - loss_fused).abs() < 0.02 * (1.0 + loss.abs()), "{loss} and {loss_fused}");
         let whole = length(&plain.values().flat_map(values).collect::<Vec<_>>());
         for (name, gradient) in &plain {
-            let allowed = 0.05 * length(&values(gradient)) + 0.01 * whole;
+            // What is left where numbers of size 1 cancel is the rounding of their f32 sums.
+            let allowed = 0.05 * length(&values(gradient)) + 0.01 * whole + 1e-6;
             let distance = distance(gradient, &fused[name]);
             prop_assert!(distance <= allowed, "{}: {} apart, allowed {}", name, distance, allowed);
         }
@@ -110,8 +111,10 @@ proptest! {
             prop_assert_eq!(values(gradient), values(&recomputed[name]), "{}", name);
         }
         // And bf16 is what was asked for: f32 gives other numbers.
-        let (exact, _) = problem.gradients(&single, F32, Blocks::Fused, false);
-        prop_assume!(loss.abs() > 1e-3);
-        prop_assert!(exact.to_bits() != loss_fused.to_bits(), "{} in both precisions", exact);
+        let (exact, in_f32) = problem.gradients(&single, F32, Blocks::Fused, false);
+        // A loss may round to the same in both; no gradient is there where completions are the same.
+        prop_assume!(whole > 1e-3);
+        let same = fused.iter().all(|(name, gradient)| values(gradient) == values(&in_f32[name]));
+        prop_assert!(exact.to_bits() != loss_fused.to_bits() || !same, "{} in both precisions", exact);
     }
 }

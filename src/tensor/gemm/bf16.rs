@@ -158,13 +158,6 @@ impl Factor {
 }
 
 /// out = a·b or, with `accumulate`, out += a·b. The result does not depend on the number of threads.
-pub(crate) fn multiply(a: &Factor, b: &Factor, out: &mut [f32], accumulate: bool, threads: Threads) {
-    assert_eq!(out.len(), a.outer * b.outer, "product of {} x {}", a.outer, b.outer);
-    // SAFETY: `out` has room for the product.
-    unsafe { multiply_at(a, b, out.as_mut_ptr(), accumulate, threads) }
-}
-
-/// [`multiply`] to a place.
 ///
 /// # Safety
 /// It has room for the product and, with `accumulate`, holds numbers.
@@ -274,7 +267,11 @@ impl Product<'_> {
         };
         let (rows, columns) = (stretches(self.m, task.0, width.0), stretches(self.n, task.1, width.1));
         let out = Shared(out);
-        let sums = if self.words == 0 { vec![0..0] } else { stretches(self.words, most, STRETCH) };
+        let mut sums = stretches(self.words, most, STRETCH);
+        if sums.is_empty() {
+            // A sum of nothing is still to be written.
+            sums.push(Range::default());
+        }
         each(rows.len() * columns.len(), threads, |task| {
             let part = (rows[task / columns.len()].clone(), columns[task % columns.len()].clone());
             // SAFETY: the panels are as long as said; a task's part of `out` is its alone.
@@ -338,6 +335,12 @@ mod tests {
             f64::from(out[i * n + j]) + terms.sum::<f64>()
         };
         (0..m * n).map(|at| cell(at / n, at % n)).collect()
+    }
+
+    fn multiply(a: &Factor, b: &Factor, out: &mut [f32], accumulate: bool, threads: Threads) {
+        assert_eq!(out.len(), a.outer * b.outer);
+        // SAFETY: `out` has room for the product.
+        unsafe { multiply_at(a, b, out.as_mut_ptr(), accumulate, threads) }
     }
 
     /// All that this CPU has.
