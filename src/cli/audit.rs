@@ -18,6 +18,10 @@ pub fn paper(reports: &Path) -> Result<()> {
 
 /// Our own report in `folder`; `runs` is looked at where it has the report's runs.
 pub fn report(folder: &Path, runs: &Path) -> Result<()> {
+    if !folder.is_dir() {
+        let got = if folder.exists() { "a file" } else { "nothing there" };
+        return Err(Error::input(Place::file(folder), "a folder of reports, or the word `paper`", got));
+    }
     let audit = report::audit(folder, runs);
     for finding in &audit.findings {
         print_line(finding)?;

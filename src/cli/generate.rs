@@ -19,6 +19,7 @@ use crate::progress::Progress;
 use crate::report::files::{sha256, sha256_file};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 pub fn run(arguments: GenerateArguments) -> Result<()> {
     let writer = Writer::load(&arguments)?;
@@ -87,18 +88,19 @@ impl Writer {
         index: usize,
         prompt: &str,
         show: impl FnMut(&str) -> Result<()>,
-    ) -> Result<String> {
+    ) -> Result<(String, usize)> {
         let tokenizer = &self.loaded.tokenizer;
         let ids = tokenize_prompt(prompt, tokenizer)?;
         let new = generate(predictor, tokenizer, &ids, self.sampling, index, show)?;
-        tokenizer.decode(&new, true)
+        Ok((tokenizer.decode(&new, true)?, new.len()))
     }
 
-    /// Prints a prompt and, as it is written, its continuation.
+    /// Prints a prompt and, as it is written, its continuation; how fast it came goes to stderr.
     fn show(&self, predictor: &Predictor<'_>, index: usize, prompt: &str) -> Result<()> {
         print_line(format_args!("> {prompt}"))?;
         let mut shown = String::new();
-        let text = self.write(predictor, index, prompt, |text| {
+        let begun = Instant::now();
+        let (text, tokens) = self.write(predictor, index, prompt, |text| {
             let new = settled(&shown, text);
             print(new)?;
             shown.push_str(new);
@@ -106,7 +108,11 @@ impl Writer {
         })?;
         // What was held back has no continuation any more.
         print(text.strip_prefix(&shown).unwrap_or_default())?;
-        print("\n\n")
+        print("\n\n")?;
+        let seconds = begun.elapsed().as_secs_f64();
+        let speed = tokens as f64 / seconds;
+        eprintln!("{tokens} tokens in {seconds:.3} s, prompt included: {speed:.1} tokens/s");
+        Ok(())
     }
 
     /// Answers every prompt of a set; answers are kept as they come, so that another try goes on.
@@ -126,8 +132,10 @@ impl Writer {
             let output = match journal.get(&key) {
                 Some(output) => output,
                 None => {
-                    let output = self.write(&predictor, index, &prompt.instruction, |_| Ok(())).map_err(
-                        |e| match e {
+                    let output = self
+                        .write(&predictor, index, &prompt.instruction, |_| Ok(()))
+                        .map(|(text, _)| text)
+                        .map_err(|e| match e {
                             Error::Interrupted { .. } => {
                                 let resume =
                                     format!("{index} answers are kept; the same command goes on from there");
@@ -138,8 +146,7 @@ impl Writer {
                                 Error::input(place, expected, got)
                             }
                             e => e,
-                        },
-                    )?;
+                        })?;
                     journal.insert(&key, output.clone())?;
                     output
                 }

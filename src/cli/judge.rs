@@ -1,16 +1,16 @@
 //! `lpc judge`: a judge's annotations of a model's outputs against a baseline's.
 
-use super::JudgeArguments;
 use super::output::print_line;
+use super::{EffortArguments, JudgeArguments};
 use crate::error::{Error, Place, Result};
 use crate::eval::journal::Journal;
 use crate::eval::judge::{
-    Annotator, Budget, Client, Counts, Limits, Missing, Prompt, ask_all, compare, estimate, outcomes,
-    questions, read_outputs, write_annotations,
+    Annotator, Budget, Client, Limits, Missing, Prompt, ask_all, compare, forecast, outcomes, questions,
+    read_outputs, write_annotations,
 };
 use crate::progress::Progress;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub fn run(arguments: JudgeArguments, runs: &Path) -> Result<()> {
@@ -29,39 +29,23 @@ pub fn run(arguments: JudgeArguments, runs: &Path) -> Result<()> {
     if unmatched > 0 {
         tracing::warn!("{unmatched} instructions are in one file only and are not compared");
     }
-    let client = Client::new(&arguments.base_url, &arguments.model, Duration::from_secs(arguments.timeout))?;
+    let client = Client::new(&arguments.base_url, &arguments.model, arguments.effort.timeout())?;
     let questions = questions(&client, &prompt, &comparisons);
-    let budget = match (arguments.price_in, arguments.price_out) {
-        (Some(price_in), Some(price_out)) => Some(Budget { most: arguments.budget, price_in, price_out }),
-        _ => None,
-    };
-    let limits = Limits {
-        concurrency: arguments.concurrency,
-        attempts: arguments.attempts,
-        first_wait: Duration::from_secs_f64(arguments.retry_wait),
-        budget,
-    };
-    let path = arguments.cache.unwrap_or_else(|| runs.join("judge.jsonl"));
+    let limits = arguments.effort.limits();
+    let path = arguments.effort.cache(runs);
     let journal = Journal::open(&path)?;
 
     let progress = Progress::stderr();
-    let (open, tokens, dollars) = estimate(&questions, &journal, budget.as_ref());
-    let dollars = dollars.map_or("unknown cost (no prices given)".into(), |d| format!("about ${d:.2}"));
-    let seconds = open.div_ceil(arguments.concurrency);
-    progress.line(format!(
-        "{} comparisons, {open} to ask {}: about {tokens} tokens, {dollars}, {seconds} s at a second a reply",
-        comparisons.len(),
-        arguments.model
-    ));
+    let forecast = forecast(&questions, &journal, &limits, &arguments.model);
+    progress.line(format!("{} comparisons, {forecast}", comparisons.len()));
     let task = progress.task(format!("judging {}", model[0].generator), questions.len());
     let (verdicts, counts, spent) = ask_all(&client, &questions, &journal, &limits, &task)?;
     drop(task);
     progress.line(format!(
-        "{}; {} tokens in, {} out{}",
-        describe(&counts),
+        "{counts}; {} tokens in, {} out{}",
         spent.tokens_in,
         spent.tokens_out,
-        if budget.is_some() { format!(", ${:.4}", spent.dollars) } else { String::new() }
+        if limits.budget.is_some() { format!(", ${:.4}", spent.dollars) } else { String::new() }
     ));
     let kept = counts.cached + counts.asked;
     let verdicts = verdicts.map_err(|stop| stop.into_error(&arguments.base_url, kept, questions.len()))?;
@@ -90,10 +74,22 @@ pub fn run(arguments: JudgeArguments, runs: &Path) -> Result<()> {
     ))
 }
 
-fn describe(counts: &Counts) -> String {
-    let Counts { cached, asked, throttled, server, broken, refused, failed } = counts;
-    format!(
-        "{cached} replies from the cache, {asked} asked for; {throttled} attempts throttled, {server} server errors, \
-         {broken} broken off; {refused} refused, {failed} given up"
-    )
+impl EffortArguments {
+    pub(super) fn limits(&self) -> Limits {
+        let prices = self.price_in.zip(self.price_out);
+        Limits {
+            concurrency: self.concurrency,
+            attempts: self.attempts,
+            first_wait: Duration::from_secs_f64(self.retry_wait),
+            budget: prices.map(|(price_in, price_out)| Budget { most: self.budget, price_in, price_out }),
+        }
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+
+    pub(super) fn cache(&self, runs: &Path) -> PathBuf {
+        self.cache.clone().unwrap_or_else(|| runs.join("judge.jsonl"))
+    }
 }

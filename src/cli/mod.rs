@@ -136,6 +136,8 @@ enum Command {
     /// Run every check of every equation in paper/equations.md and write reports/verify.md
     ///
     /// Needs the repository and cargo. Status 1 where a check fails or an equation has none.
+    ///
+    /// Example: lpc verify
     Verify {
         /// Folder of reports
         #[arg(long, default_value = "reports")]
@@ -176,14 +178,36 @@ struct ReproduceArguments {
     /// Keep every trained model in its run's folder
     #[arg(long)]
     keep_models: bool,
+    /// table3: prompts to answer, a JSON array of objects with instruction (AlpacaEval's alpaca_eval.json)
+    #[arg(long, value_name = "FILE")]
+    prompts: Option<PathBuf>,
+    /// table3: the baseline's answers to them, in AlpacaEval's shape [default: each base model's own]
+    #[arg(long, value_name = "FILE", requires = "prompts")]
+    baseline: Option<PathBuf>,
+    /// table3: tokens of an answer at most
+    #[arg(long, value_name = "N", default_value_t = 512, requires = "prompts", value_parser = values::at_least_1)]
+    max_new_tokens: usize,
+    /// table3: an OpenAI-compatible endpoint that judges; without one the answers are written and the
+    /// table says `not run`
+    #[arg(long, value_name = "URL", requires_all = ["prompts", "judge"])]
+    base_url: Option<String>,
+    /// table3: the judging model's name there
+    #[arg(long, value_name = "NAME", requires = "base_url")]
+    judge: Option<String>,
+    /// table3: the judge's template, as `lpc judge --prompt`
+    #[arg(long, value_name = "FILE", requires = "base_url")]
+    judge_prompt: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "table3: the judge, as in `lpc judge`")]
+    effort: EffortArguments,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Target {
     /// Preference accuracy of each objective without and with LPC
     Table2,
-    /// Win rates of each run's answers against its base model's, judged by the true utility of the
-    /// built-in world: AlpacaEval 2 in miniature, toy scale only; keeps the models it trains
+    /// AlpacaEval 2's win rates of each run's answers. At the toy scale prompts, judge (the true utility)
+    /// and baseline (the base model) are those of the built-in world; elsewhere --prompts, a judge at
+    /// --base-url and, where given, a --baseline. Keeps the models it trains
     Table3,
 }
 
@@ -325,6 +349,16 @@ struct JudgeArguments {
     /// that asks for m or M; results name it by its hash [default: a short one of our own]
     #[arg(long, value_name = "FILE")]
     prompt: Option<PathBuf>,
+    #[command(flatten)]
+    effort: EffortArguments,
+    /// Annotations: .csv as `lpc winrate` reads them, .json as AlpacaEval writes them
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// How hard to ask a judge, and for how much.
+#[derive(Debug, Args)]
+struct EffortArguments {
     /// Requests at a time
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = values::up_to::<usize>(256))]
     concurrency: usize,
@@ -350,9 +384,6 @@ struct JudgeArguments {
     /// Replies are kept here, by request [default: judge.jsonl in the folder of runs]
     #[arg(long, value_name = "FILE")]
     cache: Option<PathBuf>,
-    /// Annotations: .csv as `lpc winrate` reads them, .json as AlpacaEval writes them
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
 }
 
 #[derive(Debug, Args)]

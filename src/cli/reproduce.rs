@@ -4,13 +4,14 @@ use super::output::print_line;
 use super::values::model_source;
 use super::{ReproduceArguments, Target};
 use crate::config::{DataSource, EmptyCompletion};
+use crate::eval::judge::{Client, Prompt};
 use crate::experiment::matrix::{Matrix, Model};
 use crate::experiment::table2::{self, Settings};
-use crate::experiment::table3;
+use crate::experiment::table3::{self, Endpoint, Files, Source};
 use crate::progress::Progress;
 use crate::report::table::marked;
 use crate::{Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize) -> Result<()> {
     let scale = arguments.scale.into();
@@ -19,6 +20,7 @@ pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize) -> Resu
         None => Matrix::built_in(scale)?,
     };
     apply(&arguments, &mut matrix)?;
+    let source = source(&arguments, &runs)?;
     let settings =
         Settings { scale, runs, reports: arguments.reports, threads, keep_models: arguments.keep_models };
     let progress = Progress::stderr();
@@ -31,11 +33,29 @@ pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize) -> Resu
         Target::Table3 => (
             "table3",
             "table3.{md,csv,tex} and index.html",
-            table3::reproduce(&matrix, &settings, &progress)?,
+            table3::reproduce(&matrix, &settings, &source, &progress)?,
         ),
     };
     print_line(marked(name, &reproduced.markdown).unwrap_or(&reproduced.markdown))?;
     print_line(format_args!("written: {}", reproduced.folder.join(files).display()))
+}
+
+/// Table 3's prompts and judge: files and an endpoint, or the built-in world.
+fn source(arguments: &ReproduceArguments, runs: &Path) -> Result<Source> {
+    let Some(prompts) = &arguments.prompts else { return Ok(Source::World) };
+    let endpoint = match (&arguments.base_url, &arguments.judge) {
+        (Some(url), Some(judge)) => Some(Endpoint {
+            client: Client::new(url, judge, arguments.effort.timeout())?,
+            url: url.clone(),
+            judge: judge.clone(),
+            prompt: arguments.judge_prompt.as_deref().map_or_else(|| Ok(Prompt::default()), Prompt::read)?,
+            limits: arguments.effort.limits(),
+            cache: arguments.effort.cache(runs),
+        }),
+        _ => None,
+    };
+    let baseline = arguments.baseline.as_deref();
+    Ok(Source::Files(Box::new(Files::read(prompts, baseline, arguments.max_new_tokens, endpoint)?)))
 }
 
 fn apply(arguments: &ReproduceArguments, matrix: &mut Matrix) -> Result<()> {

@@ -258,7 +258,7 @@ impl Evidence {
         (0..n).map(row).collect()
     }
 
-    /// A column of what the table measured.
+    /// A column of what the table measured; NaN where there was nothing to measure.
     ///
     /// Errors: there is none, or it does not hold numbers.
     pub fn measured(&self, run: &Run, name: &str) -> Result<Vec<f64>> {
@@ -266,7 +266,8 @@ impl Evidence {
             Error::argument("evidence", format!("`{name}` of run {}", run.manifest.run), "none", "numbers")
         };
         let (_, index) = run.measured.iter().find(|(n, _)| n == name).ok_or_else(fault)?;
-        self.values(*index)?.iter().map(|v| v.as_f64().ok_or_else(fault)).collect()
+        let number = |v: &Value| if v.is_null() { Some(f64::NAN) } else { v.as_f64() };
+        self.values(*index)?.iter().map(|v| number(v).ok_or_else(fault)).collect()
     }
 
     fn values(&self, index: usize) -> Result<Vec<Value>> {

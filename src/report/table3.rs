@@ -3,6 +3,7 @@
 use super::evidence::{Evidence, Run};
 use super::exhibit::{Cell, Exhibit, Grid, Panel, Section};
 use super::latex::booktabs;
+use super::paper::{self, Both, Table3Row};
 use super::table::{csv_number, mark, markdown};
 use super::table2::Scale;
 use crate::Result;
@@ -20,12 +21,13 @@ pub struct RunWinRate {
     pub seed: u64,
     pub run: String,
     pub win_rate: Estimate,
-    /// Percent, by the model without instruction difficulties.
-    pub length_controlled: f64,
+    /// Percent, by the model without instruction difficulties; `None` where lengths differ from the
+    /// baseline's by the same everywhere, so that there is nothing to control.
+    pub length_controlled: Option<f64>,
     /// Mean characters of its answers, and of the base model's.
     pub length: f64,
     pub baseline_length: f64,
-    /// Preference − 1 by prompt.
+    /// Preference − 1 by prompt; NaN where the judge gave no verdict.
     pub wins: Vec<f64>,
 }
 
@@ -34,7 +36,13 @@ pub struct Input {
     /// Not the run matrix that ships with the scale.
     pub own: bool,
     pub prompts: usize,
-    pub sharpness: f64,
+    /// Of the world's judge; `None`: an endpoint judged, as the notes say.
+    pub sharpness: Option<f64>,
+    pub notes: Vec<String>,
+    /// What was planned, whether or not it was judged.
+    pub bases: Vec<String>,
+    pub objectives: Vec<String>,
+    /// Judged runs.
     pub runs: Vec<RunWinRate>,
 }
 
@@ -42,15 +50,20 @@ pub struct Input {
 /// of the baseline's answer and of the model's.
 pub const MEASURED: [&str; 3] = ["preference", "length_1", "length_2"];
 
-/// Names of the settings that the page states.
-pub const SETTINGS: [&str; 2] = ["prompts", "sharpness"];
-
 impl RunWinRate {
-    /// From the judge's annotations. Errors: fewer than two rows.
-    pub fn new(cell: (&str, &str, bool), seed: u64, run: &str, rows: &[Annotation]) -> Result<Self> {
+    /// From the judge's annotations, one a prompt, NaN without a verdict: such a row counts in no mean, as
+    /// in AlpacaEval. Errors: fewer than two verdicts.
+    pub fn new(cell: (&str, &str, bool), seed: u64, run: &str, all: &[Annotation]) -> Result<Self> {
         let (base, objective, latent) = cell;
-        let Estimate { mean: length_controlled, .. } =
-            Glm::LengthControlledMinimal.fit(rows, |_| 0.0)?.length_controlled(rows.iter().map(|_| 0.0))?;
+        let rows: Vec<Annotation> = all.iter().filter(|row| !row.preference.is_nan()).copied().collect();
+        let rows = rows.as_slice();
+        let longer = |row: &Annotation| row.length_2 as i64 - row.length_1 as i64;
+        let length_controlled = if rows.windows(2).all(|w| longer(&w[0]) == longer(&w[1])) {
+            None
+        } else {
+            let fit = Glm::LengthControlledMinimal.fit(rows, |_| 0.0)?;
+            Some(fit.length_controlled(rows.iter().map(|_| 0.0))?.mean)
+        };
         let mean = |length: fn(&Annotation) -> usize| {
             rows.iter().map(|row| length(row) as f64).sum::<f64>() / rows.len() as f64
         };
@@ -64,7 +77,7 @@ impl RunWinRate {
             length_controlled,
             length: mean(|row| row.length_2),
             baseline_length: mean(|row| row.length_1),
-            wins: rows.iter().map(|row| row.preference - 1.0).collect(),
+            wins: all.iter().map(|row| row.preference - 1.0).collect(),
         })
     }
 }
@@ -73,12 +86,6 @@ impl RunWinRate {
 ///
 /// Errors: a setting or a column that is missing.
 pub fn input(evidence: &Evidence) -> Result<Input> {
-    let setting = |name: &str| {
-        let value = evidence.header.settings.get(name).copied();
-        value.ok_or_else(|| {
-            Error::argument("table3", "evidence", format!("no setting `{name}`"), SETTINGS.join(", "))
-        })
-    };
     let run = |run: &Run| {
         let [preference, length_1, length_2] = MEASURED.map(|name| evidence.measured(run, name));
         let (preference, length_1, length_2) = (preference?, length_1?, length_2?);
@@ -95,17 +102,25 @@ pub fn input(evidence: &Evidence) -> Result<Input> {
         let cell = (run.base.as_str(), run.objective.as_str(), run.latent);
         RunWinRate::new(cell, run.seed(), &manifest.run, &rows)
     };
-    let runs = evidence.runs.iter().map(run).collect::<Result<Vec<_>>>()?;
-    let prompts = setting("prompts")? as usize;
+    let header = &evidence.header;
+    // Without a judge nothing was measured.
+    let judged = evidence.runs.iter().filter(|r| !r.measured.is_empty());
+    let runs = judged.map(run).collect::<Result<Vec<_>>>()?;
+    let Some(prompts) = header.settings.get("prompts").map(|&n| n as usize) else {
+        return Err(Error::argument("table3", "evidence", "no setting `prompts`", "prompts"));
+    };
     if let Some(other) = runs.iter().find(|r| r.wins.len() != prompts) {
         let got = format!("{} of run {}", other.wins.len(), other.run);
         return Err(Error::argument("table3", "answers", got, prompts.to_string()));
     }
     Ok(Input {
-        scale: evidence.header.scale,
-        own: evidence.header.own,
+        scale: header.scale,
+        own: header.own,
         prompts,
-        sharpness: setting("sharpness")?,
+        sharpness: header.settings.get("sharpness").copied(),
+        notes: header.notes.clone(),
+        bases: header.bases.iter().map(|base| base.name.clone()).collect(),
+        objectives: header.objectives.clone(),
         runs,
     })
 }
@@ -121,11 +136,11 @@ pub fn exhibit(evidence: &Evidence) -> Result<Exhibit> {
     let files = [
         ("table3.md", page(&input, &rows).into_bytes()),
         ("table3.csv", csv(&input)?),
-        ("table3.tex", booktabs("llrrrrrrrr", &HEADER, &rows, &intro(&input), &label).into_bytes()),
+        ("table3.tex", booktabs(ALIGNMENT, &HEADER, &rows, &intro(&input), &label).into_bytes()),
     ];
     let cells = rows.into_iter().map(|row| cells(evidence, row)).collect();
     let header = HEADER.map(String::from).into();
-    let grid = Grid { caption: String::new(), alignment: "llrrrrrrrr".into(), header, rows: cells };
+    let grid = Grid { caption: String::new(), alignment: ALIGNMENT.into(), header, rows: cells };
     let section = Section {
         title: "Win rates".into(),
         paragraphs: vec![intro(&input), protocol(&input)],
@@ -135,7 +150,7 @@ pub fn exhibit(evidence: &Evidence) -> Result<Exhibit> {
     Ok(Exhibit {
         table: evidence.header.table,
         title: format!("Table 3 at the {scale} scale"),
-        status: format!("{} runs, {} prompts each.", input.runs.len(), input.prompts),
+        status: format!("{} runs judged, {} prompts each.", input.runs.len(), input.prompts),
         files: files.map(|(name, bytes)| (name.to_string(), bytes)).into(),
         sections: vec![section],
     })
@@ -148,6 +163,7 @@ fn cells(evidence: &Evidence, row: Vec<String>) -> Vec<Cell> {
         let sides: &[bool] = match HEADER[column] {
             "WR without" | "LC without" | "Length without" => &[false],
             "WR with LPC" | "LC with LPC" | "with" => &[true],
+            "Paper WR" | "Paper LC" => &[],
             _ => &[false, true],
         };
         let of = |r: &Run| r.base == base && r.objective == objective && sides.contains(&r.latent);
@@ -165,7 +181,11 @@ fn cells(evidence: &Evidence, row: Vec<String>) -> Vec<Cell> {
     row.into_iter().enumerate().map(cell).collect()
 }
 
-const HEADER: [&str; 10] = [
+const NOT_RUN: &str = "not run";
+
+const ALIGNMENT: &str = "llrrrrrrrrrr";
+
+const HEADER: [&str; 12] = [
     "Base model",
     "Objective",
     "WR without",
@@ -176,23 +196,17 @@ const HEADER: [&str; 10] = [
     "Length without",
     "with",
     "base",
+    "Paper WR",
+    "Paper LC",
 ];
 
 fn rows(input: &Input) -> Result<Vec<Vec<String>>> {
-    let mut cells: Vec<(&str, &str)> = vec![];
-    for run in &input.runs {
-        let cell = (run.base.as_str(), run.objective.as_str());
-        if !cells.contains(&cell) {
-            cells.push(cell);
-        }
-    }
-    cells.sort_by_key(|(base, _)| input.runs.iter().position(|r| r.base == *base));
-    let rows = cells.into_iter().map(|(base, objective)| row(input, base, objective));
-    rows.collect()
+    let cells = input.bases.iter().flat_map(|base| input.objectives.iter().map(move |o| (base, o)));
+    cells.map(|(base, objective)| row(input, base, objective)).collect()
 }
 
 fn page(input: &Input, rows: &[Vec<String>]) -> String {
-    let table = markdown("llrrrrrrrr", &HEADER, rows);
+    let table = markdown(ALIGNMENT, &HEADER, rows);
     let own = if input.own {
         "Not the run matrix that ships with this scale: the runs' recipes say what was run.\n\n"
     } else {
@@ -204,22 +218,37 @@ fn page(input: &Input, rows: &[Vec<String>]) -> String {
 }
 
 fn intro(input: &Input) -> String {
+    let prompts =
+        if input.sharpness.is_some() { "held-out prompts of the built-in world" } else { "prompts" };
+    let against = if input.sharpness.is_some() { "the base model's own answers" } else { "the baseline's" };
+    let scale = match input.scale {
+        Scale::Paper => "The paper's scale".to_string(),
+        other => format!("The {} scale, not the paper's", other.name()),
+    };
     format!(
-        "The {} scale, not the paper's: answers to {} held-out prompts of the built-in world, against the base \
-         model's own answers, in %. Means over seeds; brackets: 95 % intervals over seeds and prompts.",
-        input.scale.name(),
-        input.prompts
+        "{scale}: answers to {} {prompts}, against {against}, in %. Means over seeds; brackets: 95 % intervals over \
+         seeds and prompts. Paper: without → with, on {}.",
+        input.prompts,
+        paper::table3().base
     )
 }
 
 fn protocol(input: &Input) -> String {
+    let judge = match input.sharpness {
+        Some(sharpness) => format!(
+            "Judge: the world's true utility, P(m) = σ({sharpness} Δu), in this process. Baseline: the base model \
+             before preference training, where AlpacaEval has GPT-4. Answers: one draw each at temperature 1. LC: \
+             `length_controlled_minimal`, since the world's prompts have no published difficulty"
+        ),
+        None => format!(
+            "{} LC: `length_controlled_minimal`; `lpc winrate` fits AlpacaEval's other forms to each run's \
+             annotations.csv. A comparison without a verdict counts in no mean",
+            input.notes.join(" ")
+        ),
+    };
     format!(
-        "AlpacaEval 2's order of outputs, verdict from the log-probabilities of m and M, and win rate \
-         (WR). Judge: the world's true utility, P(m) = σ({} Δu), in this process. Baseline: the base model before \
-         preference training, where AlpacaEval has GPT-4. Answers: one draw each at temperature 1. LC: \
-         `length_controlled_minimal`, since the world's prompts have no published difficulty; lengths in characters. \
-         The paper's numbers are of other models, prompts and judges and stand in no column here.",
-        input.sharpness
+        "AlpacaEval 2's order of outputs, verdict from the log-probabilities of m and M, and win rate (WR). {judge}; \
+         lengths in characters. The paper's numbers are of other models, prompts and judges."
     )
 }
 
@@ -229,16 +258,22 @@ fn row(input: &Input, base: &str, objective: &str) -> Result<Vec<String>> {
         input.runs.iter().filter(of).collect()
     };
     let (without, with) = (arm(false), arm(true));
+    // Prompts on which every run of the row has a verdict.
+    let known = |j: &usize| without.iter().chain(&with).all(|r| !r.wins[*j].is_nan());
+    let judged: Vec<usize> = (0..input.prompts).filter(known).collect();
     let mean = |runs: &[&RunWinRate], value: fn(&RunWinRate) -> f64| {
         runs.iter().map(|r| value(r)).sum::<f64>() / runs.len() as f64
     };
     // Seeds × prompts, in percent.
     let seeds = without.len().min(with.len());
     let interval = |seeds: usize, cell: &dyn Fn(usize, usize) -> f64| {
-        let shape = (seeds, input.prompts);
-        crossed_interval(Array2::from_shape_fn(shape, |(i, j)| 100.0 * cell(i, j)).view())
+        let shape = (seeds, judged.len());
+        crossed_interval(Array2::from_shape_fn(shape, |(i, j)| 100.0 * cell(i, judged[j])).view())
     };
     let shown = |runs: &[&RunWinRate]| -> Result<String> {
+        if runs.is_empty() {
+            return Ok(NOT_RUN.into());
+        }
         let rate = mean(runs, |r| r.win_rate.mean);
         if runs.len() < 2 {
             return Ok(format!("{rate:.1}"));
@@ -247,11 +282,24 @@ fn row(input: &Input, base: &str, objective: &str) -> Result<Vec<String>> {
         Ok(format!("{rate:.1} [{:.1}, {:.1}]", e.low, e.high))
     };
     let difference = match seeds {
-        0 | 1 => format!("{:+.2}", mean(&with, |r| r.win_rate.mean) - mean(&without, |r| r.win_rate.mean)),
+        0 => NOT_RUN.into(),
+        1 => format!("{:+.2}", mean(&with, |r| r.win_rate.mean) - mean(&without, |r| r.win_rate.mean)),
         _ => {
             let e = interval(seeds, &|i, j| with[i].wins[j] - without[i].wins[j])?;
             format!("{:+.2} [{:+.2}, {:+.2}]", e.mean, e.low, e.high)
         }
+    };
+    let number = |runs: &[&RunWinRate], value: fn(&RunWinRate) -> f64| match runs {
+        [] => NOT_RUN.into(),
+        runs => format!("{:.1}", mean(runs, value)),
+    };
+    let controlled = |runs: &[&RunWinRate]| match runs.iter().any(|r| r.length_controlled.is_none()) {
+        true => "–".into(),
+        false => number(runs, |r| r.length_controlled.unwrap_or(f64::NAN)),
+    };
+    let published = |of: fn(&Table3Row) -> Both| {
+        let row = paper::table3().rows.iter().find(|row| row.objective == objective);
+        row.map(of).map_or("–".into(), |both| format!("{:.2} → {:.2}", both.without, both.with))
     };
     Ok(vec![
         base.into(),
@@ -259,11 +307,13 @@ fn row(input: &Input, base: &str, objective: &str) -> Result<Vec<String>> {
         shown(&without)?,
         shown(&with)?,
         difference,
-        format!("{:.1}", mean(&without, |r| r.length_controlled)),
-        format!("{:.1}", mean(&with, |r| r.length_controlled)),
-        format!("{:.1}", mean(&without, |r| r.length)),
-        format!("{:.1}", mean(&with, |r| r.length)),
-        format!("{:.1}", mean(&without, |r| r.baseline_length)),
+        controlled(&without),
+        controlled(&with),
+        number(&without, |r| r.length),
+        number(&with, |r| r.length),
+        number(if without.is_empty() { &with } else { &without }, |r| r.baseline_length),
+        published(|row| row.wr),
+        published(|row| row.lc),
     ])
 }
 
@@ -286,14 +336,21 @@ fn csv(input: &Input) -> Result<Vec<u8>> {
     ];
     table.write_record(header).map_err(|e| fault(e.to_string()))?;
     for run in &input.runs {
-        let numbers = [run.win_rate.mean, run.win_rate.standard_error, run.length_controlled, run.length];
+        let numbers = [run.win_rate.mean, run.win_rate.standard_error].map(csv_number);
+        let controlled = run.length_controlled.map_or(String::new(), csv_number);
         let fields =
             [input.scale.name(), &run.base, &run.objective, if run.latent { "with" } else { "without" }]
                 .map(String::from)
                 .into_iter()
                 .chain([run.seed.to_string()])
-                .chain(numbers.map(csv_number))
-                .chain([csv_number(run.baseline_length), run.wins.len().to_string(), run.run.clone()]);
+                .chain(numbers)
+                .chain([
+                    controlled,
+                    csv_number(run.length),
+                    csv_number(run.baseline_length),
+                    run.wins.len().to_string(),
+                    run.run.clone(),
+                ]);
         table.write_record(fields).map_err(|e| fault(e.to_string()))?;
     }
     table.into_inner().map_err(|e| fault(e.to_string()))

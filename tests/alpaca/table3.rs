@@ -2,7 +2,7 @@
 
 use crate::server::{Act, Server};
 use crate::winrate::table;
-use lpc::data::world::utility;
+use lpc::data::world::{corpus, utility};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fs;
@@ -161,4 +161,108 @@ fn every_number_comes_from_answers_and_utilities() {
     let before = fs::read(&csv).unwrap();
     assert_eq!(lpc(folder, &call), shown);
     assert_eq!(fs::read(&csv).unwrap(), before);
+}
+
+/// Prompts of a file and a judge over HTTP: nothing is judged without one, a budget stops it, the same
+/// command goes on and pays for nothing twice, a missing verdict counts in no mean, the audit follows.
+#[test]
+#[cfg(unix)]
+fn an_endpoint_judges() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let base = Path::new(env!("CARGO_TARGET_TMPDIR")).join("base");
+    fs::create_dir_all(&base).unwrap();
+    fs::create_dir(folder.join("runs")).unwrap();
+    std::os::unix::fs::symlink(&base, folder.join("runs/base")).unwrap();
+    fs::write(folder.join("matrix.toml"), MATRIX).unwrap();
+    let mut prompts: Vec<String> = corpus(9, 30).into_iter().map(|(prompt, _)| prompt).collect();
+    prompts.sort();
+    prompts.dedup();
+    let entries: Vec<Value> = prompts.iter().map(|p| serde_json::json!({ "instruction": p })).collect();
+    fs::write(folder.join("prompts.json"), serde_json::to_vec(&entries).unwrap()).unwrap();
+    fs::write(folder.join("template.txt"), "{instruction}\n{output_1}\n{output_2}\n?").unwrap();
+
+    let call = "reproduce table3 --recipe matrix.toml --seeds 1 --prompts prompts.json --max-new-tokens 12";
+    let call: Vec<&str> = call.split(' ').collect();
+    let shown = lpc(folder, &call);
+    // Both arms, difference, lengths; the paper's numbers stand beside.
+    assert_eq!(shown.matches("| not run ").count(), 8, "{shown}");
+    assert!(shown.contains("| 13.55 → 13.57 | 15.03 → 15.31 |"), "{shown}");
+    let csv = folder.join("reports/toy-own/table3.csv");
+    assert_eq!(rows(&csv).len(), 0);
+
+    let silent = prompts[3].clone();
+    let server = Server::start(move |asked| {
+        let text = asked.body["messages"][0]["content"].as_str().unwrap();
+        let lines: Vec<&str> = text.split('\n').collect();
+        if lines[0] == silent {
+            return Act::NoLogprobs;
+        }
+        let difference = 1.5 * (utility(lines[0], lines[1]).unwrap() - utility(lines[0], lines[2]).unwrap());
+        let p = 1.0 / (1.0 + (-difference).exp());
+        Act::Says(p.ln(), (1.0 - p).ln())
+    });
+    let judge = ["--base-url", &server.base_url, "--judge", "world", "--judge-prompt", "template.txt"];
+    let call = [&call[..], &judge].concat();
+    let prices = ["--price-in", "1000", "--price-out", "1000", "--concurrency", "2", "--budget", "4"];
+    let stopped = Command::new(env!("CARGO_BIN_EXE_lpc"))
+        .current_dir(folder)
+        .args([&call[..], &prices].concat())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&stopped.stderr);
+    assert_eq!(stopped.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("--budget = used up") && errors.contains(" to ask world: about "), "{errors}");
+    let before = server.requests();
+    assert!((2..8).contains(&before), "{before}");
+
+    let shown = lpc(folder, &call);
+    assert!(!shown.contains("not run"), "{shown}");
+    let table3 = rows(&csv);
+    assert_eq!(table3.len(), 2);
+    let mut texts = std::collections::HashSet::new();
+    for row in &table3 {
+        let run = folder.join("runs/table3").join(&row["run_id"]);
+        let (baseline, answers) =
+            (outputs(&run.join("baseline.json")), outputs(&run.join("model_outputs.json")));
+        let mut wins = vec![];
+        for (annotation, (base, model)) in
+            rows(&run.join("annotations.csv")).iter().zip(baseline.iter().zip(&answers))
+        {
+            let text = |entry: &Value, field: &str| entry[field].as_str().unwrap().to_string();
+            let prompt = text(base, "instruction");
+            let same = text(base, "output") == text(model, "output");
+            if !same {
+                texts.insert((prompt.clone(), text(base, "output"), text(model, "output")));
+            }
+            if prompt == prompts[3] && !same {
+                assert_eq!(annotation["missing"], "no_logprobs");
+                continue;
+            }
+            let u = |entry: &Value| utility(&prompt, &text(entry, "output")).unwrap();
+            let expected = 1.0 - 1.0 / (1.0 + (1.5 * (u(model) - u(base))).exp());
+            assert!((number(annotation, "preference") - 1.0 - expected).abs() < 1e-9);
+            wins.push(expected);
+        }
+        assert_eq!(number(row, "prompts"), prompts.len() as f64);
+        let mean = 100.0 * wins.iter().sum::<f64>() / wins.len() as f64;
+        assert!((number(row, "win_rate") - mean).abs() < 1e-6, "{mean}");
+    }
+    // Two runs that say the same are judged once.
+    assert_eq!(server.requests(), texts.len());
+    lpc(folder, &["audit", "reports/toy-own"]);
+    let bytes = fs::read(&csv).unwrap();
+    assert_eq!(lpc(folder, &call), shown);
+    assert_eq!((fs::read(&csv).unwrap(), server.requests()), (bytes, texts.len()));
+}
+
+/// A run that answers as its base model does: draws throughout, and no length to control.
+#[test]
+fn answers_of_equal_length_have_no_length_controlled_rate() {
+    use lpc::eval::winrate::Annotation;
+    use lpc::report::table3::RunWinRate;
+    let row = |instruction| Annotation { instruction, preference: 1.5, length_1: 10, length_2: 10 };
+    let rows: Vec<Annotation> = (0..4).map(row).collect();
+    let run = RunWinRate::new(("base", "DPO", true), 1, "run", &rows).unwrap();
+    assert_eq!((run.win_rate.mean, run.length_controlled), (50.0, None));
 }

@@ -221,3 +221,41 @@ fn missing_and_foreign_files_are_found() {
     fs::remove_file(folder.join("table2.evidence.jsonl.gz")).unwrap();
     assert!(differences(&look(&published)).iter().any(|l| l.contains("no evidence")));
 }
+
+/// What a hurried user types: one line that says what was expected, status 1.
+#[test]
+fn folders_without_a_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::create_dir_all(path("empty")).unwrap();
+    fs::create_dir_all(path("cut")).unwrap();
+    fs::write(path("file"), "text").unwrap();
+    let published = Published::new();
+    for file in files(&published.folder()) {
+        fs::copy(&file, path("cut").join(file.file_name().unwrap())).unwrap();
+    }
+    let evidence = path("cut").join("table2.evidence.jsonl.gz");
+    let bytes = fs::read(&evidence).unwrap();
+    for (name, expected) in [
+        ("missing", "expected a folder of reports, or the word `paper`, got nothing there"),
+        ("file", "expected a folder of reports, or the word `paper`, got a file"),
+        ("empty", "expected every number, file and hash as the evidence gives it, got 2 that differ"),
+        ("cut", "expected every number, file and hash as the evidence gives it, got "),
+    ] {
+        for part in 0..=9 {
+            fs::write(&evidence, &bytes[..bytes.len() * part / 10]).unwrap();
+            let output = std::process::Command::new(env!("CARGO_BIN_EXE_lpc"))
+                .arg("audit")
+                .arg(path(name))
+                .output()
+                .unwrap();
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{name}: {errors}");
+            assert_eq!(errors.lines().count(), 1, "{errors}");
+            assert!(errors.contains(expected), "{errors}");
+            if name != "cut" {
+                break;
+            }
+        }
+    }
+}

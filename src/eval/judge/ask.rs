@@ -23,6 +23,10 @@ impl Question {
         Self { messages, key }
     }
 
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     /// Four characters a token is what English text comes to.
     fn estimated_tokens(&self) -> u64 {
         self.messages.iter().map(|m| m.content.chars().count() as u64).sum::<u64>() / 4 + 10
@@ -80,6 +84,17 @@ pub struct Counts {
     pub failed: usize,
 }
 
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Counts { cached, asked, throttled, server, broken, refused, failed } = self;
+        write!(
+            f,
+            "{cached} replies from the cache, {asked} asked for; {throttled} attempts throttled, {server} server errors, \
+             {broken} broken off; {refused} refused, {failed} given up"
+        )
+    }
+}
+
 /// What the questions have cost, earlier runs included.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Spent {
@@ -109,6 +124,14 @@ pub fn estimate(
     let open = questions.iter().filter(|q| journal.get(&q.key).is_none());
     let (n, tokens) = open.fold((0, 0), |(n, tokens), q| (n + 1, tokens + q.estimated_tokens()));
     (n, tokens, budget.map(|b| b.cost(tokens, n as u64)))
+}
+
+/// [`estimate`] in a line, to be read before the first question is asked.
+pub fn forecast(questions: &[Question], journal: &Journal<Reply>, limits: &Limits, judge: &str) -> String {
+    let (open, tokens, dollars) = estimate(questions, journal, limits.budget.as_ref());
+    let dollars = dollars.map_or("unknown cost (no prices given)".into(), |d| format!("about ${d:.2}"));
+    let seconds = open.div_ceil(limits.concurrency.max(1));
+    format!("{open} to ask {judge}: about {tokens} tokens, {dollars}, {seconds} s at a second a reply")
 }
 
 /// Shared between the threads that ask.

@@ -14,7 +14,7 @@ mod prompt;
 mod verdict;
 mod world;
 
-pub use ask::{Budget, Counts, Limits, Question, Spent, Stop, ask_all, estimate};
+pub use ask::{Budget, Counts, Limits, Question, Spent, Stop, ask_all, estimate, forecast};
 pub use client::{Client, KEY_VARIABLE};
 pub use order::is_switched;
 pub use outputs::{

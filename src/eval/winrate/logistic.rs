@@ -147,7 +147,6 @@ impl<const K: usize> Local<K> {
             std::array::from_fn(|j| -(self.gradient[j] + signs[j] + dot(&self.curvature[j], &step)));
         let free: Vec<usize> = (0..K).filter(|&j| signs[j] != 0.0).collect();
         for (n, &i) in free.iter().enumerate() {
-            // Negated, so that NaN counts as dependent.
             if h[i][i].is_nan() || h[i][i] <= INDEPENDENT * self.curvature[i][i] {
                 return None;
             }
