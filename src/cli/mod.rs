@@ -178,6 +178,12 @@ struct ReproduceArguments {
     /// Keep every trained model in its run's folder
     #[arg(long)]
     keep_models: bool,
+    /// table1: documents of the benchmarks, as for `lpc eval --data`, instead of the built-in world's
+    #[arg(long, value_name = "DATA")]
+    tasks: Option<PathBuf>,
+    /// table1: at most N documents a benchmark; the report says so
+    #[arg(long, value_name = "N", value_parser = values::at_least_2, requires = "tasks")]
+    documents: Option<usize>,
     /// table3: prompts to answer, a JSON array of objects with instruction (AlpacaEval's alpaca_eval.json)
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
@@ -203,6 +209,9 @@ struct ReproduceArguments {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Target {
+    /// ARC, GSM8K and TruthfulQA for each base model and each of its runs. At the toy scale the built-in
+    /// world's analogues of them; elsewhere the real ones from --tasks. Keeps the models it trains
+    Table1,
     /// Preference accuracy of each objective without and with LPC
     Table2,
     /// AlpacaEval 2's win rates of each run's answers. At the toy scale prompts, judge (the true utility)

@@ -6,6 +6,7 @@ use super::{ReproduceArguments, Target};
 use crate::config::{DataSource, EmptyCompletion};
 use crate::eval::judge::{Client, Prompt};
 use crate::experiment::matrix::{Matrix, Model};
+use crate::experiment::table1::{self, Benchmarks};
 use crate::experiment::table2::{self, Settings};
 use crate::experiment::table3::{self, Endpoint, Files, Source};
 use crate::progress::Progress;
@@ -21,10 +22,19 @@ pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize) -> Resu
     };
     apply(&arguments, &mut matrix)?;
     let source = source(&arguments, &runs)?;
+    let benchmarks = match &arguments.tasks {
+        None => Benchmarks::World,
+        Some(folder) => Benchmarks::Folder { folder: folder.clone(), limit: arguments.documents },
+    };
     let settings =
         Settings { scale, runs, reports: arguments.reports, threads, keep_models: arguments.keep_models };
     let progress = Progress::stderr();
     let (name, files, reproduced) = match arguments.target {
+        Target::Table1 => (
+            "table1",
+            "table1.{md,csv,tex} and index.html",
+            table1::reproduce(&matrix, &settings, &benchmarks, &progress)?,
+        ),
         Target::Table2 => (
             "table2",
             "table2.{md,csv,svg,tex} and index.html",

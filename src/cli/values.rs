@@ -13,6 +13,11 @@ pub fn at_least_1(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a whole number, at least 1".into())
 }
 
+/// For what an interval is made of.
+pub fn at_least_2(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&n| n > 1).ok_or_else(|| "expected a whole number, at least 2".into())
+}
+
 pub fn temperature(text: &str) -> Result<f64, String> {
     number(text, |t| t.is_finite() && t >= 0.0, "expected a finite number, at least 0")
 }

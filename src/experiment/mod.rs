@@ -8,5 +8,6 @@ pub mod pool;
 pub mod prepared;
 pub mod reference;
 pub mod saved;
+pub mod table1;
 pub mod table2;
 pub mod table3;

@@ -2,11 +2,17 @@
 
 use crate::config::Recipe;
 use crate::error::Place;
+use crate::experiment::cell;
+use crate::experiment::matrix::MatrixCell;
+use crate::experiment::prepared::Prepared;
+use crate::experiment::table2::label;
 use crate::model::load::{Loaded, huggingface};
 use crate::model::parameters::Parameters;
 use crate::model::policy::Policy;
 use crate::model::save::HEADS;
-use crate::report::manifest::Manifest;
+use crate::progress::Progress;
+use crate::report::manifest::{Code, Manifest};
+use crate::report::store::{RunKey, Store};
 use crate::{Error, Result};
 use candle_core::Device;
 use std::path::Path;
@@ -46,4 +52,26 @@ pub fn check_base(folder: &Path, base: &Loaded) -> Result<()> {
     }
     let place = Place::file(path).field("model");
     Err(Error::input(place, "the base model that the recipe names", format!("another: {}", base.fingerprint)))
+}
+
+/// The id of the cell's run, finished and with its model. A finished run whose model was not kept is
+/// trained again, to the same bytes.
+pub fn with_model(
+    cell: &MatrixCell,
+    prepared: &Prepared,
+    store: &Store,
+    progress: &Progress,
+) -> Result<String> {
+    let id = RunKey {
+        recipe: cell.recipe.clone(),
+        data: prepared.data.fingerprint.clone(),
+        model: prepared.base.fingerprint.clone(),
+        code: Code::current().fingerprint,
+    }
+    .id();
+    let folder = store.folder(&id);
+    if folder.join("manifest.json").is_file() && !folder.join("model/config.json").is_file() {
+        std::fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
+    }
+    Ok(cell::run(&cell.recipe, &label(cell), prepared, store, true, progress)?.run)
 }

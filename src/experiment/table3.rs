@@ -12,20 +12,18 @@ use crate::eval::judge::{
     write_outputs,
 };
 use crate::eval::predictor::Predictor;
-use crate::experiment::cell;
 use crate::experiment::dataset::TextPairs;
-use crate::experiment::matrix::{Matrix, MatrixCell};
+use crate::experiment::matrix::Matrix;
 use crate::experiment::pool::parallel;
-use crate::experiment::prepared::{Prepared, reference_policy};
-use crate::experiment::saved;
+use crate::experiment::prepared::reference_policy;
+use crate::experiment::saved::{self, with_model};
 use crate::experiment::table2::{Reproduced, Settings, header, label};
 use crate::model::load::Loaded;
 use crate::model::policy::Policy;
 use crate::progress::Progress;
 use crate::report::evidence::{Evidence, Table};
 use crate::report::files::{sha256, sha256_file};
-use crate::report::manifest::Code;
-use crate::report::store::{RunKey, Store};
+use crate::report::store::Store;
 use crate::report::table2::Scale;
 use crate::report::table3::MEASURED;
 use std::collections::HashMap;
@@ -158,7 +156,7 @@ pub fn reproduce(
     let runs = parallel(&cells, workers, threads_each, |cell| {
         let model = matrix.models.iter().position(|m| m.name == cell.base);
         let (prepared, baseline) = &bases[model.expect("a cell's model is in its matrix")];
-        let run = run(cell, prepared, &store, progress)?;
+        let run = with_model(cell, prepared, &store, progress)?;
         let (recipe, loaded, policy) = saved::load(&store.folder(&run))?;
         let answers = writing.answers(Some(&recipe), &loaded, &policy, &run, &run, progress)?;
         write_outputs(&folder.join(&run).join("baseline.json"), baseline)?;
@@ -229,23 +227,6 @@ fn world_prompts(text: &TextPairs) -> Vec<String> {
         }
     }
     prompts
-}
-
-/// The id of the cell's run, finished and with its model. A finished run whose model was not kept is
-/// trained again, to the same bytes.
-fn run(cell: &MatrixCell, prepared: &Prepared, store: &Store, progress: &Progress) -> Result<String> {
-    let id = RunKey {
-        recipe: cell.recipe.clone(),
-        data: prepared.data.fingerprint.clone(),
-        model: prepared.base.fingerprint.clone(),
-        code: Code::current().fingerprint,
-    }
-    .id();
-    let folder = store.folder(&id);
-    if folder.join("manifest.json").is_file() && !folder.join("model/config.json").is_file() {
-        std::fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
-    }
-    Ok(cell::run(&cell.recipe, &label(cell), prepared, store, true, progress)?.run)
 }
 
 /// The prompts, how they are answered, and the answers there are.

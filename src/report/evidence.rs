@@ -53,16 +53,18 @@ pub struct Header {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Table {
+    Table1,
     Table2,
     Table3,
 }
 
 impl Table {
-    pub const ALL: [Self; 2] = [Self::Table2, Self::Table3];
+    pub const ALL: [Self; 3] = [Self::Table1, Self::Table2, Self::Table3];
 
     /// As in file names.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Table1 => "table1",
             Self::Table2 => "table2",
             Self::Table3 => "table3",
         }

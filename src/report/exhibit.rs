@@ -1,7 +1,7 @@
 //! A table as it is published: its files, and what the page shows and leads back to runs.
 
 use super::evidence::{Evidence, Table};
-use super::{table2, table3};
+use super::{table1, table2, table3};
 use crate::Result;
 
 /// One table with everything that is written of it.
@@ -67,6 +67,7 @@ impl Cell {
 /// Errors: evidence that does not make a table, such as runs tested on different pairs.
 pub fn exhibit(evidence: &Evidence) -> Result<Exhibit> {
     match evidence.header.table {
+        Table::Table1 => table1::exhibit(evidence),
         Table::Table2 => table2::exhibit(evidence),
         Table::Table3 => table3::exhibit(evidence),
     }

@@ -14,6 +14,7 @@ pub mod records;
 pub mod site;
 pub mod store;
 pub mod table;
+pub mod table1;
 pub mod table2;
 pub mod table3;
 pub mod tensorboard;

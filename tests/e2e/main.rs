@@ -8,4 +8,5 @@ mod interrupted;
 mod one_code;
 mod saved_run;
 mod support;
+mod table1;
 mod table2;

@@ -98,6 +98,12 @@ pub fn corpus(seed: u64, count: usize) -> Vec<(String, String)> {
         .collect()
 }
 
+/// A prompt of the kind that only test pairs have, with what it asks.
+pub fn held_out_prompt(rng: &mut impl Rng) -> (String, &'static knowledge::Question) {
+    let (prompt, context) = draw_prompt(Split::Test, rng);
+    (prompt, context.question)
+}
+
 /// u(x, y) = Σ_j w_j(source, cue) f_j(x, y), all read from the two texts.
 ///
 /// Errors: the prompt is not one of the world's. Any completion has a utility.

@@ -205,10 +205,11 @@ fn write(
     subject: &Subject<'_, '_>,
     keep: impl Fn(Vec<(usize, Record)>) -> Result<()>,
 ) -> Result<()> {
-    if waiting.is_empty() {
+    // A task's documents are all written in one way.
+    let Some(Question::Text { written, .. }) = waiting.first().map(|&i| &documents[i].question) else {
         return Ok(());
-    }
-    let generation = task.generation();
+    };
+    let generation = written.generation();
     let window = subject.predictor.inference.context();
     // As the harness does: the context leaves room for all that may be written.
     let Some(room) = window.checked_sub(generation.max_new_tokens).filter(|room| *room > 0) else {

@@ -4,7 +4,7 @@ use regex::Regex;
 use std::sync::LazyLock;
 
 /// What a filter says where it finds nothing.
-const INVALID: &str = "[invalid]";
+pub const INVALID: &str = "[invalid]";
 
 /// What one finds in a text.
 pub type Filter = fn(&str) -> String;

@@ -2,7 +2,7 @@
 
 use super::few_shot::FewShot;
 use super::lines;
-use super::{Document, Question, TARGET_DELIMITER};
+use super::{Document, Question, TARGET_DELIMITER, Written};
 use crate::Result;
 use std::path::Path;
 
@@ -34,7 +34,7 @@ pub fn documents(file: &Path, few_shot: &mut FewShot<'_>) -> Result<Vec<Document
             line: object.line,
             id: object.id(),
             context: few_shot.draw(SHOTS)?.concat() + &asked(&object)?,
-            question: Question::Text { answer: object.text("answer")? },
+            question: Question::Text { answer: object.text("answer")?, written: Written::Gsm8k },
         })
     };
     lines::read(file)?.into_iter().enumerate().map(document).collect()

@@ -7,6 +7,7 @@ pub mod filters;
 mod gsm8k;
 pub mod lines;
 mod truthfulqa;
+pub mod world;
 
 use crate::Result;
 use crate::eval::loglikelihood::Likelihood;
@@ -61,7 +62,31 @@ pub enum Question {
     /// How much of the likelihood have the true ones?
     Share { choices: Vec<String>, truths: Vec<bool> },
     /// What does the model write, up to a stop?
-    Text { answer: String },
+    Text { answer: String, written: Written },
+}
+
+/// How a text is asked for, and what is looked for in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    Gsm8k,
+    /// Of the built-in world.
+    World,
+}
+
+impl Written {
+    pub fn generation(self) -> Generation {
+        match self {
+            Self::Gsm8k => Generation { stops: &gsm8k::STOPS, max_new_tokens: gsm8k::MAX_NEW_TOKENS },
+            Self::World => Generation { stops: &world::STOPS, max_new_tokens: world::MAX_NEW_TOKENS },
+        }
+    }
+
+    fn filters(self) -> &'static [(&'static str, filters::Filter)] {
+        match self {
+            Self::Gsm8k => &filters::ALL,
+            Self::World => &world::FILTERS,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,21 +211,14 @@ impl Document {
     /// What a generated text is worth, by filter; nothing where choices are scored.
     pub fn extract(&self, text: &str) -> Extracted {
         let (mut extractions, mut verdicts) = (BTreeMap::new(), Verdicts::new());
-        if let Question::Text { answer } = &self.question {
-            for (name, found) in filters::ALL.map(|(name, filter)| (name, filter(text))) {
+        if let Question::Text { answer, written } = &self.question {
+            for (name, found) in written.filters().iter().map(|(name, filter)| (name, filter(text))) {
                 let right = filters::normalised(&found) == filters::normalised(answer);
                 verdicts.insert(format!("exact_match,{name}"), f64::from(u8::from(right)));
                 extractions.insert(name.to_string(), found);
             }
         }
         Extracted { extractions, verdicts }
-    }
-}
-
-impl Task {
-    /// For tasks whose documents are [`Question::Text`].
-    pub fn generation(self) -> Generation {
-        Generation { stops: &gsm8k::STOPS, max_new_tokens: gsm8k::MAX_NEW_TOKENS }
     }
 }
 
