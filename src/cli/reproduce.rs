@@ -9,7 +9,11 @@ use crate::experiment::matrix::{Matrix, Model};
 use crate::experiment::table1::{self, Benchmarks};
 use crate::experiment::table2::{self, Settings};
 use crate::experiment::table3::{self, Endpoint, Files, Source};
+use crate::experiment::{base, cell};
 use crate::progress::Progress;
+use crate::report::figure1::{self, Architecture};
+use crate::report::files::write_atomic;
+use crate::report::publish;
 use crate::report::table::marked;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -30,6 +34,7 @@ pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize) -> Resu
         Settings { scale, runs, reports: arguments.reports, threads, keep_models: arguments.keep_models };
     let progress = Progress::stderr();
     let (name, files, reproduced) = match arguments.target {
+        Target::Figure1 => return figure1(&matrix, &settings, &progress),
         Target::Table1 => (
             "table1",
             "table1.{md,csv,tex} and index.html",
@@ -48,6 +53,30 @@ pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize) -> Resu
     };
     print_line(marked(name, &reproduced.markdown).unwrap_or(&reproduced.markdown))?;
     print_line(format_args!("written: {}", reproduced.folder.join(files).display()))
+}
+
+/// Draws the first model of a matrix with LPC; a toy base model that is missing is pre-trained.
+fn figure1(matrix: &Matrix, settings: &Settings, progress: &Progress) -> Result<()> {
+    let cells = matrix.cells();
+    let Some(cell) = cells.iter().find(|cell| cell.latent) else {
+        return Err(Error::argument("figure1", "matrix", "no cell with LPC", "at least one"));
+    };
+    let base = base::load(&cell.recipe.model, &settings.runs, progress)?;
+    let parameters = cell::initial_parameters(&cell.recipe, &base)?;
+    let svg = figure1::svg(&Architecture {
+        model: &cell.base,
+        scale: settings.scale.name(),
+        config: &base.config,
+        latent: cell.recipe.latent,
+        objectives: matrix.objectives.iter().map(|o| o.objective).collect(),
+        shapes: parameters.tensors().into_iter().map(|(name, t)| (name, t.dims().to_vec())).collect(),
+    })?;
+    let own = !Matrix::built_in(settings.scale).is_ok_and(|built_in| built_in.same_experiment(matrix));
+    let folder = settings.reports.join(format!("{}{}", settings.scale.name(), if own { "-own" } else { "" }));
+    let path = folder.join("figure1.svg");
+    write_atomic(&path, svg.as_bytes())?;
+    publish::write_sums(&folder)?;
+    print_line(format_args!("written: {}", path.display()))
 }
 
 /// Table 3's prompts and judge: files and an endpoint, or the built-in world.

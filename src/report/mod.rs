@@ -4,6 +4,7 @@ pub mod changes;
 pub mod evidence;
 pub mod exhibit;
 pub mod figure;
+pub mod figure1;
 pub mod files;
 pub mod latex;
 pub mod manifest;

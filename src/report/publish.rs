@@ -57,8 +57,13 @@ pub fn publish(folder: &Path) -> Result<Vec<Exhibit>> {
     for (name, bytes) in files {
         write_atomic(&folder.join(name), &bytes)?;
     }
-    write_atomic(&folder.join(SUMS), sums(folder)?.as_bytes())?;
+    write_sums(folder)?;
     Ok(exhibits)
+}
+
+/// Brings [`SUMS`] up to date, after any file of the folder was written.
+pub fn write_sums(folder: &Path) -> Result<()> {
+    write_atomic(&folder.join(SUMS), sums(folder)?.as_bytes())
 }
 
 /// What [`SUMS`] should say.

@@ -3,6 +3,7 @@
 mod bad_input;
 mod check;
 mod exact_latents;
+mod figure1;
 mod help;
 mod interrupted;
 mod one_code;
