@@ -1,9 +1,16 @@
 //! Files that are no task's, and contexts that do not fit.
 
 use crate::tiny;
-use lpc::eval::harness::data;
+use lpc::config::Precision;
+use lpc::eval::harness::{Answer, Record, Subject, data, run};
+use lpc::eval::journal::Journal;
 use lpc::eval::loglikelihood::encode;
-use lpc::eval::tasks::Task;
+use lpc::eval::predictor::Predictor;
+use lpc::eval::tasks::{ChoiceMetric, Document, Question, Task, Written};
+use lpc::experiment::prepared::reference_policy;
+use lpc::model::config::DecoderConfig;
+use lpc::model::load::huggingface;
+use lpc::progress::Progress;
 
 fn refused(task: Task, line: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
@@ -102,4 +109,43 @@ fn the_boundary_is_between_words() {
         format!("{:?}", encode(&tokenizer, context, &[choice.to_string()], 96).unwrap())
     });
     assert_eq!(a, b);
+}
+
+/// Of a window of 300: the last 300 - 256 tokens where 256 may be written, and the last 301 of
+/// context and continuation together where they are scored, as lm-eval cuts them.
+#[test]
+fn a_context_that_lost_its_beginning_is_what_was_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = DecoderConfig { max_position_embeddings: 300, ..tiny::config() };
+    lpc::model::save::save(folder.path(), &config, &tiny::weights(&config, 1), &tiny::tokenizer(None))
+        .unwrap();
+    let loaded = huggingface::load(folder.path()).unwrap();
+    let policy = reference_policy(&loaded, Precision::F32).unwrap();
+    let predictor = Predictor::new(&policy, None, None).unwrap();
+    let tokenizer = &loaded.tokenizer;
+    let subject =
+        Subject { predictor: &predictor, tokenizer, seed: 1, latent: None, identity: String::new() };
+    // Every byte is a token of its own: the vocabulary's one word is not in it.
+    let context: String = (0..400).map(|i| char::from(b'c' + (i * i % 23) as u8)).collect();
+    assert_eq!(tokenizer.encode(&context, true).unwrap().len(), 400);
+    let answer = |task: Task, context: &str, question: &Question| -> Record {
+        let document =
+            Document { index: 0, line: 1, id: None, context: context.into(), question: question.clone() };
+        let bar = Progress::hidden().task("", 1);
+        run(task, &[document], &subject, &Journal::in_memory(), &bar).unwrap().remove(0)
+    };
+    let text = Question::Text { answer: "1".into(), written: Written::Gsm8k };
+    // " cd" are three tokens.
+    let choice = Question::Choice { choices: vec!["cd".into()], gold: 0, metrics: &[ChoiceMetric::Acc] };
+    for (task, question, kept) in [(Task::Gsm8k, &text, 300 - 256), (Task::ArcEasy, &choice, 301 - 3)] {
+        let [all, tail, more] =
+            [400, kept, kept + 1].map(|last| answer(task, &context[400 - last..], question));
+        assert_eq!(all.answer, tail.answer, "{task:?}");
+        assert_eq!([all.truncated, more.truncated, tail.truncated], [true, true, false], "{task:?}");
+        let fewer = answer(task, &context[400 - kept + 1..], question);
+        assert_ne!(all.answer, fewer.answer, "{task:?}");
+        if let Answer::Generated { text, .. } = &all.answer {
+            assert!(!text.is_empty());
+        }
+    }
 }

@@ -7,12 +7,12 @@ use lpc::eval::tasks::Task;
 use serde_json::Value;
 use std::path::Path;
 
-fn expected() -> Value {
+pub fn expected() -> Value {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/golden/lm_eval_formats.json");
     serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
 }
 
-fn write_files(expected: &Value, folder: &Path) {
+pub fn write_files(expected: &Value, folder: &Path) {
     for (name, text) in expected["files"].as_object().unwrap() {
         let path = folder.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -1,17 +1,23 @@
 //! LPC at test time: a zero codebook is the base model to the last bit, `exact` is the mixture's
 //! definition, summed out by hand.
 
+use crate::formats::{expected, write_files};
 use crate::support::parameters;
 use crate::tiny;
 use candle_core::{DType, Device, Tensor};
 use lpc::config::{Latent, LatentAtTest, Precision, Recipe};
 use lpc::eval::generation::{Sampling, generate};
+use lpc::eval::harness::data::{self, Span};
+use lpc::eval::harness::{Record, Subject, run};
+use lpc::eval::journal::Journal;
 use lpc::eval::loglikelihood::{Likelihood, Scorer, encode};
 use lpc::eval::predictor::Predictor;
+use lpc::eval::tasks::Task;
 use lpc::model::config::DecoderConfig;
 use lpc::model::parameters::Parameters;
 use lpc::model::policy::Policy;
 use lpc::model::rows::{Row, TokenRows};
+use lpc::progress::Progress;
 use lpc::tensor::latent::prior_logits;
 
 const CODES: usize = 5;
@@ -32,7 +38,7 @@ fn recipe(latent: LatentAtTest) -> Recipe {
 }
 
 fn config() -> DecoderConfig {
-    DecoderConfig { max_position_embeddings: 96, ..tiny::config() }
+    DecoderConfig { max_position_embeddings: 2048, ..tiny::config() }
 }
 
 fn policies(codebook_scale: f64) -> (Policy, Policy, Parameters) {
@@ -85,6 +91,39 @@ fn a_zero_codebook_is_the_base_model_to_the_last_bit() {
     let recipe = recipe(LatentAtTest::Mean);
     let forced = Predictor::new(&lpc, Some(&recipe), Some(2)).unwrap();
     assert_eq!(score(&forced), score(&base));
+}
+
+/// Every task, choices and texts, verdicts and all.
+#[test]
+fn a_zero_codebook_gives_the_base_models_records() {
+    let folder = tempfile::tempdir().unwrap();
+    write_files(&expected(), folder.path());
+    let records = |policy: &Policy, recipe: Option<&Recipe>| -> Vec<Record> {
+        let predictor = Predictor::new(policy, recipe, None).unwrap();
+        let tokenizer = &tiny::tokenizer(None);
+        let subject =
+            Subject { predictor: &predictor, tokenizer, seed: 1, latent: None, identity: String::new() };
+        let of_task = |task: Task| {
+            let documents = data::read(task, folder.path()).unwrap().documents;
+            let documents = Span { start: 0, end: Some(3) }.of(documents, None).unwrap();
+            let bar = Progress::hidden().task(task.name(), documents.len());
+            run(task, &documents, &subject, &Journal::in_memory(), &bar).unwrap()
+        };
+        Task::ALL.into_iter().flat_map(of_task).collect()
+    };
+    let (plain, zero, _) = policies(0.0);
+    let base = records(&plain, None);
+    assert_eq!(base.len(), 3 * Task::ALL.len());
+    let (_, moved, _) = policies(1.0);
+    for latent in [LatentAtTest::Mean, LatentAtTest::Sample, LatentAtTest::Exact] {
+        let recipe = recipe(latent);
+        assert_eq!(records(&zero, Some(&recipe)), base, "{latent:?}");
+        // A codebook that is not zero is seen by every task.
+        let changed = records(&moved, Some(&recipe));
+        for (of_task, of_base) in changed.chunks(3).zip(base.chunks(3)) {
+            assert_ne!(of_task, of_base, "{latent:?}");
+        }
+    }
 }
 
 /// log π(token | tokens before it, code) of every token, in f64: [T][K][V].
