@@ -259,8 +259,8 @@ struct EvalArguments {
     /// Measure this run instead; it must have begun from --model, if that is given
     #[arg(long, value_name = "RUN")]
     lpc: Option<PathBuf>,
-    /// A folder of tasks (arc_easy/test.jsonl, ..), a task's folder or file, or a data set of the hub
-    /// with such files: organisation/name
+    /// A folder of tasks (arc_easy/test.jsonl, ..), a task's folder or file (.jsonl or .parquet), or a
+    /// data set of the hub: the task's own (allenai/ai2_arc) or one with such files
     #[arg(long, value_name = "DATA", required = true)]
     data: Option<PathBuf>,
     /// Only these documents, 0-based and without the last: 0..100; they see the examples that they

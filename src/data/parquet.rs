@@ -6,7 +6,7 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
-use parquet::schema::types::Type;
+use parquet::schema::types::{Type, TypePtr};
 use serde_json::{Map, Value};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,28 +24,29 @@ pub struct ParquetRows {
 impl ParquetRows {
     /// Errors: no Parquet file, a damaged one, or one without the columns of a preference data set.
     pub fn open(file: File, path: &Path) -> Result<Self> {
-        let place = Place::file(path);
-        let broken = |e: ParquetError| Error::input(place.clone(), "a whole Parquet file", one_line(e));
-        let opened = guarded(|| {
-            let reader = SerializedFileReader::new(file)?;
-            let metadata = reader.metadata().file_metadata();
-            let (schema, rows) = (metadata.schema_descr().root_schema_ptr(), metadata.num_rows());
-            Ok((reader, schema, rows))
-        });
-        let (reader, schema, left) = opened.map_err(&broken)?;
+        let (reader, schema, left) = opened(file, path)?;
         let names: Vec<&str> = schema.get_fields().iter().map(|f| f.name()).collect();
         let has = |name: &&str| names.contains(name);
         if !(["chosen", "rejected"].iter().all(has) || ["instruction", "completions"].iter().all(has)) {
             let expected =
                 "columns prompt, chosen and rejected, or UltraFeedback's instruction and completions";
-            return Err(Error::input(place, expected, one_line(names.join(", "))));
+            return Err(Error::input(Place::file(path), expected, one_line(names.join(", "))));
         }
         let wanted = schema.get_fields().iter().filter(|f| COLUMNS.contains(&f.name())).cloned().collect();
         let rows = guarded(|| {
             let projection = Type::group_type_builder(schema.name()).with_fields(wanted).build()?;
             RowIter::from_file_into(Box::new(reader)).project(Some(projection))
         });
-        Ok(Self { rows: rows.map_err(broken)?, left })
+        Ok(Self { rows: rows.map_err(broken(path))?, left })
+    }
+
+    /// Whatever its columns are.
+    ///
+    /// Errors: no Parquet file, or a damaged one.
+    pub fn open_any(file: File, path: &Path) -> Result<Self> {
+        let (reader, _, left) = opened(file, path)?;
+        let rows = guarded(|| Ok(RowIter::from_file_into(Box::new(reader))));
+        Ok(Self { rows: rows.map_err(broken(path))?, left })
     }
 
     /// Errors: a damaged page, or a value that JSON does not have, at `place`.
@@ -63,6 +64,22 @@ impl ParquetRows {
             None => Ok(None),
         }
     }
+}
+
+/// A file's reader, its schema, and how many rows it states.
+fn opened(file: File, path: &Path) -> Result<(SerializedFileReader<File>, TypePtr, i64)> {
+    let opened = guarded(|| {
+        let reader = SerializedFileReader::new(file)?;
+        let metadata = reader.metadata().file_metadata();
+        let (schema, rows) = (metadata.schema_descr().root_schema_ptr(), metadata.num_rows());
+        Ok((reader, schema, rows))
+    });
+    opened.map_err(broken(path))
+}
+
+fn broken(path: &Path) -> impl Fn(ParquetError) -> Error {
+    let place = Place::file(path);
+    move |e| Error::input(place.clone(), "a whole Parquet file", one_line(e))
 }
 
 /// The reader asserts what a damaged file can break: such a panic is the file's fault.

@@ -5,7 +5,7 @@ use lpc::model::config::DecoderConfig;
 use std::path::Path;
 use std::process::{Command, Output};
 
-fn lpc(folder: &Path, arguments: &[&str]) -> Output {
+pub fn lpc(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lpc")).current_dir(folder).args(arguments).output().unwrap()
 }
 
@@ -16,7 +16,7 @@ fn ok(folder: &Path, arguments: &[&str]) -> String {
 }
 
 /// A tiny random model and tasks of our own.
-fn prepare(folder: &Path) {
+pub fn prepare(folder: &Path) {
     let config = DecoderConfig { max_position_embeddings: 400, ..tiny::config() };
     let weights = tiny::weights(&config, 1);
     lpc::model::save::save(&folder.join("model"), &config, &weights, &tiny::tokenizer(None)).unwrap();

@@ -4,6 +4,7 @@
 mod command;
 mod faults;
 mod formats;
+mod hub;
 mod inference;
 mod latents;
 mod oracle;

@@ -1,7 +1,7 @@
 //! Where a task's documents come from: a folder, a file, or a data set of the hub.
 
 use crate::error::{Error, Place, Result};
-use crate::eval::tasks::{Document, Task};
+use crate::eval::tasks::{Document, Source, Task};
 use crate::model::load::hub::dataset_file;
 use crate::report::files::sha256_file;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,9 @@ pub struct Documents {
 }
 
 /// `data`: a folder with a folder a task (`arc_easy/test.jsonl`, `gsm8k/train.jsonl`), a task's own folder
-/// (`test.jsonl`), a file (its examples, where the task shows some, lie beside it as `train.jsonl`), or a
-/// data set of the hub whose files lie as in such a folder.
+/// (`test.jsonl`), a file (its examples, where the task shows some, lie beside it, `train` for `test` in
+/// its name), the task's own data set of the hub (`allenai/ai2_arc`, in Parquet), or another one whose
+/// files lie as in such a folder.
 ///
 /// Errors: no such file, or a file that is no task's.
 pub fn read(task: Task, data: &Path) -> Result<Documents> {
@@ -22,7 +23,11 @@ pub fn read(task: Task, data: &Path) -> Result<Documents> {
     let file = find(task, data, source.split)?;
     let few_shot = match source.few_shot {
         None => None,
-        Some(split) if data.is_file() => Some(data.with_file_name(format!("{split}.jsonl"))),
+        Some(split) if data.is_file() => {
+            let name = data.file_name().unwrap_or_default().to_string_lossy();
+            let same = name.strip_prefix(source.split).map(|rest| format!("{split}{rest}"));
+            Some(data.with_file_name(same.unwrap_or(format!("{split}.jsonl"))))
+        }
         Some(split) => Some(find(task, data, split)?),
     };
     let documents = task.documents(&file, few_shot.as_deref())?;
@@ -33,7 +38,7 @@ pub fn read(task: Task, data: &Path) -> Result<Documents> {
 
 fn find(task: Task, data: &Path, split: &str) -> Result<PathBuf> {
     let name = format!("{split}.jsonl");
-    let folder = task.source().folder;
+    let Source { folder, hub, config, .. } = task.source();
     if data.is_file() {
         return Ok(data.into());
     }
@@ -44,6 +49,7 @@ fn find(task: Task, data: &Path, split: &str) -> Result<PathBuf> {
         return found.ok_or_else(missing);
     }
     match data.to_str() {
+        Some(id) if id == hub => dataset_file(id, &format!("{config}/{split}-00000-of-00001.parquet")),
         Some(id) if id.split('/').count() == 2 && !data.parent().is_some_and(Path::is_dir) => {
             dataset_file(id, &format!("{folder}/{name}"))
         }

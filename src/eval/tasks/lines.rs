@@ -1,21 +1,45 @@
-//! A task's file: a JSON object a line, with keys that a task may not know.
+//! A task's file: a JSON object a line, or a row of Parquet, with keys that a task may not know.
 
+use crate::data::parquet::ParquetRows;
 use crate::error::{Error, Place, Result};
 use crate::report::files::json_fault;
 use serde_json::{Map, Value};
+use std::fs::File;
 use std::path::Path;
 
-/// One line's object and where it stands.
+/// One line's or row's object and where it stands.
 pub struct Object {
     pub place: Place,
     pub line: usize,
     fields: Map<String, Value>,
 }
 
-/// Every line that is not blank.
+/// Every line that is not blank; of `.parquet`, every row.
 ///
 /// Errors: no such file, bytes that are no UTF-8, a line that is no JSON object, no line at all.
 pub fn read(path: &Path) -> Result<Vec<Object>> {
+    let is_parquet = path.extension().is_some_and(|e| e == "parquet");
+    let objects = if is_parquet { rows(path)? } else { json_lines(path)? };
+    if objects.is_empty() {
+        return Err(Error::input(Place::file(path), "at least one document", "none"));
+    }
+    Ok(objects)
+}
+
+fn rows(path: &Path) -> Result<Vec<Object>> {
+    let mut rows = ParquetRows::open_any(File::open(path).map_err(Error::io(path))?, path)?;
+    let mut objects = vec![];
+    loop {
+        let line = objects.len() + 1;
+        let place = Place::file(path).line(line);
+        match rows.next_row(place.clone())? {
+            Some(fields) => objects.push(Object { place, line, fields }),
+            None => return Ok(objects),
+        }
+    }
+}
+
+fn json_lines(path: &Path) -> Result<Vec<Object>> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     let text =
         String::from_utf8(bytes).map_err(|e| Error::input(Place::file(path), "UTF-8", e.utf8_error()))?;
@@ -28,11 +52,7 @@ pub fn read(path: &Path) -> Result<Vec<Object>> {
             Err(e) => Err(Error::input(place, "a JSON object", json_fault(&e))),
         }
     });
-    let objects = objects.collect::<Result<Vec<_>>>()?;
-    if objects.is_empty() {
-        return Err(Error::input(Place::file(path), "at least one document", "none"));
-    }
-    Ok(objects)
+    objects.collect()
 }
 
 impl Object {
