@@ -50,6 +50,13 @@ bench-generate model *args:
     cargo build --release --locked
     target/peers/bin/python tests/bench/generation/compare.py target/release/lpc {{model}} {{args}}
 
+# Documents a second of the benchmarks beside lm-eval's, in turns: `just bench-eval models/SmolLM2.gguf tasks`
+bench-eval model data *args:
+    test -x target/peers/bin/python || python3 -m venv target/peers
+    target/peers/bin/pip install -q torch==2.15.0 transformers==5.23.0 lm-eval==0.4.13 gguf
+    cargo build --release --locked
+    target/peers/bin/python tests/bench/harness/compare.py target/release/lpc {{model}} {{data}} target/lm_eval {{args}}
+
 # Formatting and lints
 lint:
     cargo fmt --check
