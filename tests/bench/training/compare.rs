@@ -11,6 +11,15 @@ use std::process::Command;
 
 pub const ROUNDS: usize = 5;
 
+/// Rows and tokens a row of passes that show how time grows; one round, for no bar hangs on them.
+pub const SCALING: [(usize, usize); 7] =
+    [(1, 256), (2, 256), (4, 256), (8, 256), (4, 64), (4, 128), (4, 512)];
+
+/// What [`SCALING`]'s comparisons are called.
+pub fn scaling((batch, tokens): (usize, usize)) -> String {
+    format!("scaling, {batch} x {tokens}")
+}
+
 /// Steps of a run that warm up.
 const WARM_UP: usize = 1;
 
@@ -30,7 +39,8 @@ type ForRound = Box<dyn Fn(usize) -> Vec<String>>;
 
 /// Something measured in turns: sides with their command lines for a round.
 struct Comparison {
-    name: &'static str,
+    name: String,
+    rounds: usize,
     sides: Vec<(&'static str, ForRound)>,
 }
 
@@ -63,16 +73,18 @@ impl Bench {
         let (bf16, f32) = (passes("bf16"), passes("f32"));
         let mut all = vec![
             Comparison {
-                name: "DPO steps, equal lengths",
+                name: "DPO steps, equal lengths".into(),
+                rounds: ROUNDS,
                 sides: vec![
                     ("ours", steps("plain", "bf16")),
                     ("TRL", fixed(peer("trl_steps.py", line(&[&equal, "4", "bf16"])))),
                 ],
             },
-            Comparison { name: "passes, bf16", sides: vec![bf16.0, bf16.1] },
-            Comparison { name: "passes, f32", sides: vec![f32.0, f32.1] },
+            Comparison { name: "passes, bf16".into(), rounds: ROUNDS, sides: vec![bf16.0, bf16.1] },
+            Comparison { name: "passes, f32".into(), rounds: ROUNDS, sides: vec![f32.0, f32.1] },
             Comparison {
-                name: "LPC, bf16",
+                name: "LPC, bf16".into(),
+                rounds: ROUNDS,
                 sides: vec![
                     ("plain", steps("plain", "bf16")),
                     ("gumbel", steps("gumbel", "bf16")),
@@ -81,7 +93,8 @@ impl Bench {
                 ],
             },
             Comparison {
-                name: "LPC, f32",
+                name: "LPC, f32".into(),
+                rounds: ROUNDS,
                 sides: vec![
                     ("plain", steps("plain", "f32")),
                     ("gumbel", steps("gumbel", "f32")),
@@ -90,6 +103,13 @@ impl Bench {
                 ],
             },
         ];
+        all.extend(SCALING.map(|point| {
+            let (batch, tokens) = (point.0.to_string(), point.1.to_string());
+            let mine = line(&["plain", "--dtype", "bf16", "--batch", &batch, "--tokens", &tokens]);
+            let theirs = line(&["bf16", &batch, &tokens, "3"]);
+            let sides = vec![("ours", fixed(ours(mine))), ("torch", fixed(peer("torch_passes.py", theirs)))];
+            Comparison { name: scaling(point), rounds: 1, sides }
+        }));
         if real {
             let files: Vec<String> = (0..ROUNDS).map(|round| pairs(&format!("real-{round}.jsonl"))).collect();
             let (a, b) = (files.clone(), files);
@@ -104,7 +124,8 @@ impl Bench {
             all.insert(
                 1,
                 Comparison {
-                    name: "DPO steps, UltraFeedback",
+                    name: "DPO steps, UltraFeedback".into(),
+                    rounds: ROUNDS,
                     sides: vec![("ours", Box::new(ours)), ("TRL", Box::new(theirs))],
                 },
             );
@@ -141,16 +162,16 @@ pub fn run(arguments: &Compare) -> lpc::Result<()> {
         {
             continue;
         }
-        for round in 0..ROUNDS {
+        for round in 0..comparison.rounds {
             for (side, command) in &comparison.sides {
-                let key = (comparison.name, *side, round);
+                let key = (comparison.name.as_str(), *side, round);
                 if rows.iter().any(|r| (r.comparison.as_str(), r.side.as_str(), r.round) == key) {
                     continue;
                 }
-                eprintln!("{}, {side}, round {} of {ROUNDS}", comparison.name, round + 1);
+                eprintln!("{}, {side}, round {} of {}", comparison.name, round + 1, comparison.rounds);
                 let measured = measure(&command(round)).map_err(lpc::Error::io(Path::new(side)))?;
                 rows.push(Row {
-                    comparison: comparison.name.into(),
+                    comparison: comparison.name.clone(),
                     side: side.to_string(),
                     round,
                     seconds: median(measured.seconds[WARM_UP..].to_vec()),

@@ -1,6 +1,6 @@
 //! `reports/bench.md` from `reports/bench.csv`.
 
-use crate::compare::{ROUNDS, Row, median};
+use crate::compare::{ROUNDS, Row, SCALING, median, scaling};
 use crate::shapes::{BATCH, EQUAL, SMOLLM2};
 use lpc::config::Precision;
 use lpc::report::files::write_atomic;
@@ -194,6 +194,22 @@ pub fn write(reports: &Path, rows: &[Row], python: &Path) -> lpc::Result<()> {
             "| {what} | {work:.0} | {} | {} % |",
             number(rate, 0),
             number(rate.map(|r| 100.0 * r / roof), 0)
+        );
+    }
+    text.push_str(
+        "\n## Growth\n\nPasses in bf16, one round.\n\n\
+         | rows x tokens | ours, s | torch, s | torch / ours | ours, tokens/s |\n|---|---:|---:|---:|---:|\n",
+    );
+    for point @ (batch, tokens) in SCALING {
+        let name = scaling(point);
+        let [ours, theirs] = ["ours", "torch"].map(|who| side(rows, &name, who).map(|s| s.seconds));
+        let _ = writeln!(
+            text,
+            "| {batch} x {tokens} | {} | {} | {} | {} |",
+            number(ours, 2),
+            number(theirs, 2),
+            number(ratio(rows, &name, "ours", "torch"), 2),
+            number(ours.map(|s| (batch * tokens) as f64 / s), 0)
         );
     }
     write_atomic(&reports.join("bench.md"), text.as_bytes())
