@@ -3,7 +3,7 @@
 use crate::error::{Error, Place, Result};
 use crate::model::load::one_line;
 use candle_core::quantized::gguf_file::Content;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek};
 
 /// Elements an array may have: vocabularies have less than a million tokens and merges.
 const LONGEST_ARRAY: u64 = 1 << 24;
@@ -11,14 +11,13 @@ const LONGEST_ARRAY: u64 = 1 << 24;
 const DEEPEST_ARRAY: usize = 4;
 const ALIGNMENT: &str = "general.alignment";
 
-/// Walks the key–value pairs without keeping them: every length must lie inside the file, and the
+/// Walks the key–value pairs of a reader at its beginning without keeping them: every length must lie inside the file, and the
 /// alignment must be one that tensors can have.
 ///
 /// # Errors
 /// The first claim that does not hold, with its byte.
 pub fn check_metadata(reader: &mut (impl Read + Seek), length: u64, place: &Place) -> Result<()> {
     let mut walk = Walk { reader, at: 0, length, place };
-    walk.skip(0)?;
     let (magic, version) = (walk.bytes::<4>()?, walk.number()?);
     if &magic != b"GGUF" || !(2..=3).contains(&version) {
         let got = format!("{:?}, version {version}", String::from_utf8_lossy(&magic));
@@ -71,8 +70,8 @@ impl<R: Read + Seek> Walk<'_, R> {
 
     fn skip(&mut self, n: u64) -> Result<()> {
         self.claim(n)?;
-        self.reader.seek(SeekFrom::Start(self.at)).map_err(Error::io(&self.place.path))?;
-        Ok(())
+        // Within what is buffered if possible: `seek` would read the whole buffer anew at every string.
+        self.reader.seek_relative(n as i64).map_err(Error::io(&self.place.path))
     }
 
     fn bytes<const N: usize>(&mut self) -> Result<[u8; N]> {
