@@ -95,11 +95,10 @@ pub fn svg(a: &Architecture) -> Result<String> {
     text(&mut s, 530, 449, "+", true);
     arrow(&mut s, 440, 444, 513, 444);
     text(&mut s, 477, 436, "h_z", false);
-    arrow(&mut s, 530, 459, 530, 494);
+    arrow(&mut s, 530, 459, 530, 488);
     let shape = format!("{d} → {}{tied}", c.vocab_size);
-    block(&mut s, (380, 496, 240, 38), PLAIN, &[&format!("LM head {shape}")]);
-    text(&mut s, 200, 520, &format!("LM head: {head}"), false);
-    arrow(&mut s, 500, 534, 500, 556);
+    block(&mut s, (440, 490, 180, 48), PLAIN, &[&format!("LM head {shape}"), &head]);
+    arrow(&mut s, 530, 538, 530, 556);
     block(&mut s, (40, 558, 580, 54), LOSS, &[&loss, &objectives.join(" | ")]);
     s.push_str("</svg>\n");
     Ok(s)

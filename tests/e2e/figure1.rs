@@ -24,7 +24,7 @@ fn shapes_and_counts_are_those_of_the_model() {
         "8,516 parameters",
         "Codebook 4 × 64: 256 parameters",
         "LM head 64 → 463",
-        "LM head: 29,632 parameters",
+        "29,632 parameters",
         "λ = 0.05",
         "DPO, β = 0.1 | SimPO, β = 0.5, γ = 0.1",
     ] {
