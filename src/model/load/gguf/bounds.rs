@@ -11,8 +11,8 @@ const LONGEST_ARRAY: u64 = 1 << 24;
 const DEEPEST_ARRAY: usize = 4;
 const ALIGNMENT: &str = "general.alignment";
 
-/// Walks the key–value pairs of a reader at its beginning without keeping them: every length must lie inside the file, and the
-/// alignment must be one that tensors can have.
+/// Walks the key–value pairs of a reader at its beginning without keeping them: every length must lie
+/// inside the file, and the alignment must be one that tensors can have.
 ///
 /// # Errors
 /// The first claim that does not hold, with its byte.
