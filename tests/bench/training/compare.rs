@@ -62,8 +62,14 @@ impl Bench {
         let pairs = |name: &str| self.work.join(name).display().to_string();
         let fixed = |parts: Vec<String>| -> ForRound { Box::new(move |_| parts.clone()) };
         let equal = pairs("equal.jsonl");
-        let steps =
-            |loss: &str, dtype: &str| fixed(ours(line(&["steps", &equal, "--loss", loss, "--dtype", dtype])));
+        let steps = |file: &str, loss: &str, dtype: &str| {
+            fixed(ours(line(&["steps", file, "--loss", loss, "--dtype", dtype])))
+        };
+        // A latent costs some per cent, which a few steps would not show.
+        let long = pairs("equal-long.jsonl");
+        let latents = |dtype: &str| -> Vec<(&'static str, ForRound)> {
+            ["plain", "gumbel", "marginal", "exact-elbo"].map(|loss| (loss, steps(&long, loss, dtype))).into()
+        };
         let passes = |dtype: &str| {
             (
                 ("ours", fixed(ours(line(&["plain", "--dtype", dtype])))),
@@ -76,32 +82,14 @@ impl Bench {
                 name: "DPO steps, equal lengths".into(),
                 rounds: ROUNDS,
                 sides: vec![
-                    ("ours", steps("plain", "bf16")),
+                    ("ours", steps(&equal, "plain", "bf16")),
                     ("TRL", fixed(peer("trl_steps.py", line(&[&equal, "4", "bf16"])))),
                 ],
             },
             Comparison { name: "passes, bf16".into(), rounds: ROUNDS, sides: vec![bf16.0, bf16.1] },
             Comparison { name: "passes, f32".into(), rounds: ROUNDS, sides: vec![f32.0, f32.1] },
-            Comparison {
-                name: "LPC, bf16".into(),
-                rounds: ROUNDS,
-                sides: vec![
-                    ("plain", steps("plain", "bf16")),
-                    ("gumbel", steps("gumbel", "bf16")),
-                    ("marginal", steps("marginal", "bf16")),
-                    ("exact-elbo", steps("exact-elbo", "bf16")),
-                ],
-            },
-            Comparison {
-                name: "LPC, f32".into(),
-                rounds: ROUNDS,
-                sides: vec![
-                    ("plain", steps("plain", "f32")),
-                    ("gumbel", steps("gumbel", "f32")),
-                    ("marginal", steps("marginal", "f32")),
-                    ("exact-elbo", steps("exact-elbo", "f32")),
-                ],
-            },
+            Comparison { name: "LPC, bf16".into(), rounds: ROUNDS, sides: latents("bf16") },
+            Comparison { name: "LPC, f32".into(), rounds: ROUNDS, sides: latents("f32") },
         ];
         all.extend(SCALING.map(|point| {
             let (batch, tokens) = (point.0.to_string(), point.1.to_string());
@@ -133,13 +121,15 @@ impl Bench {
         all
     }
 
-    /// Token ids for both sides: three steps of equal lengths, and two of real pairs a round.
+    /// Token ids for both sides: three steps of equal lengths, or nine for latents, and two of real pairs a
+    /// round.
     fn write_pairs(&self, arguments: &Compare) -> lpc::Result<bool> {
         let write = |name: &str, lines: &[shapes::Line]| {
             let path = self.work.join(name);
             shapes::write(&path, lines).map_err(lpc::Error::io(&path))
         };
         write("equal.jsonl", &shapes::equal(3 * BATCH))?;
+        write("equal-long.jsonl", &shapes::equal(9 * BATCH))?;
         let (Some(data), Some(model)) = (&arguments.data, &arguments.model) else { return Ok(false) };
         let lines = shapes::real(data, model, 2 * BATCH * ROUNDS)?;
         for (round, lines) in lines.chunks_exact(2 * BATCH).enumerate() {

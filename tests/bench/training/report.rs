@@ -79,14 +79,9 @@ fn side(rows: &[Row], comparison: &str, side: &str) -> Option<Side> {
     })
 }
 
-/// Median over rounds of b/a within a round.
+/// Of b's median to a's.
 fn ratio(rows: &[Row], comparison: &str, a: &str, b: &str) -> Option<f64> {
-    let of = |side: &str, round: usize| {
-        let is = |r: &&Row| r.comparison == comparison && r.side == side && r.round == round;
-        rows.iter().find(is).map(|r| r.seconds)
-    };
-    let ratios: Vec<f64> = (0..ROUNDS).filter_map(|round| Some(of(b, round)? / of(a, round)?)).collect();
-    (!ratios.is_empty()).then(|| median(ratios))
+    Some(side(rows, comparison, b)?.seconds / side(rows, comparison, a)?.seconds)
 }
 
 fn number(x: Option<f64>, digits: usize) -> String {
@@ -103,8 +98,8 @@ pub fn write(reports: &Path, rows: &[Row], python: &Path) -> lpc::Result<()> {
         "# Training speed and memory beside Python peers\n\n\
          {}, {threads} threads on both sides; SmolLM2-135M's shape, random weights. Peers: {versions}.\n\
          Each run is a process of its own; sides take turns, {ROUNDS} rounds; a run's first step warms up.\n\
-         Seconds are medians over rounds, ratios medians of the rounds' ratios, memory is the highest\n\
-         resident size of any run. Raw rows: `bench.csv`. Written by `just bench`.\n\n\
+         Seconds are medians over rounds, ratios are those of medians, memory is the highest resident\n\
+         size of any run. Raw rows: `bench.csv`. Written by `just bench`.\n\n\
          Ours: `train::fit`, reference log-probabilities given, prompt shared by both completions, clipping,\n\
          AdamW with f32 moments; bf16: factors of matrix products, multiplied by {}. TRL: DPOTrainer, bf16 autocast,\n\
          reference log-probabilities precomputed, no gradient checkpointing, AdamW. {BATCH} pairs a step; equal\n\
@@ -138,7 +133,7 @@ pub fn write(reports: &Path, rows: &[Row], python: &Path) -> lpc::Result<()> {
     }
     text.push_str(
         "\nPasses: forward and backward of 4 rows of 256 tokens, every token's log-probability.\n\n\
-         ## What a latent costs\n\n32 codes, the equal-length pairs, against the plain objective in the same rounds.\n\n\
+         ## What a latent costs\n\n32 codes, equal-length pairs, against the plain objective in the same rounds; eight steps a run count.\n\n\
          | | seconds a step | time | MiB | memory |\n|---|---:|---:|---:|---:|\n",
     );
     for comparison in ["LPC, bf16", "LPC, f32"] {
