@@ -210,7 +210,7 @@ struct ReproduceArguments {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Target {
     /// The architecture of the matrix's first model, with its shapes and parameter counts, drawn; trains
-    /// nothing
+    /// no run
     Figure1,
     /// ARC, GSM8K and TruthfulQA for each base model and each of its runs. At the toy scale the built-in
     /// world's analogues of them; elsewhere the real ones from --tasks. Keeps the models it trains
