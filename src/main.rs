@@ -25,7 +25,9 @@ fn main() -> ExitCode {
     let lines = fmt::layer().with_writer(std::io::stderr).without_time();
     registry().with(lines).with(filter).with(no_wire).init();
     interrupt::install();
-    match run(arguments) {
+    // On a thread of the pool, which takes its share of every product: one outside would be put to
+    // sleep and woken at each, some hundred times a token.
+    match rayon::scope(|_| run(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             // Nobody is left to tell where standard error is closed.

@@ -78,11 +78,13 @@ fn main() -> ExitCode {
     lpc::allocator::keep_freed_memory();
     // Cargo appends --bench.
     let arguments = std::env::args().filter(|a| a != "--bench");
-    let done = match Command::parse_from(arguments) {
+    let command = Command::parse_from(arguments);
+    // On a thread of the pool, as the program does.
+    let done = rayon::scope(|_| match command {
         Command::Steps(steps) => ours::steps(&steps),
         Command::Plain(plain) => ours::plain(&plain),
         Command::Compare(compare) => compare::run(&compare),
-    };
+    });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
