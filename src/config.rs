@@ -51,7 +51,16 @@ pub enum DataSource {
     /// The built-in preference world.
     World(World),
     /// `train` and `test` in a folder, as `.jsonl`, `.jsonl.gz` or `.parquet`; `limit` bounds both.
-    Jsonl { folder: PathBuf, limit: Option<usize>, empty_completion: EmptyCompletion },
+    /// Training labels are flipped as in [`World`].
+    Jsonl {
+        folder: PathBuf,
+        limit: Option<usize>,
+        empty_completion: EmptyCompletion,
+        #[serde(default, skip_serializing_if = "is_default")]
+        flip_rate: f64,
+        #[serde(default, skip_serializing_if = "is_default")]
+        flip_marked: bool,
+    },
 }
 
 /// What to do with a pair of which a completion is empty: models do sometimes say nothing, and
@@ -76,6 +85,36 @@ pub struct World {
     /// Share of training labels flipped (the paper's §4.3), and whether `[FLIP]` marks them.
     pub flip_rate: f64,
     pub flip_marked: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub taste: Taste,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cues: Cues,
+}
+
+/// Whose preferences the world has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Taste {
+    /// Every source weighs the factors its own way, and cues turn weights around.
+    #[default]
+    BySource,
+    /// All reward politeness and nothing else: one preference, no mixture.
+    One,
+}
+
+/// What prompts say of the taste behind a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cues {
+    #[default]
+    Shown,
+    /// Every pair has the prompt of another, drawn independently: it says nothing.
+    Exchanged,
+}
+
+/// Keys that came later are not spelt where they say what was always so: recipes keep their hashes.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What happens to over-long examples: the prompt loses its beginning, then a completion its end.
@@ -350,11 +389,14 @@ impl Recipe {
             Latent::ExactElbo { kl_weight, .. } => at_least_0("latent.kl_weight", kl_weight)?,
             Latent::Marginal { .. } | Latent::None {} => {}
         }
-        if let DataSource::World(w) = &self.data {
-            at_least_0("data.sharpness", w.sharpness)?;
-            fraction("data.flip_rate", w.flip_rate)?;
-            count("data.train", w.train, MOST_PAIRS)?;
-            count("data.test", w.test, MOST_PAIRS)?;
+        match &self.data {
+            DataSource::World(w) => {
+                at_least_0("data.sharpness", w.sharpness)?;
+                fraction("data.flip_rate", w.flip_rate)?;
+                count("data.train", w.train, MOST_PAIRS)?;
+                count("data.test", w.test, MOST_PAIRS)?;
+            }
+            DataSource::Jsonl { flip_rate, .. } => fraction("data.flip_rate", *flip_rate)?,
         }
         let t = &self.training;
         count("training.epochs", t.epochs, MOST_AT_ONCE)?;

@@ -44,6 +44,7 @@ impl Published {
             bases: vec![Base { name: "toy <Llama>".into(), paper: Some("Llama3-8B".into()) }],
             objectives: vec!["DPO".into(), "SimPO".into()],
             settings: Default::default(),
+            plan: None,
         });
         let mut ids = vec![];
         for (objective, name) in
