@@ -218,25 +218,37 @@ pub enum Latent {
     Marginal { codes: usize, codebook_std: f64, heads_learning_rate: Option<f64> },
 }
 
-/// What every latent has: the codebook and how it and its networks begin and learn.
+/// What every latent of discrete codes has: the codebook, and how it begins.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Codes {
     /// K.
     pub codes: usize,
     pub codebook_std: f64,
-    pub heads_learning_rate: Option<f64>,
 }
 
 impl Latent {
-    /// None for the plain objective.
+    /// None for a latent without a codebook, and for the plain objective.
     pub fn codes(&self) -> Option<Codes> {
         match *self {
             Self::None {} => None,
-            Self::Gumbel { codes, codebook_std, heads_learning_rate, .. }
-            | Self::ExactElbo { codes, codebook_std, heads_learning_rate, .. }
-            | Self::Marginal { codes, codebook_std, heads_learning_rate } => {
-                Some(Codes { codes, codebook_std, heads_learning_rate })
-            }
+            Self::Gumbel { codes, codebook_std, .. }
+            | Self::ExactElbo { codes, codebook_std, .. }
+            | Self::Marginal { codes, codebook_std, .. } => Some(Codes { codes, codebook_std }),
+        }
+    }
+
+    /// Whether the policy has parameters of the latent's, beside the decoder's.
+    pub fn has_heads(&self) -> bool {
+        *self != Self::None {}
+    }
+
+    /// The heads' own learning rate, if the recipe sets one.
+    pub fn heads_learning_rate(&self) -> Option<f64> {
+        match *self {
+            Self::None {} => None,
+            Self::Gumbel { heads_learning_rate, .. }
+            | Self::ExactElbo { heads_learning_rate, .. }
+            | Self::Marginal { heads_learning_rate, .. } => heads_learning_rate,
         }
     }
 }
@@ -334,10 +346,10 @@ impl Recipe {
         let fraction = |key: &str, v: f64| check(key, v, |v| (0.0..=1.0).contains(&v), "in [0, 1]");
         let at_least_0 = |key: &str, v: f64| check(key, v, |v| v.is_finite() && v >= 0.0, "finite and >= 0");
         self.objective.validate()?;
-        if let Some(Codes { codes, codebook_std, heads_learning_rate }) = self.latent.codes() {
+        at_least_0("latent.heads_learning_rate", self.latent.heads_learning_rate().unwrap_or(0.0))?;
+        if let Some(Codes { codes, codebook_std }) = self.latent.codes() {
             count("latent.codes", codes, MOST_AT_ONCE)?;
             at_least_0("latent.codebook_std", codebook_std)?;
-            at_least_0("latent.heads_learning_rate", heads_learning_rate.unwrap_or(0.0))?;
         }
         match self.latent {
             Latent::Gumbel { gumbel_tau, kl_weight, prior_weight, .. } => {

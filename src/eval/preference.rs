@@ -3,6 +3,7 @@
 use crate::config::{Latent, LatentAtTest, Recipe};
 use crate::data::batch::PairBatch;
 use crate::data::tokenize::TokenizedPair;
+use crate::model::heads::Heads;
 use crate::model::policy::{PairStates, Policy};
 use crate::progress::Task;
 use crate::tensor::codebook;
@@ -24,7 +25,7 @@ pub struct Preference {
     pub margin: f64,
     pub policy_chosen_logps: f64,
     pub policy_rejected_logps: f64,
-    /// (6) of the pair and the gap of its bound (7) at λ = 1; absent for a plain policy.
+    /// (6) of the pair and the gap of its bound (7) at λ = 1; absent for a policy without codes.
     pub marginal_loss: Option<f64>,
     pub bound_gap: Option<f64>,
 }
@@ -119,7 +120,10 @@ pub fn prior_latent(
     seed: u64,
     streams: impl Iterator<Item = String>,
 ) -> Result<PriorLatent> {
-    let Some(heads) = &policy.heads else { return Ok(PriorLatent::Plain) };
+    let heads = match &policy.heads {
+        None => return Ok(PriorLatent::Plain),
+        Some(Heads::Codes(heads)) => heads,
+    };
     let logits = prior_logits(&heads.prior, prompt_hidden)?;
     let draws = || gumbel_draws(seed, streams, heads.codebook.dim(0)?, prompt_hidden.device());
     let code_weights = match (recipe.evaluation.latent, recipe.latent) {
@@ -145,8 +149,7 @@ fn mixture_logps(
     prior: &[Vec<f64>],
 ) -> Result<PairLogps> {
     let heads = policy
-        .heads
-        .as_ref()
+        .codes()
         .ok_or_else(|| Error::argument("preference accuracy", "latent", "exact", "a policy with codes"))?;
     let codes = policy.code_pair_logps(states, batch, &heads.codebook)?;
     let mix = |logps: &Tensor| -> Result<Tensor> {

@@ -53,7 +53,7 @@ pub fn fit(inputs: &FitInputs<'_>, parameters: &Parameters, run: &Path, progress
     let FitInputs { recipe, config, pairs, .. } = inputs;
     let training = &recipe.training;
     let policy = Policy::new(config, parameters, &recipe.latent, training.dtype)?;
-    let heads_learning_rate = recipe.latent.codes().and_then(|c| c.heads_learning_rate);
+    let heads_learning_rate = recipe.latent.heads_learning_rate();
     let heads_learning_rate = heads_learning_rate.unwrap_or(training.learning_rate);
     let mut optimiser = AdamW::new(parameters, training, heads_learning_rate)?;
     let started = Instant::now();

@@ -2,7 +2,7 @@
 
 use crate::config::{Latent, Objective};
 use crate::data::batch::PairBatch;
-use crate::model::heads::Heads;
+use crate::model::heads::CodeHeads;
 use crate::model::policy::{PairStates, Policy};
 use crate::tensor::elbo::{
     GumbelNoise, draw_latent, expectation, negative_elbo_exact, negative_elbo_sampled,
@@ -53,7 +53,7 @@ pub fn pair_losses(
     latent: Latent,
     inputs: Option<&LatentInputs>,
 ) -> Result<PairOutputs> {
-    let heads = || policy.heads.as_ref().ok_or_else(|| missing("the policy's heads"));
+    let codes = || policy.codes().ok_or_else(|| missing("the policy's heads"));
     let finish = |PairLoss { loss, margin }, logps: PairLogps, latent| {
         let rewards = implicit_rewards(objective, &logps, reference, &batch.lengths)?;
         Ok(PairOutputs { loss, margin, logps, rewards, latent })
@@ -66,7 +66,7 @@ pub fn pair_losses(
         }
         Latent::Gumbel { gumbel_tau, kl_weight, .. } => {
             let LatentInputs { noise, prior_weight } = inputs.ok_or_else(|| missing("noise and α"))?;
-            let heads = heads()?;
+            let heads = codes()?;
             let prior = prior_logits(&heads.prior, &states.prompt_hidden)?;
             let posterior =
                 posterior_logits(&heads.posterior, &states.chosen_hidden, &states.rejected_hidden)?;
@@ -79,7 +79,7 @@ pub fn pair_losses(
             finish(loss, logps, Some(latent))
         }
         Latent::ExactElbo { kl_weight, .. } => {
-            let heads = heads()?;
+            let heads = codes()?;
             let codes = EveryCode::score(policy, heads, states, batch, reference, objective)?;
             let q = posterior_logits(&heads.posterior, &states.chosen_hidden, &states.rejected_hidden)?;
             let loss = negative_elbo_exact(&codes.loss, &q, &codes.prior, kl_weight)?;
@@ -88,7 +88,7 @@ pub fn pair_losses(
             finish(loss, logps, Some(latent))
         }
         Latent::Marginal { .. } => {
-            let codes = EveryCode::score(policy, heads()?, states, batch, reference, objective)?;
+            let codes = EveryCode::score(policy, codes()?, states, batch, reference, objective)?;
             let loss = marginal_loss(&codes.prior, &codes.loss)?;
             let posterior = true_posterior_logps(&codes.prior, &codes.loss)?;
             let kl = kl_divergence(&posterior, &codes.prior)?;
@@ -106,7 +106,7 @@ pub struct ExactLatents {
     pub bound_gap: Tensor,
 }
 
-/// The exact likelihood of each pair and the gap of its bound; none for a plain policy.
+/// The exact likelihood of each pair and the gap of its bound; none for a policy without codes.
 pub fn exact_latents(
     policy: &Policy,
     states: &PairStates,
@@ -114,7 +114,7 @@ pub fn exact_latents(
     reference: Option<&PairLogps>,
     objective: Objective,
 ) -> Result<Option<ExactLatents>> {
-    let Some(heads) = &policy.heads else { return Ok(None) };
+    let Some(heads) = policy.codes() else { return Ok(None) };
     let codes = EveryCode::score(policy, heads, states, batch, reference, objective)?;
     let q = posterior_logits(&heads.posterior, &states.chosen_hidden, &states.rejected_hidden)?;
     Ok(Some(ExactLatents {
@@ -139,7 +139,7 @@ struct EveryCode {
 impl EveryCode {
     fn score(
         policy: &Policy,
-        heads: &Heads,
+        heads: &CodeHeads,
         states: &PairStates,
         batch: &PairBatch,
         reference: Option<&PairLogps>,

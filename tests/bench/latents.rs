@@ -68,7 +68,8 @@ fn main() -> lpc::Result<()> {
     lpc::allocator::keep_freed_memory();
     let mut rng = seed::stream(1, "bench");
     let mut parameters = Parameters::random_decoder(&CONFIG, &mut rng)?;
-    init_heads(&mut parameters, CONFIG.hidden_size, CODES, 0.02, &mut rng)?;
+    // All but the first share their heads.
+    init_heads(&mut parameters, CONFIG.hidden_size, &latents()[1].1, &mut rng)?;
     let mut words = |n: usize| (0..n).map(|_| seed::below(&mut rng, CONFIG.vocab_size) as u32).collect();
     let pairs: Vec<TokenizedPair> = (0..PAIRS)
         .map(|index| TokenizedPair {

@@ -137,7 +137,7 @@ fn logits(run: &Path, ids: &[u32]) -> [Tensor; 2] {
     let (_, _, policy) = saved::load(run).unwrap();
     let hidden = policy.decoder.hidden_values(&TokenRows::new(vec![Row::causal(ids)])).unwrap();
     let head = policy.decoder.lm_head().t().unwrap();
-    let biased = match &policy.heads {
+    let biased = match policy.codes() {
         None => hidden.clone(),
         Some(heads) => {
             let prompt = hidden.narrow(0, ids.len() - 1, 1).unwrap();

@@ -1,6 +1,7 @@
 //! Random models and pairs of a size that a test can afford.
 
 use candle_core::{DType, Device, Tensor};
+use lpc::config::Latent;
 use lpc::data::tokenize::TokenizedPair;
 use lpc::model::config::{DecoderConfig, RopeScaling};
 use lpc::model::heads::init_heads;
@@ -41,7 +42,8 @@ pub fn parameters(config: &DecoderConfig, codes: usize, seed: u64, dtype: DType)
     let mut rng = seed::stream(seed, "parameters");
     let mut parameters = Parameters::random_decoder(config, &mut rng).unwrap();
     if codes > 0 {
-        init_heads(&mut parameters, config.hidden_size, codes, 1.0, &mut rng).unwrap();
+        let latent = Latent::Marginal { codes, codebook_std: 1.0, heads_learning_rate: None };
+        init_heads(&mut parameters, config.hidden_size, &latent, &mut rng).unwrap();
     }
     for (name, var) in parameters.iter() {
         let n = var.elem_count();
