@@ -216,6 +216,14 @@ pub enum Latent {
     ExactElbo { codes: usize, kl_weight: f64, codebook_std: f64, heads_learning_rate: Option<f64> },
     /// (6) itself: no posterior either.
     Marginal { codes: usize, codebook_std: f64, heads_learning_rate: Option<f64> },
+    /// h_z = MLP(h_x), with the parameters of LPC at K = `match_codes`: neither codes nor samples
+    /// nor a divergence. A reviewer's question: is it the latent, or more parameters?
+    Control {
+        match_codes: usize,
+        /// Scale of h_z as training begins; see `model::heads`.
+        output_std: f64,
+        heads_learning_rate: Option<f64>,
+    },
 }
 
 /// What every latent of discrete codes has: the codebook, and how it begins.
@@ -230,7 +238,7 @@ impl Latent {
     /// None for a latent without a codebook, and for the plain objective.
     pub fn codes(&self) -> Option<Codes> {
         match *self {
-            Self::None {} => None,
+            Self::None {} | Self::Control { .. } => None,
             Self::Gumbel { codes, codebook_std, .. }
             | Self::ExactElbo { codes, codebook_std, .. }
             | Self::Marginal { codes, codebook_std, .. } => Some(Codes { codes, codebook_std }),
@@ -248,8 +256,18 @@ impl Latent {
             Self::None {} => None,
             Self::Gumbel { heads_learning_rate, .. }
             | Self::ExactElbo { heads_learning_rate, .. }
-            | Self::Marginal { heads_learning_rate, .. } => heads_learning_rate,
+            | Self::Marginal { heads_learning_rate, .. }
+            | Self::Control { heads_learning_rate, .. } => heads_learning_rate,
         }
+    }
+
+    /// Refuses what this latent cannot be at test time.
+    pub fn validate_at_test(&self, at_test: LatentAtTest) -> Result<()> {
+        if at_test == LatentAtTest::Exact && self.has_heads() && self.codes().is_none() {
+            let expected = "mean or sample where latent.mode has no codes to sum over";
+            return Err(Error::argument("recipe", "evaluation.latent", "exact", expected));
+        }
+        Ok(())
     }
 }
 
@@ -360,8 +378,13 @@ impl Recipe {
                 }
             }
             Latent::ExactElbo { kl_weight, .. } => at_least_0("latent.kl_weight", kl_weight)?,
+            Latent::Control { match_codes, output_std, .. } => {
+                count("latent.match_codes", match_codes, MOST_AT_ONCE)?;
+                at_least_0("latent.output_std", output_std)?;
+            }
             Latent::Marginal { .. } | Latent::None {} => {}
         }
+        self.latent.validate_at_test(self.evaluation.latent)?;
         if let DataSource::World(w) = &self.data {
             at_least_0("data.sharpness", w.sharpness)?;
             fraction("data.flip_rate", w.flip_rate)?;

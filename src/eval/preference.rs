@@ -8,7 +8,7 @@ use crate::model::policy::{PairStates, Policy};
 use crate::progress::Task;
 use crate::tensor::codebook;
 use crate::tensor::gumbel::gumbel_softmax;
-use crate::tensor::latent::prior_logits;
+use crate::tensor::latent::{control_latent, prior_logits};
 use crate::tensor::numerics::{log_softmax, softmax};
 use crate::tensor::objective::{PairLogps, implicit_rewards};
 use crate::train::fit::{gumbel_draws, reference_tensors};
@@ -113,6 +113,7 @@ pub enum PriorLatent {
 /// z as the recipe wants it at test time, from prompts' last hidden states [B, d].
 ///
 /// `seed` and `streams` name each row's sample.
+/// Errors: every code's likelihood is asked of a latent without codes.
 pub fn prior_latent(
     recipe: &Recipe,
     policy: &Policy,
@@ -120,9 +121,13 @@ pub fn prior_latent(
     seed: u64,
     streams: impl Iterator<Item = String>,
 ) -> Result<PriorLatent> {
+    recipe.latent.validate_at_test(recipe.evaluation.latent)?;
     let heads = match &policy.heads {
         None => return Ok(PriorLatent::Plain),
         Some(Heads::Codes(heads)) => heads,
+        Some(Heads::Control(network)) => {
+            return Ok(PriorLatent::Latent(control_latent(network, prompt_hidden)?));
+        }
     };
     let logits = prior_logits(&heads.prior, prompt_hidden)?;
     let draws = || gumbel_draws(seed, streams, heads.codebook.dim(0)?, prompt_hidden.device());

@@ -1,4 +1,9 @@
-//! LPC's own parameters beside the decoder: codebook, prior network, posterior network.
+//! Parameters beside the decoder: codebook, prior network, posterior network, or what takes their
+//! place in a latent to compare LPC with.
+//!
+//! The last layer of the other latents begins as N(0, `output_std`²/inputs), so that a
+//! coordinate of h_z is about `output_std` times its inputs' size, as LPC's, a mixture of codes
+//! N(0, `codebook_std`²), is at most `codebook_std`.
 
 use crate::config::{Codes, Latent};
 use crate::model::parameters::Parameters;
@@ -17,6 +22,8 @@ pub const NETWORKS: [&str; 2] = ["lpc.prior.", "lpc.posterior."];
 #[derive(Debug, Clone)]
 pub enum Heads {
     Codes(CodeHeads),
+    /// h_z = MLP(h_x).
+    Control(Mlp),
 }
 
 /// Codebook [K, d] and the networks of (8) and (9).
@@ -46,7 +53,32 @@ fn layout(latent: &Latent, hidden_size: usize) -> Layout {
         push_network(&mut layout, "prior", [d, d, codes]);
         push_network(&mut layout, "posterior", [2 * d, d, codes]);
     }
+    if let Latent::Control { match_codes, output_std, .. } = *latent {
+        let width = control_width(d, match_codes);
+        push_network(&mut layout, "control", [d, width, d]);
+        for (name, _, init) in &mut layout {
+            match name.as_str() {
+                "control.w2" => *init = Init::Normal { std: output_std / (width as f64).sqrt() },
+                "control.b2" => *init = Init::Normal { std: 0.0 },
+                _ => {}
+            }
+        }
+    }
     layout
+}
+
+/// Parameters of a latent's heads, biases included.
+pub fn parameter_count(latent: &Latent, hidden_size: usize) -> usize {
+    layout(latent, hidden_size).iter().map(|(_, shape, _)| shape.iter().product::<usize>()).sum()
+}
+
+/// The width at which the control's network, of (2d + 1)·width + d parameters, has as many as LPC's
+/// codebook, prior and posterior at K codes: to the nearest.
+pub fn control_width(hidden_size: usize, match_codes: usize) -> usize {
+    let lpc = Latent::Marginal { codes: match_codes, codebook_std: 0.0, heads_learning_rate: None };
+    let (d, parameters) = (hidden_size, parameter_count(&lpc, hidden_size));
+    let of_one = 2 * d + 1;
+    (parameters - d + of_one / 2) / of_one
 }
 
 /// A two-layer network of these inputs, width and outputs.
@@ -101,6 +133,7 @@ impl Heads {
                     posterior: network("posterior")?,
                 }))
             }
+            Latent::Control { .. } => Some(Self::Control(network("control")?)),
         })
     }
 }

@@ -141,7 +141,9 @@ fn accumulate(
         let reference = reference.map(|r| reference_tensors(micro.iter().map(|&i| r[i]), decoder.device()));
         let reference = reference.transpose()?;
         let latent = match recipe.latent {
-            Latent::None {} | Latent::ExactElbo { .. } | Latent::Marginal { .. } => None,
+            Latent::None {} | Latent::ExactElbo { .. } | Latent::Marginal { .. } | Latent::Control { .. } => {
+                None
+            }
             Latent::Gumbel { codes, .. } => {
                 // A stream for each pair and network: the draws do not depend on the batching.
                 let draws = |network: &str| {

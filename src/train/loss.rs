@@ -2,12 +2,12 @@
 
 use crate::config::{Latent, Objective};
 use crate::data::batch::PairBatch;
-use crate::model::heads::CodeHeads;
+use crate::model::heads::{CodeHeads, Heads};
 use crate::model::policy::{PairStates, Policy};
 use crate::tensor::elbo::{
     GumbelNoise, draw_latent, expectation, negative_elbo_exact, negative_elbo_sampled,
 };
-use crate::tensor::latent::{kl_divergence, posterior_logits, prior_logits};
+use crate::tensor::latent::{control_latent, kl_divergence, posterior_logits, prior_logits};
 use crate::tensor::marginal::{bound_gap, marginal_loss, true_posterior_logps};
 use crate::tensor::numerics::softmax;
 use crate::tensor::objective::{
@@ -77,6 +77,15 @@ pub fn pair_losses(
             let latent =
                 LatentOutputs { kl: draw.kl, code_weights: draw.code_weights, prior: softmax(&prior)? };
             finish(loss, logps, Some(latent))
+        }
+        Latent::Control { .. } => {
+            let Some(Heads::Control(network)) = &policy.heads else {
+                return Err(missing("the policy's heads"));
+            };
+            let h_z = control_latent(network, &states.prompt_hidden)?;
+            let logps = policy.pair_logps(states, batch, Some(&h_z))?;
+            let loss = objective_loss(objective, &logps, reference, &batch.lengths)?;
+            finish(loss, logps, None)
         }
         Latent::ExactElbo { kl_weight, .. } => {
             let heads = codes()?;

@@ -173,6 +173,25 @@ proptest! {
     }
 
     #[test]
+    fn controls(seed: u64, b in 1usize..4, d in 1usize..6, width in 1usize..6, scale in log_uniform(0.1, 30.0)) {
+        let mut draw = Draw::new(seed);
+        let control = Network::draw(&mut draw, d, width, d);
+        let (prompt, upstream) = (draw.matrix(b, d, scale), draw.matrix(b, d, 1.0));
+        let prompt_var = var2(&prompt);
+        let weights = size(&control.spec.inner_weight) * size(&control.spec.outer_weight) * (d * width * b) as f64;
+        let rounding = weights * size(&prompt) * size(&upstream);
+        let h_z = tensor::latent::control_latent(&control.tensor(), &prompt_var).unwrap();
+        let expected = by_row(b, |i| spec::latent::control_latent(&control.spec, &row(&prompt, i)).unwrap().to_vec());
+        assert_close("control_latent", &numbers(&h_z), &expected, rounding);
+        let store = backward(&h_z, &flat(&upstream));
+        let (parameters, to_prompt): (Vec<_>, Vec<_>) = (0..b)
+            .map(|i| spec::latent::control_latent_gradient(&control.spec, &row(&prompt, i), &row(&upstream, i)).unwrap())
+            .unzip();
+        control.check(&store, &parameters, rounding);
+        assert_close("∂prompt_hidden", &gradient(&store, &prompt_var), &by_row(b, |i| to_prompt[i].to_vec()), rounding);
+    }
+
+    #[test]
     fn schedules(steps in 0usize..400, step in 0usize..400) {
         match (spec::latent::prior_weight(step, steps), tensor::latent::prior_weight(step, steps)) {
             (Ok(a), Ok(b)) => prop_assert_eq!(a, b),
