@@ -224,6 +224,17 @@ pub enum Latent {
         output_std: f64,
         heads_learning_rate: Option<f64>,
     },
+    /// z ~ N(μ, diag σ²) in the place of a code: prior, posterior, their KL and (11) as LPC has them,
+    /// h_z = Σ_i z_i e_i. A reviewer's question: why discrete?
+    Gaussian {
+        /// Of z.
+        dimension: usize,
+        kl_weight: f64,
+        prior_weight: PriorWeight,
+        /// Scale of h_z as training begins; see `model::heads`.
+        output_std: f64,
+        heads_learning_rate: Option<f64>,
+    },
 }
 
 /// What every latent of discrete codes has: the codebook, and how it begins.
@@ -238,7 +249,7 @@ impl Latent {
     /// None for a latent without a codebook, and for the plain objective.
     pub fn codes(&self) -> Option<Codes> {
         match *self {
-            Self::None {} | Self::Control { .. } => None,
+            Self::None {} | Self::Control { .. } | Self::Gaussian { .. } => None,
             Self::Gumbel { codes, codebook_std, .. }
             | Self::ExactElbo { codes, codebook_std, .. }
             | Self::Marginal { codes, codebook_std, .. } => Some(Codes { codes, codebook_std }),
@@ -257,7 +268,16 @@ impl Latent {
             Self::Gumbel { heads_learning_rate, .. }
             | Self::ExactElbo { heads_learning_rate, .. }
             | Self::Marginal { heads_learning_rate, .. }
-            | Self::Control { heads_learning_rate, .. } => heads_learning_rate,
+            | Self::Control { heads_learning_rate, .. }
+            | Self::Gaussian { heads_learning_rate, .. } => heads_learning_rate,
+        }
+    }
+
+    /// The schedule of (11)'s α, where samples are mixed.
+    pub fn prior_weight(&self) -> Option<PriorWeight> {
+        match *self {
+            Self::Gumbel { prior_weight, .. } | Self::Gaussian { prior_weight, .. } => Some(prior_weight),
+            _ => None,
         }
     }
 
@@ -295,9 +315,9 @@ pub struct Evaluation {
 #[cfg_attr(feature = "train", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum LatentAtTest {
-    /// Σ_k p(k|x) e_k: no randomness.
+    /// Σ_k p(k|x) e_k, or at the mean of a Gaussian prior: no randomness.
     Mean,
-    /// One Gumbel sample of p(z|x), relaxed as in training, from a stream of the run's seed.
+    /// One sample of p(z|x), relaxed as in training where it is of codes, from a stream of the run's seed.
     Sample,
     /// No one h_z: Σ_k p(k|x) π(y|x, k), every code's likelihood weighed by the prior.
     Exact,
@@ -369,13 +389,18 @@ impl Recipe {
             count("latent.codes", codes, MOST_AT_ONCE)?;
             at_least_0("latent.codebook_std", codebook_std)?;
         }
+        if let Some(PriorWeight::Fixed { value }) = self.latent.prior_weight() {
+            fraction("latent.prior_weight.value", value)?;
+        }
         match self.latent {
-            Latent::Gumbel { gumbel_tau, kl_weight, prior_weight, .. } => {
+            Latent::Gumbel { gumbel_tau, kl_weight, .. } => {
                 positive("latent.gumbel_tau", gumbel_tau)?;
                 at_least_0("latent.kl_weight", kl_weight)?;
-                if let PriorWeight::Fixed { value } = prior_weight {
-                    fraction("latent.prior_weight.value", value)?;
-                }
+            }
+            Latent::Gaussian { dimension, kl_weight, output_std, .. } => {
+                count("latent.dimension", dimension, MOST_AT_ONCE)?;
+                at_least_0("latent.kl_weight", kl_weight)?;
+                at_least_0("latent.output_std", output_std)?;
             }
             Latent::ExactElbo { kl_weight, .. } => at_least_0("latent.kl_weight", kl_weight)?,
             Latent::Control { match_codes, output_std, .. } => {

@@ -7,15 +7,16 @@ use crate::model::heads::Heads;
 use crate::model::policy::{PairStates, Policy};
 use crate::progress::Task;
 use crate::tensor::codebook;
+use crate::tensor::gaussian::{gaussian_sample, mean_and_log_std};
 use crate::tensor::gumbel::gumbel_softmax;
 use crate::tensor::latent::{control_latent, prior_logits};
 use crate::tensor::numerics::{log_softmax, softmax};
 use crate::tensor::objective::{PairLogps, implicit_rewards};
-use crate::train::fit::{gumbel_draws, reference_tensors};
+use crate::train::fit::{noise_rows, reference_tensors};
 use crate::train::interrupt;
 use crate::train::loss::exact_latents;
 use crate::train::reference::{ReferenceLogps, by_length};
-use crate::{Error, Result};
+use crate::{Error, Result, seed};
 use candle_core::{DType, Tensor};
 
 /// A policy's verdict on one pair. Units: nats; rewards as [`implicit_rewards`] scales them.
@@ -122,28 +123,39 @@ pub fn prior_latent(
     streams: impl Iterator<Item = String>,
 ) -> Result<PriorLatent> {
     recipe.latent.validate_at_test(recipe.evaluation.latent)?;
-    let heads = match &policy.heads {
+    let noise = |width: usize, draws| noise_rows(seed, streams, width, prompt_hidden.device(), draws);
+    let latent = match &policy.heads {
         None => return Ok(PriorLatent::Plain),
-        Some(Heads::Codes(heads)) => heads,
-        Some(Heads::Control(network)) => {
-            return Ok(PriorLatent::Latent(control_latent(network, prompt_hidden)?));
+        Some(Heads::Control(network)) => control_latent(network, prompt_hidden)?,
+        Some(Heads::Gaussian(heads)) => {
+            let outputs = prior_logits(&heads.prior, prompt_hidden)?;
+            let z = match recipe.evaluation.latent {
+                LatentAtTest::Sample => {
+                    gaussian_sample(&outputs, &noise(heads.projection.dim(0)?, seed::normal)?)?
+                }
+                LatentAtTest::Mean | LatentAtTest::Exact => mean_and_log_std(&outputs)?.0,
+            };
+            codebook::linear_latent(&z, &heads.projection)?
+        }
+        Some(Heads::Codes(heads)) => {
+            let logits = prior_logits(&heads.prior, prompt_hidden)?;
+            let noise = || noise(heads.codebook.dim(0)?, seed::gumbel);
+            let code_weights = match (recipe.evaluation.latent, recipe.latent) {
+                (LatentAtTest::Exact, _) => {
+                    let logps = log_softmax(&logits.to_dtype(DType::F64)?)?;
+                    return Ok(PriorLatent::Mixture(logps.to_vec2()?));
+                }
+                (LatentAtTest::Mean, _) => softmax(&logits)?,
+                (LatentAtTest::Sample, Latent::Gumbel { gumbel_tau, .. }) => {
+                    gumbel_softmax(&logits, &noise()?, gumbel_tau)?
+                }
+                // What was trained on codes, not on mixtures of them, is given one.
+                (LatentAtTest::Sample, _) => one_code(&(&logits + noise()?)?)?,
+            };
+            codebook::latent(&code_weights, &heads.codebook)?
         }
     };
-    let logits = prior_logits(&heads.prior, prompt_hidden)?;
-    let draws = || gumbel_draws(seed, streams, heads.codebook.dim(0)?, prompt_hidden.device());
-    let code_weights = match (recipe.evaluation.latent, recipe.latent) {
-        (LatentAtTest::Exact, _) => {
-            let logps = log_softmax(&logits.to_dtype(DType::F64)?)?;
-            return Ok(PriorLatent::Mixture(logps.to_vec2()?));
-        }
-        (LatentAtTest::Mean, _) => softmax(&logits)?,
-        (LatentAtTest::Sample, Latent::Gumbel { gumbel_tau, .. }) => {
-            gumbel_softmax(&logits, &draws()?, gumbel_tau)?
-        }
-        // What was trained on codes, not on mixtures of them, is given one.
-        (LatentAtTest::Sample, _) => one_code(&(&logits + draws()?)?)?,
-    };
-    Ok(PriorLatent::Latent(codebook::latent(&code_weights, &heads.codebook)?))
+    Ok(PriorLatent::Latent(latent))
 }
 
 /// log Σ_k p(k|x) π(y|x, k) of both completions.

@@ -126,8 +126,8 @@ fn outcome(
         metrics.insert("train_accuracy".into(), last.accuracy);
         if let Some(latent) = &last.latent {
             metrics.insert("kl".into(), latent.kl);
-            metrics.insert("code_perplexity".into(), latent.code_perplexity);
-            metrics.insert("prior_entropy".into(), latent.prior_entropy);
+            metrics.extend(latent.code_perplexity.map(|value| ("code_perplexity".into(), value)));
+            metrics.extend(latent.prior_entropy.map(|value| ("prior_entropy".into(), value)));
         }
     }
     let [train, test] = data.truncated.map(|t| t.truncated);

@@ -24,12 +24,22 @@ pub enum Heads {
     Codes(CodeHeads),
     /// h_z = MLP(h_x).
     Control(Mlp),
+    Gaussian(GaussianHeads),
 }
 
 /// Codebook [K, d] and the networks of (8) and (9).
 #[derive(Debug, Clone)]
 pub struct CodeHeads {
     pub codebook: Tensor,
+    pub prior: Mlp,
+    pub posterior: Mlp,
+}
+
+/// The networks of (8) and (9) with μ and log σ in the place of logits, and what makes h_z of z.
+#[derive(Debug, Clone)]
+pub struct GaussianHeads {
+    /// [D, d]
+    pub projection: Tensor,
     pub prior: Mlp,
     pub posterior: Mlp,
 }
@@ -63,6 +73,12 @@ fn layout(latent: &Latent, hidden_size: usize) -> Layout {
                 _ => {}
             }
         }
+    }
+    if let Latent::Gaussian { dimension, output_std, .. } = *latent {
+        let std = output_std / (dimension as f64).sqrt();
+        layout.push(("projection".into(), vec![dimension, d], Init::Normal { std }));
+        push_network(&mut layout, "prior", [d, d, 2 * dimension]);
+        push_network(&mut layout, "posterior", [2 * d, d, 2 * dimension]);
     }
     layout
 }
@@ -134,6 +150,11 @@ impl Heads {
                 }))
             }
             Latent::Control { .. } => Some(Self::Control(network("control")?)),
+            Latent::Gaussian { .. } => Some(Self::Gaussian(GaussianHeads {
+                projection: get("projection")?,
+                prior: network("prior")?,
+                posterior: network("posterior")?,
+            })),
         })
     }
 }

@@ -142,6 +142,11 @@ fn heads_json(config: &DecoderConfig, recipe: &Recipe) -> Value {
     } else if let Latent::Control { .. } = recipe.latent {
         json["control"] = of_prompt;
         json["h_z"] = "control".into();
+    } else if let Latent::Gaussian { .. } = recipe.latent {
+        json["prior"] = of_prompt;
+        json["posterior"] = of_pair;
+        json["outputs"] = "mean, then log of the standard deviation".into();
+        json["h_z"] = "z @ projection".into();
     }
     json
 }

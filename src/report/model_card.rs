@@ -49,6 +49,11 @@ fn title(run: &str, recipe: &Recipe, base: &Loaded) -> String {
             "preference training with a control for Latent Preference Coding: no codes, but a network of the prompt \
              with as many parameters as {match_codes} codes and their networks have"
         ),
+        Latent::Gaussian { dimension, .. } => {
+            format!(
+                "preference training with a Gaussian latent of {dimension} dimensions in the place of codes"
+            )
+        }
     };
     let data = match &recipe.data {
         DataSource::World(world) => format!("the built-in preference world, seed {}", world.seed),
@@ -106,6 +111,10 @@ fn usage(recipe: &Recipe, base: &Loaded) -> String {
         Latent::Gumbel { .. } | Latent::ExactElbo { .. } | Latent::Marginal { .. } => (
             "the prior's mean over the codes",
             format!("logits = {}\nlatent = logits.softmax(-1) @ lpc[\"codebook\"]\n", network("prior")),
+        ),
+        Latent::Gaussian { .. } => (
+            "the prior's mean, projected",
+            format!("mean = ({}).chunk(2, -1)[0]\nlatent = mean @ lpc[\"projection\"]\n", network("prior")),
         ),
         Latent::Control { .. } => {
             ("a network of the prompt's last state", format!("latent = {}\n", network("control")))

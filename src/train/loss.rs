@@ -5,8 +5,9 @@ use crate::data::batch::PairBatch;
 use crate::model::heads::{CodeHeads, Heads};
 use crate::model::policy::{PairStates, Policy};
 use crate::tensor::elbo::{
-    GumbelNoise, draw_latent, expectation, negative_elbo_exact, negative_elbo_sampled,
+    SampleNoise, draw_latent, expectation, negative_elbo_exact, negative_elbo_sampled,
 };
+use crate::tensor::gaussian::draw_gaussian;
 use crate::tensor::latent::{control_latent, kl_divergence, posterior_logits, prior_logits};
 use crate::tensor::marginal::{bound_gap, marginal_loss, true_posterior_logps};
 use crate::tensor::numerics::softmax;
@@ -19,7 +20,7 @@ use candle_core::Tensor;
 /// What the latent needs beside the model: noise, and α of this step.
 #[derive(Debug, Clone)]
 pub struct LatentInputs {
-    pub noise: GumbelNoise,
+    pub noise: SampleNoise,
     pub prior_weight: f64,
 }
 
@@ -35,6 +36,11 @@ pub struct PairOutputs {
 pub struct LatentOutputs {
     /// KL(q ‖ p), [B]; where no q is trained, that of the true posterior.
     pub kl: Tensor,
+    /// Where the latent has codes.
+    pub codes: Option<CodeOutputs>,
+}
+
+pub struct CodeOutputs {
     pub code_weights: Tensor,
     /// softmax of the prior's logits.
     pub prior: Tensor,
@@ -53,7 +59,8 @@ pub fn pair_losses(
     latent: Latent,
     inputs: Option<&LatentInputs>,
 ) -> Result<PairOutputs> {
-    let codes = || policy.codes().ok_or_else(|| missing("the policy's heads"));
+    let no_heads = || missing("the policy's heads");
+    let codes = || policy.codes().ok_or_else(no_heads);
     let finish = |PairLoss { loss, margin }, logps: PairLogps, latent| {
         let rewards = implicit_rewards(objective, &logps, reference, &batch.lengths)?;
         Ok(PairOutputs { loss, margin, logps, rewards, latent })
@@ -74,13 +81,24 @@ pub fn pair_losses(
             let logps = policy.pair_logps(states, batch, Some(&draw.latent))?;
             let loss =
                 negative_elbo_sampled(objective, &logps, reference, &batch.lengths, &draw.kl, kl_weight)?;
-            let latent =
-                LatentOutputs { kl: draw.kl, code_weights: draw.code_weights, prior: softmax(&prior)? };
-            finish(loss, logps, Some(latent))
+            let codes = CodeOutputs { code_weights: draw.code_weights, prior: softmax(&prior)? };
+            finish(loss, logps, Some(LatentOutputs { kl: draw.kl, codes: Some(codes) }))
+        }
+        Latent::Gaussian { kl_weight, .. } => {
+            let LatentInputs { noise, prior_weight } = inputs.ok_or_else(|| missing("noise and α"))?;
+            let Some(Heads::Gaussian(heads)) = &policy.heads else { return Err(no_heads()) };
+            let prior = prior_logits(&heads.prior, &states.prompt_hidden)?;
+            let posterior =
+                posterior_logits(&heads.posterior, &states.chosen_hidden, &states.rejected_hidden)?;
+            let draw = draw_gaussian(&prior, &posterior, noise, &heads.projection, *prior_weight)?;
+            let logps = policy.pair_logps(states, batch, Some(&draw.latent))?;
+            let loss =
+                negative_elbo_sampled(objective, &logps, reference, &batch.lengths, &draw.kl, kl_weight)?;
+            finish(loss, logps, Some(LatentOutputs { kl: draw.kl, codes: None }))
         }
         Latent::Control { .. } => {
             let Some(Heads::Control(network)) = &policy.heads else {
-                return Err(missing("the policy's heads"));
+                return Err(no_heads());
             };
             let h_z = control_latent(network, &states.prompt_hidden)?;
             let logps = policy.pair_logps(states, batch, Some(&h_z))?;
@@ -165,7 +183,8 @@ impl EveryCode {
         let codes = codes.detach();
         let mean = |values: &Tensor| expectation(&codes, &values.detach());
         let logps = PairLogps { chosen: mean(&self.logps.chosen)?, rejected: mean(&self.logps.rejected)? };
-        let latent = LatentOutputs { kl, code_weights: softmax(&codes)?, prior: softmax(&self.prior)? };
+        let outputs = CodeOutputs { code_weights: softmax(&codes)?, prior: softmax(&self.prior)? };
+        let latent = LatentOutputs { kl, codes: Some(outputs) };
         Ok((PairLoss { loss, margin: mean(&self.margin)? }, logps, latent))
     }
 }

@@ -1,5 +1,4 @@
-//! `latent = "control"`: a latent that LPC is compared with, trained, resumed,
-//! saved, read back, and refused where it has no answer.
+//! `latent = "control" | "gaussian"`: latents that LPC is compared with, trained, resumed, saved, read back, and refused where it has no answer.
 
 use crate::support::{Lpc, Settings};
 use lpc::config::Latent;
@@ -14,7 +13,10 @@ const GUMBEL: &str = "mode = \"gumbel\"\ncodes = 4\ngumbel_tau = 1.0\nkl_weight 
                       prior_weight = { kind = \"linear\" }\n";
 const CONTROL: &str = "mode = \"control\"\nmatch_codes = 4\noutput_std = 0.02\n";
 
-const LATENTS: [&str; 1] = [CONTROL];
+const GAUSSIAN: &str = "mode = \"gaussian\"\ndimension = 3\nkl_weight = 0.05\noutput_std = 0.02\n\
+                        prior_weight = { kind = \"linear\" }\n";
+
+const LATENTS: [&str; 2] = [CONTROL, GAUSSIAN];
 
 fn recipe(settings: &Settings, latent: &str) -> String {
     let recipe = settings.recipe();
@@ -111,6 +113,13 @@ fn keys_out_of_range_or_unread_are_refused() {
     for (latent, key) in [
         (CONTROL.replace("match_codes = 4", "match_codes = 0"), "latent.match_codes"),
         (CONTROL.replace("output_std = 0.02", "output_std = -1.0"), "latent.output_std"),
+        (GAUSSIAN.replace("dimension = 3", "dimension = 0"), "latent.dimension"),
+        (GAUSSIAN.replace("kl_weight = 0.05", "kl_weight = -1.0"), "latent.kl_weight"),
+        (
+            GAUSSIAN.replace("{ kind = \"linear\" }", "{ kind = \"fixed\", value = 1.5 }"),
+            "latent.prior_weight.value",
+        ),
+        (format!("{GAUSSIAN}gumbel_tau = 1.0\n"), "gumbel_tau"),
         (format!("{CONTROL}kl_weight = 0.1\n"), "kl_weight"),
         (format!("{CONTROL}heads_learning_rate = -1.0\n"), "latent.heads_learning_rate"),
     ] {
@@ -119,11 +128,13 @@ fn keys_out_of_range_or_unread_are_refused() {
         let line = lpc.refused(&["train", "recipe.toml"]);
         assert!(line.contains("recipe.toml") && line.contains(key), "{line}");
     }
-    let lpc = Lpc::new();
-    let exact = recipe(&Settings::default(), CONTROL).replace("latent = \"mean\"", "latent = \"exact\"");
-    lpc.write("recipe.toml", exact);
-    let line = lpc.refused(&["train", "recipe.toml"]);
-    assert!(line.contains("field `evaluation.latent`") && line.contains("got exact"), "{line}");
+    for latent in LATENTS {
+        let lpc = Lpc::new();
+        let exact = recipe(&Settings::default(), latent).replace("latent = \"mean\"", "latent = \"exact\"");
+        lpc.write("recipe.toml", exact);
+        let line = lpc.refused(&["train", "recipe.toml"]);
+        assert!(line.contains("field `evaluation.latent`") && line.contains("got exact"), "{line}");
+    }
 }
 
 /// Elements of every parameter of the latent's, as they are.

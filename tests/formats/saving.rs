@@ -113,6 +113,9 @@ const LATENT: &str = "mode = \"gumbel\"\ncodes = 8\ngumbel_tau = 1.0\nkl_weight 
 
 const CONTROL: &str = "mode = \"control\"\nmatch_codes = 8\noutput_std = 0.5\n";
 
+const GAUSSIAN: &str = "mode = \"gaussian\"\ndimension = 4\nkl_weight = 0.05\n\
+                        prior_weight = { kind = \"linear\" }\noutput_std = 0.5\n";
+
 /// Five steps by `lpc train`; returns the run's folder.
 fn train(folder: &Path, latent: &str) -> PathBuf {
     let recipe = format!(
@@ -160,7 +163,7 @@ fn the_cards_python_gives_our_logits() {
         .into_iter()
         .chain([(tiny::variants().remove(2), Some(tiny::TEMPLATE), "mode = \"none\"\n")])
         .chain([(tiny::variants().remove(3), None, LATENT)])
-        .chain([(tiny::config(), Some(tiny::TEMPLATE), CONTROL)]);
+        .chain([CONTROL, GAUSSIAN].map(|latent| (tiny::config(), Some(tiny::TEMPLATE), latent)));
     for (config, template, latent) in cases {
         let folder = tempfile::tempdir().unwrap();
         published(folder.path(), &config, template);

@@ -5,17 +5,20 @@ use crate::composed::{gradient, numbers};
 use crate::support::{decoder_config, pairs, parameters_of};
 use crate::twins::{Draw, assert_close, log_uniform, objective, size, var2};
 use candle_core::{DType, Device, Tensor};
-use lpc::config::{Latent, Objective, Precision};
+use lpc::config::{Latent, Objective, Precision, PriorWeight};
 use lpc::data::batch::PairBatch;
 use lpc::data::tokenize::TokenizedPair;
 use lpc::model::config::DecoderConfig;
 use lpc::model::parameters::Parameters;
 use lpc::model::policy::{PairStates, Policy};
+use lpc::spec::codebook::{linear_latent, linear_latent_gradient};
+use lpc::spec::gaussian::*;
 use lpc::spec::gradient::{LatentLoss, LpcPair, loss_at_latent};
-use lpc::spec::latent::{Mlp, control_latent, control_latent_gradient};
+use lpc::spec::latent::*;
+use lpc::tensor::elbo::SampleNoise;
 use lpc::tensor::objective::PairLogps;
-use lpc::train::loss::pair_losses;
-use ndarray::{Array1, Array2, ArrayView1, Axis};
+use lpc::train::loss::{LatentInputs, pair_losses};
+use ndarray::{Array1, Array2, ArrayRef1, ArrayView1, Axis};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -23,8 +26,20 @@ use std::collections::BTreeMap;
 struct Batch {
     pairs: Vec<TokenizedPair>,
     hidden: Array2<f64>,
+    noise: [Array2<f64>; 2],
     reference: [Array1<f64>; 2],
     upstream: Array1<f64>,
+}
+
+/// Of a Gaussian latent.
+const DIMENSION: usize = 3;
+
+/// α, where there is one.
+fn prior_weight(latent: Latent) -> f64 {
+    match latent.prior_weight() {
+        Some(PriorWeight::Fixed { value }) => value,
+        _ => 0.0,
+    }
 }
 
 impl Batch {
@@ -34,6 +49,7 @@ impl Batch {
         Self {
             pairs: pairs(config.vocab_size, lengths, seed),
             hidden: draw.matrix(n, config.hidden_size, 1.0),
+            noise: [draw.matrix(b, DIMENSION, 1.0), draw.matrix(b, DIMENSION, 1.0)],
             reference: [draw.vector(b, 3.0) - 8.0, draw.vector(b, 3.0) - 8.0],
             upstream: draw.vector(b, 1.0),
         }
@@ -55,7 +71,11 @@ impl Batch {
         let [chosen, rejected] = self.reference.each_ref().map(vector);
         let reference = PairLogps { chosen, rejected };
         let reference = objective.needs_reference().then_some(&reference);
-        let outputs = pair_losses(policy, &states, &batch, reference, objective, latent, None).unwrap();
+        let [prior, posterior] = self.noise.each_ref().map(|n| var2(n).as_tensor().clone());
+        let inputs =
+            LatentInputs { noise: SampleNoise { prior, posterior }, prior_weight: prior_weight(latent) };
+        let outputs =
+            pair_losses(policy, &states, &batch, reference, objective, latent, Some(&inputs)).unwrap();
         let store = (&outputs.loss * vector(&self.upstream)).unwrap().sum_all().unwrap().backward().unwrap();
         let mut found = Numbers::from([
             ("loss".into(), numbers(&outputs.loss)),
@@ -120,11 +140,12 @@ fn pairwise(
     latent: Latent,
     objective: Objective,
     pair: &LpcPair,
-    [prompt, ..]: [ArrayView1<f64>; 3],
+    [prompt, chosen, rejected]: [ArrayView1<f64>; 3],
+    noise: [&ArrayRef1<f64>; 2],
     weight: f64,
 ) -> Pairwise {
     let nothing = Array1::zeros(prompt.len());
-    let states = [nothing.clone(), nothing.clone(), nothing];
+    let prior_weight = prior_weight(latent);
     match latent {
         Latent::Control { .. } => {
             let control = network(parameters, "control");
@@ -132,8 +153,37 @@ fn pairwise(
             let (to_control, to_prompt) =
                 control_latent_gradient(&control, &prompt, &(&at.latent * weight)).unwrap();
             let names = ["lpc.control.w1", "lpc.control.b1", "lpc.control.w2", "lpc.control.b2"];
-            let [_, chosen, rejected] = states;
-            Pairwise { at, kl: 0.0, heads: named(names, &to_control), states: [to_prompt, chosen, rejected] }
+            let states = [to_prompt, nothing.clone(), nothing];
+            Pairwise { at, kl: 0.0, heads: named(names, &to_control), states }
+        }
+        Latent::Gaussian { kl_weight, .. } => {
+            let (prior, posterior) = (network(parameters, "prior"), network(parameters, "posterior"));
+            let projection = matrix(parameters, "lpc.projection");
+            let p = prior_logits(&prior, &prompt).unwrap();
+            let q = posterior_logits(&posterior, &chosen, &rejected).unwrap();
+            let [prior_noise, posterior_noise] = noise;
+            let (from_p, from_q) =
+                (gaussian_sample(&p, prior_noise).unwrap(), gaussian_sample(&q, posterior_noise).unwrap());
+            let z = mix_samples(&from_p, &from_q, prior_weight).unwrap();
+            let at = loss_at_latent(pair, objective, &linear_latent(&z, &projection).unwrap()).unwrap();
+            let kl = kl_weight * gaussian_kl(&q, &p).unwrap();
+
+            let (to_z, to_projection) =
+                linear_latent_gradient(&z, &projection, &(&at.latent * weight)).unwrap();
+            let (to_from_p, to_from_q) = mix_samples_gradient(prior_weight, &to_z).unwrap();
+            let (kl_q, kl_p) = gaussian_kl_gradient(&q, &p).unwrap();
+            let to_p =
+                gaussian_sample_gradient(&p, prior_noise, &to_from_p).unwrap() + weight * kl_weight * kl_p;
+            let to_q = gaussian_sample_gradient(&q, posterior_noise, &to_from_q).unwrap()
+                + weight * kl_weight * kl_q;
+            let (to_prior, to_prompt) = prior_logits_gradient(&prior, &prompt, &to_p).unwrap();
+            let (to_posterior, to_chosen, to_rejected) =
+                posterior_logits_gradient(&posterior, &chosen, &rejected, &to_q).unwrap();
+            let mut heads = vec![("lpc.projection", flat(&to_projection))];
+            heads.extend(named(["lpc.prior.w1", "lpc.prior.b1", "lpc.prior.w2", "lpc.prior.b2"], &to_prior));
+            let names = ["lpc.posterior.w1", "lpc.posterior.b1", "lpc.posterior.w2", "lpc.posterior.b2"];
+            heads.extend(named(names, &to_posterior));
+            Pairwise { at, kl, heads, states: [to_prompt, to_chosen, to_rejected] }
         }
         _ => unreachable!("a latent that is compared with LPC"),
     }
@@ -141,11 +191,19 @@ fn pairwise(
 
 fn latent() -> impl Strategy<Value = Latent> {
     let heads_learning_rate = None;
-    (1usize..6, log_uniform(0.1, 3.0)).prop_map(move |(match_codes, output_std)| Latent::Control {
-        match_codes,
-        output_std,
+    let control = (1usize..6, log_uniform(0.1, 3.0)).prop_map(move |(match_codes, output_std)| {
+        Latent::Control { match_codes, output_std, heads_learning_rate }
+    });
+    let alpha = prop_oneof![1 => Just(0.0), 1 => Just(1.0), 3 => 0.0..1.0];
+    let kl_weight = prop_oneof![1 => Just(0.0), 3 => 0.0..2.0];
+    let gaussian = (kl_weight, alpha).prop_map(move |(kl_weight, value)| Latent::Gaussian {
+        dimension: DIMENSION,
+        kl_weight,
+        prior_weight: PriorWeight::Fixed { value },
+        output_std: 1.0,
         heads_learning_rate,
-    })
+    });
+    prop_oneof![control, gaussian]
 }
 
 fn lengths() -> impl Strategy<Value = Vec<(usize, usize, usize)>> {
@@ -193,7 +251,7 @@ proptest! {
                 posterior_noise: &none,
                 reference: lpc::spec::objective::PairLogps { chosen: batch.reference[0][i], rejected: batch.reference[1][i] },
             };
-            let found = pairwise(&parameters, latent, objective, &inputs, last.map(|at| batch.hidden.row(at)), weight);
+            let found = pairwise(&parameters, latent, objective, &inputs, last.map(|at| batch.hidden.row(at)), batch.noise.each_ref().map(|n| n.row(i)).each_ref().map(|n| &**n), weight);
             let Pairwise { at, kl, heads, states } = found;
             expected.entry("loss".into()).or_default().push(at.loss + kl);
             expected.entry("margin".into()).or_default().push(at.margin);

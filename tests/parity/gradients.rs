@@ -9,7 +9,7 @@ use lpc::model::config::DecoderConfig;
 use lpc::model::parameters::Parameters;
 use lpc::model::policy::{PairStates, Policy};
 use lpc::seed;
-use lpc::tensor::elbo::GumbelNoise;
+use lpc::tensor::elbo::SampleNoise;
 use lpc::tensor::lm_head::token_logps_fused;
 use lpc::tensor::logprob::token_logps;
 use lpc::tensor::objective::PairLogps;
@@ -59,8 +59,15 @@ pub fn latent() -> impl Strategy<Value = Latent> {
         heads_learning_rate,
     });
     let marginal = Latent::Marginal { codes, codebook_std, heads_learning_rate };
+    let gaussian = (0.0..2.0f64).prop_map(move |kl_weight| Latent::Gaussian {
+        dimension: CODES,
+        kl_weight,
+        prior_weight: PriorWeight::Linear {},
+        output_std: 1.0,
+        heads_learning_rate,
+    });
     let control = Latent::Control { match_codes: CODES, output_std: 1.0, heads_learning_rate };
-    prop_oneof![Just(Latent::None {}), gumbel, elbo, Just(marginal), Just(control)]
+    prop_oneof![Just(Latent::None {}), gumbel, elbo, Just(marginal), Just(control), gaussian]
 }
 
 #[derive(Debug)]
@@ -101,7 +108,7 @@ impl Problem {
         };
         let n = self.pairs.len();
         let reference = PairLogps { chosen: draw(&[n], 3.0), rejected: draw(&[n], 3.0) };
-        let noise = GumbelNoise { prior: draw(&[n, CODES], 1.0), posterior: draw(&[n, CODES], 1.0) };
+        let noise = SampleNoise { prior: draw(&[n, CODES], 1.0), posterior: draw(&[n, CODES], 1.0) };
         let inputs = LatentInputs { noise, prior_weight: self.prior_weight };
         let mut gradients = Gradients::default();
         let loss =
@@ -136,8 +143,8 @@ impl Problem {
             prop_assert_eq!(gradient.dims(), fused[name].dims());
             let (diff, largest) = (max_abs_diff(gradient, &fused[name]), largest(gradient));
             let floor = match self.latent {
-                Latent::None {} | Latent::Gumbel { .. } | Latent::Control { .. } => 0.0,
                 Latent::ExactElbo { .. } | Latent::Marginal { .. } => EVERY_CODE,
+                _ => 0.0,
             };
             let allowed = relative * largest + NOISE * scale + floor;
             prop_assert!(

@@ -4,6 +4,7 @@ use crate::support::{Draw, Example, assert_gradient, cases, example, objective, 
 use lpc::config::Gpo;
 use lpc::spec::codebook::*;
 use lpc::spec::elbo::*;
+use lpc::spec::gaussian::*;
 use lpc::spec::gradient::{LpcGradients, loss_at_latent, lpc_loss};
 use lpc::spec::gumbel::*;
 use lpc::spec::latent::*;
@@ -126,6 +127,32 @@ proptest! {
         assert_gradient("elbo, losses", &to_losses, l, |x| elbo(x, q, p));
         assert_gradient("elbo, posterior", &to_q, q, |x| elbo(l, x, p));
         assert_gradient("elbo, prior", &to_p, p, |x| elbo(l, q, x));
+    }
+
+    #[test]
+    fn of_gaussians(seed in any::<u64>(), n in 1usize..5, d in 1usize..4, scale in 0.1..1.0) {
+        let mut draw = Draw::new(seed);
+        let (q, p, noise) = (draw.vector(2 * n, scale), draw.vector(2 * n, scale), draw.vector(n, 1.0));
+        let (upstream, vectors, down) = (draw.vector(n, 1.0), draw.matrix(n, d, 1.0), draw.vector(d, 1.0));
+        assert_gradient("sample", &gaussian_sample_gradient(&q, &noise, &upstream).unwrap(), slice(&q), |x| {
+            gaussian_sample(&vector_of(x), &noise).unwrap().dot(&upstream)
+        });
+        let (to_q, to_p) = gaussian_kl_gradient(&q, &p).unwrap();
+        assert_gradient("posterior", &to_q, slice(&q), |x| gaussian_kl(&vector_of(x), &p).unwrap());
+        assert_gradient("prior", &to_p, slice(&p), |x| gaussian_kl(&q, &vector_of(x)).unwrap());
+
+        let (to_prior, to_posterior) = mix_samples_gradient(0.3, &upstream).unwrap();
+        let mixed = |prior: &[f64], posterior: &[f64]| {
+            mix_samples(&vector_of(prior), &vector_of(posterior), 0.3).unwrap().dot(&upstream)
+        };
+        assert_gradient("prior sample", &to_prior, slice(&noise), |x| mixed(x, slice(&upstream)));
+        assert_gradient("posterior sample", &to_posterior, slice(&noise), |x| mixed(slice(&upstream), x));
+
+        let (to_weights, to_vectors) = linear_latent_gradient(&noise, &vectors, &down).unwrap();
+        assert_gradient("weights", &to_weights, slice(&noise), |x| linear_latent(&vector_of(x), &vectors).unwrap().dot(&down));
+        assert_gradient("vectors", &to_vectors, vectors.as_slice().unwrap(), |x| {
+            linear_latent(&noise, &matrix_of(x, &vectors)).unwrap().dot(&down)
+        });
     }
 
     #[test]
