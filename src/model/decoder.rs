@@ -8,6 +8,8 @@ use crate::model::fused;
 use crate::model::parameters::Parameters;
 use crate::model::rotary::{Angles, Rotary};
 use crate::model::rows::{Padded, TokenRows};
+use crate::tensor::kernels::Kernels;
+use crate::tensor::lm_head::{token_logps_composed, token_logps_fused};
 use crate::tensor::numerics::{matmul, softmax};
 use candle_core::{D, DType, Device, Tensor};
 
@@ -20,6 +22,7 @@ pub struct Decoder {
     lm_head: Tensor,
     rotary: Rotary,
     precision: Precision,
+    kernels: Kernels,
 }
 
 /// What every block of one plain forward pass shares.
@@ -45,7 +48,8 @@ impl Decoder {
             .collect::<Result<_>>()?;
         let norm = RmsNorm::new(c, parameters, "model.norm.weight")?;
         let rotary = Rotary::new(c, embed_tokens.dtype(), embed_tokens.device())?;
-        Ok(Self { config: c.clone(), embed_tokens, blocks, norm, lm_head, rotary, precision })
+        let kernels = parameters.kernels();
+        Ok(Self { config: c.clone(), embed_tokens, blocks, norm, lm_head, rotary, precision, kernels })
     }
 
     pub fn device(&self) -> &Device {
@@ -58,6 +62,10 @@ impl Decoder {
 
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    pub fn kernels(&self) -> Kernels {
+        self.kernels
     }
 
     /// [V, d]
@@ -82,9 +90,19 @@ impl Decoder {
         self.final_norm(&x.flatten_to(1)?.index_select(&padded.index, 0)?)
     }
 
-    /// [`Self::hidden`] for values only, by the fastest way this decoder has.
+    /// log π of the token that follows each state [N, d], [N]: [`crate::tensor::logprob::token_logps`]
+    /// by this decoder's kernels.
+    pub fn token_logps(&self, hidden: &Tensor, tokens: &[u32]) -> Result<Tensor> {
+        let logps = match self.kernels {
+            Kernels::Composed => token_logps_composed,
+            Kernels::Fused => token_logps_fused,
+        };
+        logps(hidden, &self.lm_head, tokens, self.precision)
+    }
+
+    /// [`Self::hidden`] for values only, by this decoder's kernels.
     pub fn hidden_values(&self, rows: &TokenRows) -> Result<Tensor> {
-        if fused::supports(self) {
+        if self.kernels == Kernels::Fused {
             return Ok(self.final_norm(&fused::states(self, rows)?)?.detach());
         }
         let padded = rows.padded(self.config.sliding_window, self.device())?;

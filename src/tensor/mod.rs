@@ -9,6 +9,7 @@ pub mod elbo;
 pub(crate) mod exp;
 pub mod gemm;
 pub mod gumbel;
+pub mod kernels;
 pub mod latent;
 pub mod lm_head;
 pub mod logprob;

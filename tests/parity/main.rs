@@ -8,6 +8,7 @@ mod codes;
 mod composed;
 mod decoder;
 mod gradients;
+mod kernels;
 mod latents;
 mod logprobs;
 mod long_rows;
