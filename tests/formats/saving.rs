@@ -134,7 +134,7 @@ fn train(folder: &Path, latent: &str) -> PathBuf {
 
 /// Logits at every position, with the prior's mean latent and without.
 fn logits(run: &Path, ids: &[u32]) -> [Tensor; 2] {
-    let (_, _, policy) = saved::load(run).unwrap();
+    let (_, _, policy) = saved::load(run, &Device::Cpu).unwrap();
     let hidden = policy.decoder.hidden_values(&TokenRows::new(vec![Row::causal(ids)])).unwrap();
     let head = policy.decoder.lm_head().t().unwrap();
     let biased = match &policy.heads {
