@@ -236,8 +236,11 @@ fn square_sum(kernels: Kernels, gradients: &[Tensor]) -> Result<f64> {
         Kernels::Composed => {
             let rows = |g: &Tensor| g.sqr()?.sum(D::Minus1)?.to_dtype(DType::F64)?.sum_all();
             let sums = gradients.iter().map(rows).collect::<candle_core::Result<Vec<_>>>()?;
-            // A device answers once.
-            Ok(Tensor::stack(&sums, 0)?.sum_all()?.to_scalar()?)
+            match sums.as_slice() {
+                [] => Ok(0.0),
+                // A device answers once.
+                sums => Ok(Tensor::stack(sums, 0)?.sum_all()?.to_scalar()?),
+            }
         }
         Kernels::Fused => {
             let sum = |g: &Tensor| -> Result<f64> {
