@@ -1,12 +1,12 @@
 //! The decoder for values alone: tokens behind caches of keys and values that others may share, many
 //! sequences a pass, no autograd, f32 on the CPU. [`crate::model::decoder`] is its oracle, and where
-//! kernels are composed it computes: every sequence from its first token.
+//! kernels are composed it computes, one sequence after the other.
 
 mod attention;
 pub(crate) mod linear;
 
 use crate::error::{Error, Result};
-use crate::model::decoder::Decoder;
+use crate::model::decoder::{Decoder, KeyValues};
 use crate::model::rows::{Row, TokenRows};
 use crate::tensor::exp::{exp, sum};
 use crate::tensor::kernels::Kernels;
@@ -33,7 +33,9 @@ struct Weights<'a> {
 pub struct KvCache {
     /// A block's key heads, one block after the other.
     heads: Vec<Head>,
-    tokens: Vec<u32>,
+    /// The same of composed kernels, a block each.
+    blocks: Vec<KeyValues>,
+    tokens: usize,
 }
 
 /// [tokens, head_dim] each.
@@ -45,7 +47,7 @@ struct Head {
 
 impl KvCache {
     pub fn tokens(&self) -> usize {
-        self.tokens.len()
+        self.tokens
     }
 }
 
@@ -94,26 +96,35 @@ impl<'a> Inference<'a> {
             return Err(Error::argument("inference", "token", id, format!("below {vocabulary}")));
         }
         let states = match &self.weights {
-            Some(weights) => self.cached(weights, extensions)?,
-            None => self.recomputed(extensions)?,
+            Some(weights) => self.fused(weights, extensions)?,
+            None => self.composed(extensions)?,
         };
-        extensions.iter_mut().for_each(|e| e.cache.tokens.extend(e.tokens));
+        extensions.iter_mut().for_each(|e| e.cache.tokens += e.tokens.len());
         Ok(states)
     }
 
-    /// Composed: one sequence after the other, each from its first token.
-    fn recomputed(&self, extensions: &[Extension<'_>]) -> Result<Tensor> {
-        let new_states = |e: &Extension<'_>| -> Result<Tensor> {
-            let seen = e.caches().flat_map(|c| &c.tokens).chain(e.tokens).copied();
-            let row = Row::causal(&seen.collect::<Vec<_>>());
-            let states = self.decoder.hidden_values(&TokenRows::new(vec![row]))?;
-            Ok(states.narrow(0, e.past(), e.tokens.len())?)
-        };
-        let states = extensions.iter().map(new_states).collect::<Result<Vec<_>>>()?;
+    fn composed(&self, extensions: &mut [Extension<'_>]) -> Result<Tensor> {
+        let mut states = vec![];
+        for e in extensions {
+            let context = self.decoder.context_behind(e.past(), e.tokens.len())?;
+            let row = TokenRows::new(vec![Row::causal(e.tokens)]);
+            let mut x = self.decoder.embed(&row)?.detach().unsqueeze(0)?;
+            for (layer, block) in self.decoder.blocks().iter().enumerate() {
+                let behind: Vec<&KeyValues> = e.caches().filter_map(|c| c.blocks.get(layer)).collect();
+                let (y, own) = block.forward_behind(&x, &context, &behind)?;
+                let own = own.detach();
+                match e.cache.blocks.get_mut(layer) {
+                    Some(cached) => *cached = KeyValues::joined(&[cached, &own])?,
+                    None => e.cache.blocks.push(own),
+                }
+                x = y.detach();
+            }
+            states.push(self.decoder.final_norm(&x.squeeze(0)?)?.detach());
+        }
         Ok(Tensor::cat(&states, 0)?)
     }
 
-    fn cached(&self, weights: &Weights<'_>, extensions: &mut [Extension<'_>]) -> Result<Tensor> {
+    fn fused(&self, weights: &Weights<'_>, extensions: &mut [Extension<'_>]) -> Result<Tensor> {
         let c = &self.decoder.config;
         let rows = extensions.iter().map(|e| {
             let mut row = Row::default();
