@@ -18,11 +18,12 @@ use crate::model::save::HEADS;
 use crate::progress::Progress;
 use crate::report::files::{sha256, sha256_file, write_atomic};
 use crate::{Error, Result};
+use candle_core::Device;
 use std::path::{Path, PathBuf};
 
-pub fn run(arguments: EvalArguments, runs: &Path) -> Result<()> {
+pub fn run(arguments: EvalArguments, runs: &Path, device: &Device) -> Result<()> {
     if let Some(Measure::Preference(preference)) = arguments.measure {
-        return runs::evaluate(preference, runs);
+        return runs::evaluate(preference, runs, device);
     }
     let Some(folder) = &arguments.data else {
         return Err(Error::argument("eval", "--data", "nothing", "where the documents are"));
@@ -34,7 +35,7 @@ pub fn run(arguments: EvalArguments, runs: &Path) -> Result<()> {
         let span = arguments.docs.unwrap_or(Span { start: 0, end: None });
         asked.push((task, span.of(documents, arguments.limit)?, sha256));
     }
-    let Model { recipe, loaded, policy, mut identity } = Model::load(&arguments)?;
+    let Model { recipe, loaded, policy, mut identity } = Model::load(&arguments, device)?;
     let seed = arguments.seed.or(recipe.as_ref().map(|r| r.seed)).unwrap_or(1);
     let files: Vec<&String> = asked.iter().flat_map(|(_, _, sha256)| sha256).collect();
     identity += &format!("\n{HARNESS}\n{seed}\n{files:?}");
@@ -92,20 +93,20 @@ struct Model {
 }
 
 impl Model {
-    fn load(arguments: &EvalArguments) -> Result<Self> {
+    fn load(arguments: &EvalArguments, device: &Device) -> Result<Self> {
         let base = |path: &Path| load::load(&model_source(path));
         let run = arguments.lpc.as_ref().or(arguments.model.as_ref().filter(|m| saved::is_run(m)));
         let Some(run) = run else {
             let model = arguments.model.as_deref().unwrap_or(Path::new(""));
             let loaded = base(model)?;
-            let policy = reference_policy(&loaded, Precision::F32)?;
+            let policy = reference_policy(&loaded, Precision::F32, device)?;
             let identity = loaded.fingerprint.clone();
             return Ok(Self { recipe: None, loaded, policy, identity });
         };
         if let (Some(_), Some(model)) = (&arguments.lpc, &arguments.model) {
             saved::check_base(run, &base(model)?)?;
         }
-        let (mut recipe, loaded, policy) = saved::load(run)?;
+        let (mut recipe, loaded, policy) = saved::load(run, device)?;
         recipe.evaluation.latent = arguments.latent.unwrap_or(recipe.evaluation.latent);
         let mut identity = format!("{}\n{:?}", loaded.fingerprint, recipe.evaluation.latent);
         for file in [run.join("recipe.toml"), run.join("model").join(HEADS)] {

@@ -18,11 +18,12 @@ use crate::model::save::HEADS;
 use crate::progress::Progress;
 use crate::report::files::{sha256, sha256_file};
 use crate::{Error, Result};
+use candle_core::Device;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-pub fn run(arguments: GenerateArguments) -> Result<()> {
-    let writer = Writer::load(&arguments)?;
+pub fn run(arguments: GenerateArguments, device: &Device) -> Result<()> {
+    let writer = Writer::load(&arguments, device)?;
     match (&arguments.prompts, &arguments.out) {
         (Some(prompts), Some(out)) => {
             let name = arguments.name.unwrap_or_else(|| arguments.model.display().to_string());
@@ -48,7 +49,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn load(arguments: &GenerateArguments) -> Result<Self> {
+    fn load(arguments: &GenerateArguments, device: &Device) -> Result<Self> {
         let folder = &arguments.model;
         let sampling = Sampling {
             max_new_tokens: arguments.max_new_tokens,
@@ -57,12 +58,12 @@ impl Writer {
             seed: arguments.seed,
         };
         let (recipe, loaded, policy) = if saved::is_run(folder) {
-            let (mut recipe, loaded, policy) = saved::load(folder)?;
+            let (mut recipe, loaded, policy) = saved::load(folder, device)?;
             recipe.evaluation.latent = arguments.latent.unwrap_or(recipe.evaluation.latent);
             (Some(recipe), loaded, policy)
         } else {
             let loaded = load::load(&model_source(folder))?;
-            let policy = reference_policy(&loaded, Precision::F32)?;
+            let policy = reference_policy(&loaded, Precision::F32, device)?;
             (None, loaded, policy)
         };
         if let (Some(_), None) = (arguments.latent, &policy.heads) {

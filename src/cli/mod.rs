@@ -21,6 +21,7 @@ use crate::eval::tasks::Task;
 use crate::report::table2::Scale;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use values::DeviceName;
 
 /// Latent Preference Coding, re-derived, re-trained and re-measured.
 #[derive(Debug, Parser)]
@@ -34,6 +35,9 @@ pub struct Arguments {
     /// Folder of runs: each is kept under a hash of what it was made from
     #[arg(long, global = true, display_order = 901, default_value = "runs")]
     runs: PathBuf,
+    /// What models compute on: cpu, or cuda[:N] in a build with `--features cuda`
+    #[arg(long, global = true, display_order = 902, default_value = "cpu", value_parser = values::device)]
+    device: DeviceName,
 }
 
 #[derive(Debug, Subcommand)]
@@ -453,10 +457,10 @@ impl Arguments {
         self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
     }
 
-    /// Toy runs take a thread each; anything else takes all of them.
+    /// On the CPU toy runs take a thread each; anything else takes all of them.
     pub fn threads_a_run(&self) -> usize {
         match &self.command {
-            Command::Reproduce(r) if r.scale == ScaleArgument::Toy => 1,
+            Command::Reproduce(r) if r.scale == ScaleArgument::Toy && self.device == DeviceName::Cpu => 1,
             _ => self.threads(),
         }
     }
@@ -464,13 +468,13 @@ impl Arguments {
 
 /// Does what was asked.
 pub fn run(arguments: Arguments) -> Result<()> {
-    let threads = arguments.threads();
+    let (threads, device) = (arguments.threads(), arguments.device);
     match arguments.command {
-        Command::Reproduce(reproduce) => reproduce::run(reproduce, arguments.runs, threads),
-        Command::Train { recipe, dtype } => runs::train(&recipe, dtype, arguments.runs),
+        Command::Reproduce(reproduce) => reproduce::run(reproduce, arguments.runs, threads, device.open()?),
+        Command::Train { recipe, dtype } => runs::train(&recipe, dtype, &arguments.runs, &device.open()?),
         Command::Data(command) => data::run(command),
-        Command::Eval(eval) => eval::run(eval, &arguments.runs),
-        Command::Generate(generate) => generate::run(generate),
+        Command::Eval(eval) => eval::run(eval, &arguments.runs, &device.open()?),
+        Command::Generate(generate) => generate::run(generate, &device.open()?),
         Command::Judge(judge) => judge::run(judge, &arguments.runs),
         Command::Winrate(winrate) => winrate::run(winrate),
         Command::Check(check) => check::run(check),

@@ -18,9 +18,10 @@ use crate::report::files::write_atomic;
 use crate::report::publish;
 use crate::report::table::marked;
 use crate::{Error, Result};
+use candle_core::Device;
 use std::path::{Path, PathBuf};
 
-pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize) -> Result<()> {
+pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize, device: Device) -> Result<()> {
     let scale = arguments.scale.into();
     let mut matrix = match &arguments.recipe {
         Some(path) => Matrix::read(path)?,
@@ -32,8 +33,8 @@ pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize) -> Resu
         None => Benchmarks::World,
         Some(folder) => Benchmarks::Folder { folder: folder.clone(), limit: arguments.documents },
     };
-    let settings =
-        Settings { scale, runs, reports: arguments.reports, threads, keep_models: arguments.keep_models };
+    let (reports, keep_models) = (arguments.reports, arguments.keep_models);
+    let settings = Settings { scale, runs, reports, threads, device, keep_models };
     let progress = Progress::stderr();
     let (name, files, reproduced) = match arguments.target {
         Target::Figure1 => return figure1(&matrix, &settings, &progress),

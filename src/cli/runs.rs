@@ -10,7 +10,7 @@ use crate::eval::stats::wilson_interval;
 use crate::experiment::base;
 use crate::experiment::cell::{self, records};
 use crate::experiment::dataset::TextPairs;
-use crate::experiment::prepared::{Prepared, reference_policy};
+use crate::experiment::prepared::{Prepared, Where, reference_policy};
 use crate::experiment::reference::Reference;
 use crate::experiment::saved;
 use crate::progress::Progress;
@@ -18,9 +18,10 @@ use crate::report::records::{self as record_file, Record};
 use crate::report::store::Store;
 use crate::train::reference::reference_logps;
 use crate::{Error, Result};
-use std::path::{Path, PathBuf};
+use candle_core::Device;
+use std::path::Path;
 
-pub fn train(recipe: &Path, dtype: Option<Precision>, runs: PathBuf) -> Result<()> {
+pub fn train(recipe: &Path, dtype: Option<Precision>, runs: &Path, device: &Device) -> Result<()> {
     let mut recipe = Recipe::read(recipe)?;
     recipe.training.dtype = dtype.unwrap_or(recipe.training.dtype);
     let progress = Progress::stderr();
@@ -31,10 +32,10 @@ pub fn train(recipe: &Path, dtype: Option<Precision>, runs: PathBuf) -> Result<(
         &recipe.truncation,
         recipe.objective.needs_reference(),
         &recipe.training,
-        &runs,
+        Where { runs, device },
         &progress,
     )?;
-    let store = Store::new(&runs);
+    let store = Store::new(runs);
     let manifest = cell::run(&recipe, "train", &prepared, &store, true, &progress)?;
     let data = &prepared.data;
     for note in text.notes.iter().chain([&data.truncation_note("model", &recipe.truncation)]) {
@@ -44,9 +45,9 @@ pub fn train(recipe: &Path, dtype: Option<Precision>, runs: PathBuf) -> Result<(
     print_line(format_args!("run: {}", store.folder(&manifest.run).display()))
 }
 
-pub fn evaluate(arguments: PreferenceArguments, runs: &Path) -> Result<()> {
+pub fn evaluate(arguments: PreferenceArguments, runs: &Path, device: &Device) -> Result<()> {
     let progress = Progress::stderr();
-    let (mut recipe, loaded, policy) = saved::load(&arguments.run)?;
+    let (mut recipe, loaded, policy) = saved::load(&arguments.run, device)?;
     recipe.evaluation.latent = arguments.latent.unwrap_or(recipe.evaluation.latent);
     let mut text = match &arguments.data {
         Some(file) => {
@@ -68,7 +69,7 @@ pub fn evaluate(arguments: PreferenceArguments, runs: &Path) -> Result<()> {
         saved::check_base(&arguments.run, &base)?;
         let task = progress.task("reference log-probabilities", data.test.len());
         let test = reference_logps(
-            &reference_policy(&base, recipe.training.dtype)?,
+            &reference_policy(&base, recipe.training.dtype, device)?,
             &data.test,
             recipe.training.micro_batch_size,
             &task,

@@ -1,6 +1,8 @@
 //! What an argument may be; anything else is refused before work begins.
 
 use crate::config::ModelSource;
+use crate::{Error, Result};
+use candle_core::Device;
 use clap::builder::RangedU64ValueParser;
 use std::path::Path;
 
@@ -32,6 +34,38 @@ pub fn seconds(text: &str) -> Result<f64, String> {
 
 pub fn dollars(text: &str) -> Result<f64, String> {
     number(text, |d| d.is_finite() && d >= 0.0, "expected a finite number, at least 0")
+}
+
+/// What `--device` names. Only commands that compute open it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceName {
+    Cpu,
+    Cuda(usize),
+}
+
+pub fn device(text: &str) -> Result<DeviceName, String> {
+    match (text, text.strip_prefix("cuda:").and_then(|n| n.parse().ok())) {
+        ("cpu", _) => Ok(DeviceName::Cpu),
+        ("cuda", _) => Ok(DeviceName::Cuda(0)),
+        (_, Some(n)) => Ok(DeviceName::Cuda(n)),
+        _ => Err("expected cpu, cuda or cuda:N".into()),
+    }
+}
+
+impl DeviceName {
+    pub fn open(self) -> Result<Device> {
+        let Self::Cuda(n) = self else { return Ok(Device::Cpu) };
+        Device::new_cuda(n).map_err(|e| {
+            let (got, expected) = match e {
+                candle_core::Error::NotCompiledWithCudaSupport => {
+                    ("a program without CUDA".to_string(), "a build with `--features cuda`")
+                }
+                // A trace may follow.
+                e => (e.to_string().lines().take(1).collect::<String>(), "a CUDA driver and that device"),
+            };
+            Error::argument("--device", format!("cuda:{n}"), got, expected)
+        })
+    }
 }
 
 fn number(text: &str, allowed: impl Fn(f64) -> bool, expected: &str) -> Result<f64, String> {
@@ -69,6 +103,16 @@ fn hub_model(path: &Path) -> Option<ModelSource> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn devices() {
+        assert_eq!(device("cpu"), Ok(DeviceName::Cpu));
+        assert_eq!(device("cuda"), Ok(DeviceName::Cuda(0)));
+        assert_eq!(device("cuda:3"), Ok(DeviceName::Cuda(3)));
+        for text in ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "CUDA", "cpu:0"] {
+            assert!(device(text).is_err(), "{text}");
+        }
+    }
 
     fn hub(id: &str, revision: &str) -> ModelSource {
         ModelSource::Hub { id: id.into(), revision: revision.into() }

@@ -50,7 +50,7 @@ fn step(
     let states = writings.iter().flat_map(|w| w.state.iter().copied()).collect();
     let latents: Vec<&ContextLatent> = writings.iter().map(|w| &w.latent).collect();
     let mut scores = vec![];
-    predictor.scores(states, &latents, &mut scores);
+    predictor.scores(states, &latents, &mut scores)?;
     let mut chosen = vec![];
     for ((i, writing), scores) in
         writings.iter_mut().enumerate().zip(scores.chunks_mut(predictor.vocab_size()))

@@ -224,7 +224,7 @@ impl<'p, 'a> Scorer<'p, 'a> {
         let d = hidden.dim(1)?;
         let mut scores = vec![];
         for queries in queries.chunks((CHUNK_SCORES / self.predictor.vocab_size()).max(1)) {
-            self.ask(queries, &states, d, &latents, &mut running, &mut scores);
+            self.ask(queries, &states, d, &latents, &mut running, &mut scores)?;
         }
         let mut results: Vec<Vec<Option<Likelihood>>> =
             documents.iter().map(|d| vec![None; d.continuations]).collect();
@@ -251,12 +251,12 @@ impl<'p, 'a> Scorer<'p, 'a> {
         latents: &[ContextLatent],
         running: &mut [Running],
         scores: &mut Vec<f32>,
-    ) {
+    ) -> Result<()> {
         let vocab = self.predictor.vocab_size();
         let of_queries: Vec<f32> =
             queries.iter().flat_map(|q| states[q.state * d..(q.state + 1) * d].iter().copied()).collect();
         let latent_of: Vec<&ContextLatent> = queries.iter().map(|q| &latents[q.part]).collect();
-        self.predictor.scores(of_queries, &latent_of, scores);
+        self.predictor.scores(of_queries, &latent_of, scores)?;
         let measured: Vec<_> = scores
             .par_chunks(vocab)
             .zip(queries)
@@ -295,5 +295,6 @@ impl<'p, 'a> Scorer<'p, 'a> {
                 running[*continuation].greedy &= *token as usize == likeliest;
             }
         }
+        Ok(())
     }
 }

@@ -36,7 +36,7 @@ pub enum ContextLatent {
 impl<'a> Predictor<'a> {
     /// `recipe` says what z is at test time (its `evaluation`), unless `code` forces one code.
     ///
-    /// Errors: a code that there is not; a model that inference does not cover.
+    /// Errors: a code that there is not.
     pub fn new(policy: &'a Policy, recipe: Option<&'a Recipe>, code: Option<usize>) -> Result<Self> {
         let codes = policy.codes().map_or(Ok(0), |heads| heads.codebook.dim(0))?;
         if let Some(code) = code.filter(|&code| code >= codes) {
@@ -48,7 +48,7 @@ impl<'a> Predictor<'a> {
         let exact = recipe.is_some_and(|r| r.evaluation.latent == crate::config::LatentAtTest::Exact);
         let mut biases = vec![];
         if let Some(heads) = policy.codes().filter(|_| exact && code.is_none()) {
-            inference.logits(&heads.codebook.flatten_all()?.to_vec1::<f32>()?, &mut biases);
+            inference.logits(&heads.codebook.flatten_all()?.to_vec1::<f32>()?, &mut biases)?;
         }
         Ok(Self { inference, policy, recipe, code, biases })
     }
@@ -82,14 +82,19 @@ impl<'a> Predictor<'a> {
 
     /// Scores before any mixture of codes, [n, V], into `scores`: h_z is added where there is one.
     /// `states`: [n, d], one latent each.
-    pub fn scores(&self, mut states: Vec<f32>, latents: &[&ContextLatent], scores: &mut Vec<f32>) {
+    pub fn scores(
+        &self,
+        mut states: Vec<f32>,
+        latents: &[&ContextLatent],
+        scores: &mut Vec<f32>,
+    ) -> Result<()> {
         let d = self.policy.decoder.config.hidden_size;
         for (state, latent) in states.chunks_mut(d).zip(latents) {
             if let ContextLatent::Latent(latent) = latent {
                 state.iter_mut().zip(latent).for_each(|(h, z)| *h += z);
             }
         }
-        self.inference.logits(&states, scores);
+        self.inference.logits(&states, scores)
     }
 
     /// log Σ_v e^(score_v), and under each code's bias for a mixture. One number, or K.

@@ -53,7 +53,7 @@ pub fn run(
     let started = Timestamp::now();
     let PairData { train, test, .. } = &prepared.data;
     let config = &prepared.base.config;
-    let parameters = initial_parameters(recipe, &prepared.base)?;
+    let parameters = initial_parameters(recipe, &prepared.base)?.on(&prepared.device)?;
     let reference = prepared.reference.as_ref().filter(|_| recipe.objective.needs_reference());
     let inputs = FitInputs { recipe, config, pairs: train, reference: reference.map(|r| r.train.as_slice()) };
     let task = progress.task(name, steps(recipe, train.len()));
@@ -72,7 +72,7 @@ pub fn run(
         save_policy(&folder, config, &parameters, &prepared.base.tokenizer, recipe)?;
         model_card::write(&folder, &claim.run(), recipe, &prepared.base, &outcome)?;
     }
-    claim.finish(&records, Machine::cpu(), outcome)
+    claim.finish(&records, Machine::on(&prepared.device), outcome)
 }
 
 /// The base model's weights and, with a latent, heads drawn from the run's seed.

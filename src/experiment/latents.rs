@@ -38,8 +38,7 @@ impl Latents {
         progress: &Task,
     ) -> Result<Self> {
         let heads = policy
-            .heads
-            .as_ref()
+            .codes()
             .ok_or_else(|| Error::argument("latents", "policy", "without codes", "one trained with LPC"))?;
         let (codes, d) = heads.codebook.dims2()?;
         let empty = |width: usize| Array2::zeros((pairs.len(), width));

@@ -9,13 +9,22 @@ use crate::model::load::Loaded;
 use crate::model::parameters::Parameters;
 use crate::model::policy::Policy;
 use crate::progress::Progress;
+use candle_core::Device;
 use std::path::Path;
+
+/// Where finished work is kept, and what computes the rest.
+#[derive(Clone, Copy)]
+pub struct Where<'a> {
+    pub runs: &'a Path,
+    pub device: &'a Device,
+}
 
 pub struct Prepared {
     pub base: Loaded,
     pub data: PairData,
     /// For objectives that compare with π_ref, and for the base model's own accuracy.
     pub reference: Option<Reference>,
+    pub device: Device,
 }
 
 impl Prepared {
@@ -29,20 +38,21 @@ impl Prepared {
         truncation: &Truncation,
         needs_reference: bool,
         training: &Training,
-        runs: &Path,
+        place: Where<'_>,
         progress: &Progress,
     ) -> Result<Self> {
-        let base = base::load(model, runs, progress)?;
+        let base = base::load(model, place.runs, progress)?;
         let data = text.tokenized(&base, truncation)?;
         let reference = match needs_reference {
             false => None,
-            true => Some(Reference::load(&base, &data, training, runs, progress)?),
+            true => Some(Reference::load(&base, &data, training, place, progress)?),
         };
-        Ok(Self { base, data, reference })
+        Ok(Self { base, data, reference, device: place.device.clone() })
     }
 }
 
 /// The base model as a policy without a latent: π_ref.
-pub fn reference_policy(base: &Loaded, precision: Precision) -> Result<Policy> {
-    Policy::new(&base.config, &Parameters::from_tensors(&base.weights)?, &Latent::None {}, precision)
+pub fn reference_policy(base: &Loaded, precision: Precision, device: &Device) -> Result<Policy> {
+    let parameters = Parameters::from_tensors(&base.weights)?.on(device)?;
+    Policy::new(&base.config, &parameters, &Latent::None {}, precision)
 }

@@ -3,7 +3,7 @@
 use crate::config::Training;
 use crate::error::Place;
 use crate::experiment::dataset::PairData;
-use crate::experiment::prepared::reference_policy;
+use crate::experiment::prepared::{Where, reference_policy};
 use crate::model::load::Loaded;
 use crate::progress::Progress;
 use crate::report::files::{sha256, write_atomic};
@@ -11,7 +11,6 @@ use crate::report::manifest::Code;
 use crate::train::reference::{ReferenceLogps, reference_logps};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 
 /// π_ref's answers on every pair.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -40,29 +39,30 @@ impl Reference {
         base: &Loaded,
         data: &PairData,
         training: &Training,
-        runs: &Path,
+        place: Where<'_>,
         progress: &Progress,
     ) -> Result<Self> {
         let model = &base.fingerprint;
         let code = Code::current().fingerprint;
         let key = sha256(format!("{model} {} {code} {:?}", data.fingerprint, training.dtype).as_bytes());
-        let path = runs.join("reference").join(format!("{}.json", &key[..16]));
-        let place = || Place::file(&path);
+        let folder = place.runs.join("reference");
+        let path = folder.join(format!("{}.json", &key[..16]));
+        let file = || Place::file(&path);
         if path.is_file() {
             let text = std::fs::read(&path).map_err(Error::io(&path))?;
             let expected = "reference log-probabilities (delete the file to compute them anew)";
             let cached: Cached =
-                serde_json::from_slice(&text).map_err(|e| Error::input(place(), expected, e))?;
+                serde_json::from_slice(&text).map_err(|e| Error::input(file(), expected, e))?;
             if (&cached.model, &cached.data, &cached.code) != (model, &data.fingerprint, &code) {
-                return Err(Error::input(place(), expected, "those of another model, data set or code"));
+                return Err(Error::input(file(), expected, "those of another model, data set or code"));
             }
             if cached.sha256 != checksum(&cached.logps) {
-                return Err(Error::input(place(), expected, "numbers that do not match their checksum"));
+                return Err(Error::input(file(), expected, "numbers that do not match their checksum"));
             }
             return Ok(cached.logps);
         }
         let task = progress.task("reference log-probabilities", data.train.len() + data.test.len());
-        let policy = reference_policy(base, training.dtype)?;
+        let policy = reference_policy(base, training.dtype, place.device)?;
         let logps = Self {
             train: reference_logps(&policy, &data.train, training.micro_batch_size, &task)?,
             test: reference_logps(&policy, &data.test, training.micro_batch_size, &task)?,
@@ -75,7 +75,6 @@ impl Reference {
             logps,
         };
         let text = serde_json::to_vec(&cached).map_err(|e| Error::io(&path)(e.into()))?;
-        let folder = runs.join("reference");
         std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
         write_atomic(&path, &text)?;
         Ok(cached.logps)

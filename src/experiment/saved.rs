@@ -25,7 +25,7 @@ pub fn is_run(folder: &Path) -> bool {
 ///
 /// Errors: the folder holds no model (train with `lpc train` or `--keep-models`), or a file is
 /// missing or damaged.
-pub fn load(folder: &Path) -> Result<(Recipe, Loaded, Policy)> {
+pub fn load(folder: &Path, device: &Device) -> Result<(Recipe, Loaded, Policy)> {
     let recipe = Recipe::read(&folder.join("recipe.toml"))?;
     let model = folder.join("model");
     let mut loaded = huggingface::load(&model)?;
@@ -36,7 +36,7 @@ pub fn load(folder: &Path) -> Result<(Recipe, Loaded, Policy)> {
         let damaged = |e| Error::input(Place::file(&path), "LPC's heads as safetensors", e);
         loaded.weights.extend(heads.map_err(damaged)?);
     }
-    let parameters = Parameters::from_tensors(&loaded.weights)?;
+    let parameters = Parameters::from_tensors(&loaded.weights)?.on(device)?;
     let policy = Policy::new(&loaded.config, &parameters, &recipe.latent, recipe.training.dtype)?;
     Ok((recipe, loaded, policy))
 }

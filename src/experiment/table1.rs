@@ -91,7 +91,7 @@ pub fn reproduce(
     let measuring = Measuring { asked: &asked, kept: &kept, progress };
     let bases = parallel(&matrix.models, workers, threads_each, |model| {
         let prepared = settings.prepare(matrix, model, &text, progress)?;
-        let policy = reference_policy(&prepared.base, matrix.training.dtype)?;
+        let policy = reference_policy(&prepared.base, matrix.training.dtype, &settings.device)?;
         let identity = format!("{} {:?}", prepared.base.fingerprint, matrix.training.dtype);
         let measured = measuring.all(None, &prepared.base, &policy, &identity, &model.name)?;
         Ok((prepared, measured))
@@ -104,7 +104,7 @@ pub fn reproduce(
         let model = matrix.models.iter().position(|m| m.name == cell.base);
         let (prepared, base) = &bases[model.expect("a cell's model is in its matrix")];
         let run = with_model(cell, prepared, &store, progress)?;
-        let (recipe, loaded, policy) = saved::load(&store.folder(&run))?;
+        let (recipe, loaded, policy) = saved::load(&store.folder(&run), &settings.device)?;
         let measured = measuring.all(Some(&recipe), &loaded, &policy, &run, &label(cell))?;
         total.advance(1, || label(cell));
         Ok((run, measured, base))

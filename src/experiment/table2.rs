@@ -4,13 +4,14 @@ use crate::experiment::cell;
 use crate::experiment::dataset::TextPairs;
 use crate::experiment::matrix::{Matrix, MatrixCell, Model};
 use crate::experiment::pool::parallel;
-use crate::experiment::prepared::Prepared;
+use crate::experiment::prepared::{Prepared, Where};
 use crate::progress::Progress;
 use crate::report::evidence::{Base, Evidence, Header, Table};
 use crate::report::publish::publish;
 use crate::report::store::Store;
 use crate::report::table2::Scale;
 use crate::{Error, Result};
+use candle_core::Device;
 use std::path::PathBuf;
 
 /// Where things go and how much of the machine they may use.
@@ -19,16 +20,17 @@ pub struct Settings {
     pub runs: PathBuf,
     pub reports: PathBuf,
     pub threads: usize,
+    pub device: Device,
     pub keep_models: bool,
 }
 
 impl Settings {
-    /// Runs at a time, and threads for each: toy runs are too small to share, a real model takes
-    /// the whole machine.
+    /// Runs at a time, and threads for each: toy runs are too small to share the CPU, anything else
+    /// has the machine to itself.
     pub(super) fn workers(&self) -> (usize, usize) {
         match self.scale {
-            Scale::Toy => (self.threads, 1),
-            Scale::Small | Scale::Paper => (1, self.threads),
+            Scale::Toy if self.device.is_cpu() => (self.threads, 1),
+            Scale::Toy | Scale::Small | Scale::Paper => (1, self.threads),
         }
     }
 
@@ -55,7 +57,8 @@ impl Settings {
     ) -> Result<Prepared> {
         let needs_reference = matrix.objectives.iter().any(|o| o.objective.needs_reference());
         let (truncation, training) = (&matrix.truncation, &matrix.training);
-        Prepared::load(&model.source, text, truncation, needs_reference, training, &self.runs, progress)
+        let place = Where { runs: &self.runs, device: &self.device };
+        Prepared::load(&model.source, text, truncation, needs_reference, training, place, progress)
     }
 }
 

@@ -142,7 +142,7 @@ pub fn reproduce(
         let baseline = match source {
             Source::Files(files) if files.baseline.is_some() => files.baseline.clone().unwrap_or_default(),
             _ => {
-                let policy = reference_policy(&prepared.base, matrix.training.dtype)?;
+                let policy = reference_policy(&prepared.base, matrix.training.dtype, &settings.device)?;
                 let id = &prepared.base.fingerprint;
                 writing.answers(None, &prepared.base, &policy, &model.name, id, progress)?
             }
@@ -157,7 +157,7 @@ pub fn reproduce(
         let model = matrix.models.iter().position(|m| m.name == cell.base);
         let (prepared, baseline) = &bases[model.expect("a cell's model is in its matrix")];
         let run = with_model(cell, prepared, &store, progress)?;
-        let (recipe, loaded, policy) = saved::load(&store.folder(&run))?;
+        let (recipe, loaded, policy) = saved::load(&store.folder(&run), &settings.device)?;
         let answers = writing.answers(Some(&recipe), &loaded, &policy, &run, &run, progress)?;
         write_outputs(&folder.join(&run).join("baseline.json"), baseline)?;
         write_outputs(&folder.join(&run).join("model_outputs.json"), &answers)?;

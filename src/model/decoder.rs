@@ -7,7 +7,9 @@ use crate::model::config::DecoderConfig;
 use crate::model::fused;
 use crate::model::parameters::Parameters;
 use crate::model::rotary::{Angles, Rotary};
-use crate::model::rows::{Padded, TokenRows};
+use crate::model::rows::{Padded, Row, TokenRows};
+use crate::tensor::kernels::Kernels;
+use crate::tensor::lm_head::{token_logps_composed, token_logps_fused};
 use crate::tensor::numerics::{matmul, softmax};
 use candle_core::{D, DType, Device, Tensor};
 
@@ -20,6 +22,7 @@ pub struct Decoder {
     lm_head: Tensor,
     rotary: Rotary,
     precision: Precision,
+    kernels: Kernels,
 }
 
 /// What every block of one plain forward pass shares.
@@ -28,6 +31,28 @@ pub struct Context {
     angles: Angles,
     /// [.., T, S]: 0 where a token may look, −∞ where not.
     mask: Tensor,
+}
+
+/// Keys, rotated, and values of one block's tokens, [B, kv heads, T, head_dim] each.
+#[derive(Debug, Clone)]
+pub struct KeyValues {
+    k: Tensor,
+    v: Tensor,
+}
+
+impl KeyValues {
+    /// Of all tokens in order. Errors: of none.
+    pub fn joined(parts: &[&Self]) -> Result<Self> {
+        let join = |of: fn(&Self) -> &Tensor| -> Result<Tensor> {
+            Ok(Tensor::cat(&parts.iter().map(|part| of(part)).collect::<Vec<_>>(), 2)?)
+        };
+        Ok(Self { k: join(|part| &part.k)?, v: join(|part| &part.v)? })
+    }
+
+    /// Without what they were computed from.
+    pub fn detach(&self) -> Self {
+        Self { k: self.k.detach(), v: self.v.detach() }
+    }
 }
 
 impl Decoder {
@@ -45,7 +70,8 @@ impl Decoder {
             .collect::<Result<_>>()?;
         let norm = RmsNorm::new(c, parameters, "model.norm.weight")?;
         let rotary = Rotary::new(c, embed_tokens.dtype(), embed_tokens.device())?;
-        Ok(Self { config: c.clone(), embed_tokens, blocks, norm, lm_head, rotary, precision })
+        let kernels = parameters.kernels();
+        Ok(Self { config: c.clone(), embed_tokens, blocks, norm, lm_head, rotary, precision, kernels })
     }
 
     pub fn device(&self) -> &Device {
@@ -58,6 +84,10 @@ impl Decoder {
 
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    pub fn kernels(&self) -> Kernels {
+        self.kernels
     }
 
     /// [V, d]
@@ -82,9 +112,19 @@ impl Decoder {
         self.final_norm(&x.flatten_to(1)?.index_select(&padded.index, 0)?)
     }
 
-    /// [`Self::hidden`] for values only, by the fastest way this decoder has.
+    /// log π of the token that follows each state [N, d], [N]: [`crate::tensor::logprob::token_logps`]
+    /// by this decoder's kernels.
+    pub fn token_logps(&self, hidden: &Tensor, tokens: &[u32]) -> Result<Tensor> {
+        let logps = match self.kernels {
+            Kernels::Composed => token_logps_composed,
+            Kernels::Fused => token_logps_fused,
+        };
+        logps(hidden, &self.lm_head, tokens, self.precision)
+    }
+
+    /// [`Self::hidden`] for values only, by this decoder's kernels.
     pub fn hidden_values(&self, rows: &TokenRows) -> Result<Tensor> {
-        if fused::supports(self) {
+        if self.kernels == Kernels::Fused {
             return Ok(self.final_norm(&fused::states(self, rows)?)?.detach());
         }
         let padded = rows.padded(self.config.sliding_window, self.device())?;
@@ -98,6 +138,17 @@ impl Decoder {
 
     pub fn context(&self, padded: &Padded) -> Result<Context> {
         Ok(Context { angles: self.rotary.at(&padded.positions)?, mask: padded.mask.to_dtype(self.dtype())? })
+    }
+
+    /// Of the `new` tokens that follow `past` others, which they see.
+    pub fn context_behind(&self, past: usize, new: usize) -> Result<Context> {
+        let (n, window) = (past + new, self.config.sliding_window);
+        let row = Row::causal(&vec![0; n]);
+        let positions = Tensor::new(&row.positions[past..], self.device())?.unsqueeze(0)?;
+        let sees = |i: usize, j: usize| if row.sees(i, j, window) { 0.0 } else { f32::NEG_INFINITY };
+        let mask: Vec<f32> = (past..n).flat_map(|i| (0..n).map(move |j| sees(i, j))).collect();
+        let mask = Tensor::from_vec(mask, (1, 1, 1, new, n), self.device())?;
+        Ok(Context { angles: self.rotary.at(&positions)?, mask: mask.to_dtype(self.dtype())? })
     }
 
     /// Embeddings of a padded batch, [B, T, d].
@@ -205,19 +256,35 @@ impl Block {
 
     /// Shapes: x [B, T, d] → [B, T, d].
     pub fn forward(&self, x: &Tensor, context: &Context) -> Result<Tensor> {
-        let x = (x + self.attention(&self.attention_norm.forward(x)?, context)?)?;
-        let mlp = self.mlp(&self.mlp_norm.forward(&x)?)?;
-        Ok((x + mlp)?)
+        Ok(self.forward_behind(x, context, &[])?.0)
     }
 
-    fn attention(&self, x: &Tensor, context: &Context) -> Result<Tensor> {
+    /// [`Self::forward`] of tokens that see others too, by what is left of those, in order; and what
+    /// is left of themselves.
+    pub fn forward_behind(
+        &self,
+        x: &Tensor,
+        context: &Context,
+        behind: &[&KeyValues],
+    ) -> Result<(Tensor, KeyValues)> {
+        let (mixed, own) = self.attention(&self.attention_norm.forward(x)?, context, behind)?;
+        let x = (x + mixed)?;
+        let mlp = self.mlp(&self.mlp_norm.forward(&x)?)?;
+        Ok(((x + mlp)?, own))
+    }
+
+    fn attention(&self, x: &Tensor, context: &Context, behind: &[&KeyValues]) -> Result<(Tensor, KeyValues)> {
         let (b, t, _) = x.dims3()?;
         let heads = |projection: &Tensor| -> Result<Tensor> {
             Ok(self.linear(x, projection)?.reshape((b, t, (), self.head_dim))?.transpose(1, 2)?)
         };
         let q = context.angles.rotate(&heads(&self.q_proj)?)?;
         let k = context.angles.rotate(&heads(&self.k_proj)?)?;
-        let v = heads(&self.v_proj)?.contiguous()?;
+        let own = KeyValues { k, v: heads(&self.v_proj)?.contiguous()? };
+        let KeyValues { k, v } = match behind {
+            [] => own.clone(),
+            behind => KeyValues::joined(&[behind, &[&own]].concat())?,
+        };
         // Grouped queries: the heads that share a key head are more rows of one product.
         let (kv, hd, s) = (self.kv_heads, self.head_dim, k.dim(2)?);
         let groups = q.dim(1)? / kv;
@@ -226,7 +293,7 @@ impl Block {
         let scores = scores.reshape((b, kv, groups, t, s))?.broadcast_add(&context.mask)?;
         let weights = softmax(&scores)?.reshape((b, kv, groups * t, s))?;
         let mixed = weights.matmul(&v)?.reshape((b, kv * groups, t, hd))?;
-        self.linear(&mixed.transpose(1, 2)?.reshape((b, t, ()))?, &self.o_proj)
+        Ok((self.linear(&mixed.transpose(1, 2)?.reshape((b, t, ()))?, &self.o_proj)?, own))
     }
 
     fn mlp(&self, x: &Tensor) -> Result<Tensor> {

@@ -1,6 +1,7 @@
 //! Named trainable tensors, by their Hugging Face names.
 
 use crate::model::config::DecoderConfig;
+use crate::tensor::kernels::Kernels;
 use crate::{Error, Result, seed};
 use candle_core::{DType, Device, Tensor, Var};
 use rand::Rng;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Default)]
 pub struct Parameters {
     vars: BTreeMap<String, Var>,
+    composed: bool,
 }
 
 impl Parameters {
@@ -19,7 +21,7 @@ impl Parameters {
         for (name, tensor) in tensors {
             vars.insert(name.clone(), Var::from_tensor(&tensor.copy()?)?);
         }
-        Ok(Self { vars })
+        Ok(Self { vars, composed: false })
     }
 
     /// A freshly initialised decoder: matrices N(0, 1/inputs), embeddings N(0, 0.02²), norms 1.
@@ -84,6 +86,25 @@ impl Parameters {
             let tensor = var.as_detached_tensor().to_device(device)?.to_dtype(dtype)?;
             vars.insert(name.clone(), Var::from_tensor(&tensor.copy()?)?);
         }
-        Ok(Self { vars })
+        Ok(Self { vars, composed: self.composed })
+    }
+
+    /// The same values on a device: the variables themselves where they are there.
+    pub fn on(self, device: &Device) -> Result<Self> {
+        let there = self.vars.values().all(|v| v.device().same_device(device));
+        if there { Ok(self) } else { self.to(DType::F32, device) }
+    }
+
+    /// The same variables for composed kernels, wherever they are: the oracle of the fused ones.
+    pub fn composed(&self) -> Self {
+        Self { composed: true, ..self.clone() }
+    }
+
+    /// Who computes with them.
+    pub fn kernels(&self) -> Kernels {
+        match self.vars.values().next() {
+            Some(var) if !self.composed => Kernels::of(var),
+            _ => Kernels::Composed,
+        }
     }
 }

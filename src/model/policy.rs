@@ -7,8 +7,8 @@ use crate::model::config::DecoderConfig;
 use crate::model::decoder::Decoder;
 use crate::model::heads::{CodeHeads, Heads};
 use crate::model::parameters::Parameters;
-use crate::tensor::code_head::code_logps_fused;
-use crate::tensor::lm_head::token_logps_fused;
+use crate::tensor::code_head::{code_logps_composed, code_logps_fused};
+use crate::tensor::kernels::Kernels;
 use crate::tensor::logprob::{add_latent, completion_logps_sum};
 use crate::tensor::objective::PairLogps;
 use candle_core::Tensor;
@@ -77,8 +77,7 @@ impl Policy {
             Some(latent) => add_latent(&states.predictor_hidden, latent, &batch.token_pair)?,
             None => states.predictor_hidden.clone(),
         };
-        let (head, precision) = (self.decoder.lm_head(), self.decoder.precision());
-        completion_sums(&token_logps_fused(&hidden, head, &batch.targets, precision)?, batch)
+        completion_sums(&self.decoder.token_logps(&hidden, &batch.targets)?, batch)
     }
 
     /// Sequence log-probabilities under each code alone, [B, K].
@@ -91,8 +90,11 @@ impl Policy {
         codebook: &Tensor,
     ) -> Result<PairLogps> {
         let (head, precision) = (self.decoder.lm_head(), self.decoder.precision());
-        let logps = code_logps_fused(&states.predictor_hidden, head, codebook, &batch.targets, precision)?;
-        completion_sums(&logps, batch)
+        let logps = match self.decoder.kernels() {
+            Kernels::Composed => code_logps_composed,
+            Kernels::Fused => code_logps_fused,
+        };
+        completion_sums(&logps(&states.predictor_hidden, head, codebook, &batch.targets, precision)?, batch)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::config::Recipe;
 use crate::error::{Error, Place, Result};
+use candle_core::Device;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -103,13 +104,32 @@ impl Code {
 }
 
 impl Machine {
-    /// This CPU, as the system names it, with the threads that rayon uses.
     pub fn cpu() -> Self {
-        let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model = info.lines().find_map(|l| l.strip_prefix("model name")?.split_once(": "));
-        let device = model.map_or(format!("{} CPU", std::env::consts::ARCH), |(_, name)| name.trim().into());
+        Self::on(&Device::Cpu)
+    }
+
+    /// The device as the system names it, with the threads that rayon uses.
+    pub fn on(device: &Device) -> Self {
+        let device = gpu_name(device).unwrap_or_else(cpu_name);
         Self { device, threads: rayon::current_num_threads() }
     }
+}
+
+fn cpu_name() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|l| l.strip_prefix("model name")?.split_once(": "));
+    model.map_or(format!("{} CPU", std::env::consts::ARCH), |(_, name)| name.trim().into())
+}
+
+#[cfg(feature = "cuda")]
+fn gpu_name(device: &Device) -> Option<String> {
+    let Device::Cuda(gpu) = device else { return None };
+    Some(gpu.cuda_stream().context().name().unwrap_or_else(|_| "a GPU without a name".into()))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu_name(_: &Device) -> Option<String> {
+    None
 }
 
 /// Highest resident memory of this process so far (VmHWM), in MiB; `None` off Linux.

@@ -9,12 +9,13 @@ use crate::config::Precision;
 use crate::tensor::exp::{exp, exp_in_place, max, wide};
 use crate::tensor::gemm::bf16::{Factor, Numbers};
 use crate::tensor::gemm::{Matrix, Prepared, Threads, multiplied, multiply, product};
+use crate::tensor::kernels::Kernels;
 use crate::tensor::lm_head::fused::{KEPT, round};
 use crate::tensor::lm_head::{chunks, logsumexp};
 use crate::tensor::logprob::{check_codes, code_logps};
 use crate::tensor::numerics::rounded;
 use crate::tensor::slices::{Held, contiguous};
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
 use half::bf16;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -32,8 +33,8 @@ const SAFE_SUM: f32 = 1e-26;
 /// Errors: those of [`code_logps`].
 /// Numerics: f32, each state's and each code's largest score subtracted. Where their peaks lie so
 /// far apart that the product underflows, the cell is summed term by term. With bf16, factors of
-/// the products with the head are rounded to it. Off the CPU or in another dtype it is the plain
-/// composition.
+/// the products with the head are rounded to it. Where its kernels are not [`Kernels::Fused`] it
+/// is [`code_logps_composed`].
 ///
 /// ```
 /// use candle_core::{Device::Cpu, Tensor};
@@ -52,14 +53,25 @@ pub fn code_logps_fused(
     tokens: &[u32],
     precision: Precision,
 ) -> Result<Tensor> {
-    if !hidden.device().is_cpu() || hidden.dtype() != DType::F32 {
-        let tokens = Tensor::new(tokens, hidden.device())?;
-        let round = |x: &Tensor| rounded(x, precision);
-        return code_logps(&round(hidden)?, &round(lm_head)?, &round(codebook)?, &tokens);
+    if Kernels::of(hidden) == Kernels::Composed {
+        return code_logps_composed(hidden, lm_head, codebook, tokens, precision);
     }
     check_codes(hidden, lm_head, codebook, tokens)?;
     let op = FusedCodeLogps { tokens: tokens.to_vec(), precision, saved: OnceLock::new() };
     Ok(hidden.contiguous()?.apply_op3(&lm_head.contiguous()?, &codebook.contiguous()?, op)?)
+}
+
+/// [`code_logps`] of factors rounded to the precision: any device, scores in the dtype of `hidden`.
+pub fn code_logps_composed(
+    hidden: &Tensor,
+    lm_head: &Tensor,
+    codebook: &Tensor,
+    tokens: &[u32],
+    precision: Precision,
+) -> Result<Tensor> {
+    let tokens = Tensor::new(tokens, hidden.device())?;
+    let round = |x: &Tensor| rounded(x, precision);
+    code_logps(&round(hidden)?, &round(lm_head)?, &round(codebook)?, &tokens)
 }
 
 struct FusedCodeLogps {

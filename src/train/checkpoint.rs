@@ -122,7 +122,7 @@ impl Checkpoint {
                 .tensors
                 .get(&format!("{PARAMETER}{name}"))
                 .ok_or_else(|| Error::argument("checkpoint", name, "nothing", "a parameter"))?;
-            var.set(stored)?;
+            var.set(&stored.to_device(var.device())?)?;
         }
         let optimiser_state = self
             .tensors

@@ -17,7 +17,7 @@ use crate::train::loss::{LatentInputs, pair_losses};
 use crate::train::metrics::{MetricsFile, StepMetrics};
 use crate::train::optim::{AdamW, linear_schedule};
 use crate::train::reference::ReferenceLogps;
-use crate::train::step::{Blocks, StepSums, backward};
+use crate::train::step::{StepSums, backward};
 use crate::{Error, Result, seed};
 use candle_core::{Device, Tensor};
 use rand_chacha::ChaCha12Rng;
@@ -157,15 +157,8 @@ fn accumulate(
             Latent::Gumbel { codes, .. } => Some(inputs("gumbel", codes, seed::gumbel)?),
             Latent::Gaussian { dimension, .. } => Some(inputs("gaussian", dimension, seed::normal)?),
         };
-        let blocks = Blocks::best(decoder);
-        let sums = backward(
-            decoder,
-            parameters,
-            &rows.rows,
-            blocks,
-            recipe.training.recompute,
-            gradients,
-            |hidden| {
+        let sums =
+            backward(decoder, parameters, &rows.rows, recipe.training.recompute, gradients, |hidden| {
                 let states = PairStates::select(hidden, &rows)?;
                 let outputs = pair_losses(
                     policy,
@@ -178,8 +171,7 @@ fn accumulate(
                 )?;
                 let mean = (outputs.loss.sum_all()? / batch.len() as f64)?;
                 Ok((mean, outputs.sums(&rows)?))
-            },
-        )?;
+            })?;
         total.add(&sums);
     }
     Ok(total)

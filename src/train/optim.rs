@@ -4,9 +4,10 @@ use crate::config::Training;
 use crate::model::heads;
 use crate::model::parameters::Parameters;
 use crate::tensor::exp::{square_sum as squares, wide};
+use crate::tensor::kernels::Kernels;
 use crate::tensor::slices::{Held, contiguous};
 use crate::{Error, Result};
-use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, Var, bail};
+use candle_core::{CpuStorage, D, DType, InplaceOp2, Layout, Tensor, Var, bail};
 use rayon::prelude::*;
 use safetensors::{Dtype, View};
 use std::borrow::Cow;
@@ -38,6 +39,7 @@ pub fn linear_schedule(step: usize, steps: usize, warmup_ratio: f64) -> f64 {
 /// AdamW (Loshchilov & Hutter 2019). Decay applies to matrices only.
 pub struct AdamW {
     slots: BTreeMap<String, Slot>,
+    kernels: Kernels,
     settings: Training,
     steps_taken: usize,
 }
@@ -45,25 +47,43 @@ pub struct AdamW {
 struct Slot {
     var: Var,
     peak_learning_rate: f64,
-    first: Vec<f32>,
-    second: Vec<f32>,
+    moments: Moments,
+}
+
+/// Means of the gradients and of their squares, in f32, where the update wants them.
+enum Moments {
+    Composed { first: Tensor, second: Tensor },
+    Fused { first: Vec<f32>, second: Vec<f32> },
+}
+
+impl Moments {
+    fn zeros(kernels: Kernels, like: &Tensor) -> Result<Self> {
+        Ok(match kernels {
+            Kernels::Composed => {
+                let zeros = || Tensor::zeros(like.shape(), DType::F32, like.device());
+                Self::Composed { first: zeros()?, second: zeros()? }
+            }
+            Kernels::Fused => {
+                let zeros = || vec![0.0; like.elem_count()];
+                Self::Fused { first: zeros(), second: zeros() }
+            }
+        })
+    }
 }
 
 impl AdamW {
     /// Parameters whose learning rate is 0 are frozen: neither moved nor part of the norm.
     pub fn new(parameters: &Parameters, settings: &Training, heads_learning_rate: f64) -> Result<Self> {
-        let mut slots = BTreeMap::new();
+        let (mut slots, kernels) = (BTreeMap::new(), parameters.kernels());
         for (name, var) in parameters.iter() {
             let is_head = name.starts_with(heads::PREFIX);
             let peak_learning_rate = if is_head { heads_learning_rate } else { settings.learning_rate };
             if peak_learning_rate > 0.0 {
-                let n = var.elem_count();
-                let slot =
-                    Slot { var: var.clone(), peak_learning_rate, first: vec![0.0; n], second: vec![0.0; n] };
-                slots.insert(name.clone(), slot);
+                let moments = Moments::zeros(kernels, var)?;
+                slots.insert(name.clone(), Slot { var: var.clone(), peak_learning_rate, moments });
             }
         }
-        Ok(Self { slots, settings: settings.clone(), steps_taken: 0 })
+        Ok(Self { slots, kernels, settings: settings.clone(), steps_taken: 0 })
     }
 
     /// Clips to the global norm, then updates in place. Returns the norm before clipping.
@@ -73,8 +93,7 @@ impl AdamW {
     pub fn step(&mut self, gradients: &BTreeMap<String, Tensor>, schedule: f64) -> Result<f64> {
         let gradients = self.slots.iter().map(|(name, slot)| slot.gradient(name, gradients));
         let gradients: Vec<Tensor> = gradients.collect::<Result<_>>()?;
-        let square_norm: f64 = gradients.iter().map(square_sum).sum::<Result<f64>>()?;
-        let norm = square_norm.sqrt();
+        let norm = square_sum(self.kernels, &gradients)?.sqrt();
         if !norm.is_finite() {
             return Ok(norm);
         }
@@ -92,9 +111,14 @@ impl AdamW {
                 second_scale: (1.0 - t.adam_beta2.powi(self.steps_taken as i32)).sqrt().recip() as f32,
                 epsilon: t.adam_epsilon as f32,
                 keep: if decays { (1.0 - rate * t.weight_decay) as f32 } else { 1.0 },
-                moments: Mutex::new((&mut slot.first, &mut slot.second)),
             };
-            slot.var.inplace_op2(gradient, &update)?;
+            match &mut slot.moments {
+                Moments::Composed { first, second } => update.composed(&slot.var, gradient, first, second)?,
+                Moments::Fused { first, second } => {
+                    let fused = FusedUpdate { update, moments: Mutex::new((first, second)) };
+                    slot.var.inplace_op2(gradient, &fused)?;
+                }
+            }
         }
         Ok(norm)
     }
@@ -103,9 +127,12 @@ impl AdamW {
     pub fn state(&self) -> BTreeMap<String, StateTensor<'_>> {
         let mut state = BTreeMap::new();
         for (name, slot) in &self.slots {
-            for (which, moment) in [("first", &slot.first), ("second", &slot.second)] {
-                state.insert(format!("{which}.{name}"), StateTensor::new(Numbers::Moment(moment)));
-            }
+            let (first, second) = match &slot.moments {
+                Moments::Composed { first, second } => (Numbers::Tensor(first), Numbers::Tensor(second)),
+                Moments::Fused { first, second } => (Numbers::Slice(first), Numbers::Slice(second)),
+            };
+            state.insert(format!("first.{name}"), StateTensor::new(first));
+            state.insert(format!("second.{name}"), StateTensor::new(second));
         }
         let steps = StateTensor::new(Numbers::Count(self.steps_taken as u32));
         state.insert("steps_taken".into(), steps);
@@ -118,17 +145,24 @@ impl AdamW {
             state.get(name).ok_or_else(|| Error::argument("optimiser state", name, "nothing", "a tensor"))
         };
         for (name, slot) in &mut self.slots {
-            for (which, moment) in [("first", &mut slot.first), ("second", &mut slot.second)] {
-                let values = find(&format!("{which}.{name}"))?.to_vec1::<f32>()?;
-                if values.len() != moment.len() {
-                    return Err(Error::argument(
-                        "optimiser state",
-                        name,
-                        values.len(),
-                        moment.len().to_string(),
-                    ));
+            let moment = |which: &str| {
+                let (stored, n) = (find(&format!("{which}.{name}"))?, slot.var.elem_count());
+                match stored.elem_count() == n {
+                    true => Ok(stored),
+                    false => {
+                        Err(Error::argument("optimiser state", name, stored.elem_count(), n.to_string()))
+                    }
                 }
-                *moment = values;
+            };
+            let stored = (moment("first")?, moment("second")?);
+            match &mut slot.moments {
+                Moments::Composed { first, second } => {
+                    let place = |t: &Tensor| t.to_device(slot.var.device())?.reshape(slot.var.shape());
+                    (*first, *second) = (place(stored.0)?, place(stored.1)?);
+                }
+                Moments::Fused { first, second } => {
+                    (*first, *second) = (stored.0.to_vec1()?, stored.1.to_vec1()?);
+                }
             }
         }
         self.steps_taken = find("steps_taken")?.to_vec1::<u32>()?[0] as usize;
@@ -143,14 +177,16 @@ pub struct StateTensor<'a> {
 }
 
 enum Numbers<'a> {
-    Moment(&'a [f32]),
+    Slice(&'a [f32]),
+    Tensor(&'a Tensor),
     Count(u32),
 }
 
 impl<'a> StateTensor<'a> {
     fn new(numbers: Numbers<'a>) -> Self {
         let n = match numbers {
-            Numbers::Moment(moment) => moment.len(),
+            Numbers::Slice(moment) => moment.len(),
+            Numbers::Tensor(moment) => moment.elem_count(),
             Numbers::Count(_) => 1,
         };
         Self { numbers, shape: [n] }
@@ -160,7 +196,7 @@ impl<'a> StateTensor<'a> {
 impl View for StateTensor<'_> {
     fn dtype(&self) -> Dtype {
         match self.numbers {
-            Numbers::Moment(_) => Dtype::F32,
+            Numbers::Slice(_) | Numbers::Tensor(_) => Dtype::F32,
             Numbers::Count(_) => Dtype::U32,
         }
     }
@@ -171,7 +207,8 @@ impl View for StateTensor<'_> {
 
     fn data(&self) -> Cow<'_, [u8]> {
         match self.numbers {
-            Numbers::Moment(moment) => moment.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Numbers::Slice(moment) => moment.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Numbers::Tensor(moment) => View::data(moment),
             Numbers::Count(count) => count.to_le_bytes().to_vec().into(),
         }
     }
@@ -193,14 +230,30 @@ impl Slot {
     }
 }
 
-/// Σ g², in f64 over fixed chunks.
-fn square_sum(gradient: &Tensor) -> Result<f64> {
-    let chunks: Vec<f64> = Held::new(gradient)?.slice().par_chunks(CHUNK).map(squares).collect();
-    Ok(chunks.iter().sum())
+/// Σ g² of all gradients, in f64 over fixed chunks, or over rows that are summed in f32.
+fn square_sum(kernels: Kernels, gradients: &[Tensor]) -> Result<f64> {
+    match kernels {
+        Kernels::Composed => {
+            let rows = |g: &Tensor| g.sqr()?.sum(D::Minus1)?.to_dtype(DType::F64)?.sum_all();
+            let sums = gradients.iter().map(rows).collect::<candle_core::Result<Vec<_>>>()?;
+            match sums.as_slice() {
+                [] => Ok(0.0),
+                // A device answers once.
+                sums => Ok(Tensor::stack(sums, 0)?.sum_all()?.to_scalar()?),
+            }
+        }
+        Kernels::Fused => {
+            let sum = |g: &Tensor| -> Result<f64> {
+                let chunks: Vec<f64> = Held::new(g)?.slice().par_chunks(CHUNK).map(squares).collect();
+                Ok(chunks.iter().sum())
+            };
+            gradients.iter().map(sum).sum()
+        }
+    }
 }
 
-/// One parameter's update, applied to its storage in place.
-struct Update<'a> {
+/// One parameter's update.
+struct Update {
     clip: f32,
     beta1: f32,
     beta2: f32,
@@ -208,10 +261,28 @@ struct Update<'a> {
     second_scale: f32,
     epsilon: f32,
     keep: f32,
+}
+
+impl Update {
+    fn composed(&self, var: &Var, gradient: &Tensor, first: &mut Tensor, second: &mut Tensor) -> Result<()> {
+        let mean =
+            |old: &Tensor, new: &Tensor, beta: f32| (old * f64::from(beta))? + (new * f64::from(1.0 - beta))?;
+        let gradient = (gradient * f64::from(self.clip))?;
+        *first = mean(first, &gradient, self.beta1)?;
+        *second = mean(second, &gradient.sqr()?, self.beta2)?;
+        let scale = ((second.sqrt()? * f64::from(self.second_scale))? + f64::from(self.epsilon))?;
+        let step = ((&*first * f64::from(self.step_size))? / scale)?;
+        Ok(var.set(&((var.as_detached_tensor() * f64::from(self.keep))? - step)?)?)
+    }
+}
+
+/// Applied to the parameter's storage in place.
+struct FusedUpdate<'a> {
+    update: Update,
     moments: Mutex<(&'a mut Vec<f32>, &'a mut Vec<f32>)>,
 }
 
-impl InplaceOp2 for Update<'_> {
+impl InplaceOp2 for FusedUpdate<'_> {
     fn name(&self) -> &'static str {
         "adamw"
     }
@@ -230,6 +301,7 @@ impl InplaceOp2 for Update<'_> {
         let gradient = contiguous(gradient, gradient_layout)?;
         let mut moments = self.moments.lock().unwrap_or_else(|e| e.into_inner());
         let (first, second) = &mut *moments;
+        let Update { clip, beta1, beta2, step_size, second_scale, epsilon, keep } = self.update;
         values[start..end]
             .par_chunks_mut(CHUNK)
             .zip(gradient.par_chunks(CHUNK))
@@ -238,11 +310,10 @@ impl InplaceOp2 for Update<'_> {
             .for_each(|(((values, gradient), first), second)| {
                 wide(|| {
                     for (((w, &g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second) {
-                        let g = g * self.clip;
-                        *m = self.beta1 * *m + (1.0 - self.beta1) * g;
-                        *v = self.beta2 * *v + (1.0 - self.beta2) * g * g;
-                        *w = *w * self.keep
-                            - self.step_size * *m / (v.sqrt() * self.second_scale + self.epsilon);
+                        let g = g * clip;
+                        *m = beta1 * *m + (1.0 - beta1) * g;
+                        *v = beta2 * *v + (1.0 - beta2) * g * g;
+                        *w = *w * keep - step_size * *m / (v.sqrt() * second_scale + epsilon);
                     }
                 });
             });

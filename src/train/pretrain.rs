@@ -6,11 +6,10 @@ use crate::model::decoder::Decoder;
 use crate::model::parameters::Parameters;
 use crate::model::rows::{Row, TokenRows};
 use crate::progress::Task;
-use crate::tensor::lm_head::token_logps_fused;
 use crate::train::gradients::Gradients;
 use crate::train::interrupt;
 use crate::train::optim::{AdamW, linear_schedule};
-use crate::train::step::{Blocks, backward};
+use crate::train::step::backward;
 use crate::{Error, Result, seed};
 use candle_core::Tensor;
 
@@ -63,11 +62,9 @@ fn language_model_step(
     let predictors = rows.iter().flat_map(|(start, row)| start as u32..(start + row.ids.len() - 1) as u32);
     let predictors = Tensor::from_iter(predictors, decoder.device())?;
     let targets: Vec<u32> = rows.iter().flat_map(|(_, row)| row.ids[1..].iter().copied()).collect();
-    backward(decoder, parameters, &rows, Blocks::best(decoder), recompute, gradients, |hidden| {
+    backward(decoder, parameters, &rows, recompute, gradients, |hidden| {
         let states = hidden.index_select(&predictors, 0)?;
-        let loss = token_logps_fused(&states, decoder.lm_head(), &targets, decoder.precision())?
-            .mean_all()?
-            .neg()?;
+        let loss = decoder.token_logps(&states, &targets)?.mean_all()?.neg()?;
         let value = f64::from(loss.to_scalar::<f32>()?);
         Ok((loss, value))
     })

@@ -5,6 +5,7 @@ use crate::model::decoder::Decoder;
 use crate::model::fused;
 use crate::model::parameters::Parameters;
 use crate::model::rows::TokenRows;
+use crate::tensor::kernels::Kernels;
 use crate::train::gradients::Gradients;
 use crate::train::loss::PairOutputs;
 use crate::{Error, Result};
@@ -77,22 +78,6 @@ impl StepSums {
     }
 }
 
-/// Which implementation of the decoder's blocks a backward pass uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blocks {
-    /// Composed candle operations: any device and dtype; the oracle.
-    Plain,
-    /// [`crate::model::fused`]: f32 on the CPU.
-    Fused,
-}
-
-impl Blocks {
-    /// The fastest that this decoder has.
-    pub fn best(decoder: &Decoder) -> Self {
-        if fused::supports(decoder) { Self::Fused } else { Self::Plain }
-    }
-}
-
 /// Adds to `gradients` those of `scalar(hidden)`, where `hidden` [tokens, d] are the decoder's
 /// states of `rows` and `scalar` returns the loss with anything else of interest.
 ///
@@ -102,13 +87,12 @@ pub fn backward<T>(
     decoder: &Decoder,
     parameters: &Parameters,
     rows: &TokenRows,
-    blocks: Blocks,
     recompute: bool,
     gradients: &mut Gradients,
     scalar: impl FnOnce(&Tensor) -> Result<(Tensor, T)>,
 ) -> Result<T> {
-    match (blocks, recompute) {
-        (Blocks::Fused, _) => {
+    match (decoder.kernels(), recompute) {
+        (Kernels::Fused, _) => {
             let (states, pass) = fused::Pass::forward(decoder, rows, recompute)?;
             let top = Var::from_tensor(&states)?;
             let (loss, other) = scalar(&decoder.final_norm(&top)?)?;
@@ -116,16 +100,16 @@ pub fn backward<T>(
             pass.backward(&upstream, gradients)?;
             Ok(other)
         }
-        (Blocks::Plain, false) => {
+        (Kernels::Composed, false) => {
             let (loss, other) = scalar(&decoder.hidden(rows)?)?;
             gradients.collect(parameters, &loss.backward()?)?;
             Ok(other)
         }
-        (Blocks::Plain, true) => plain_recomputed(decoder, parameters, rows, gradients, scalar),
+        (Kernels::Composed, true) => composed_recomputed(decoder, parameters, rows, gradients, scalar),
     }
 }
 
-fn plain_recomputed<T>(
+fn composed_recomputed<T>(
     decoder: &Decoder,
     parameters: &Parameters,
     rows: &TokenRows,

@@ -88,6 +88,8 @@ fn recipe(objective: Objective, latent: bool, seed: u64) -> Recipe {
             sharpness: 1.5,
             flip_rate: 0.0,
             flip_marked: false,
+            taste: Default::default(),
+            cues: Default::default(),
         }),
         truncation: Truncation { max_length: 60, max_prompt_length: 30 },
         objective,

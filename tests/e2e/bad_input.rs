@@ -56,6 +56,27 @@ fn over_long_examples_are_truncated_and_counted() {
 }
 
 #[test]
+#[cfg(not(feature = "cuda"))]
+fn a_device_that_this_build_does_not_know() {
+    let lpc = Lpc::bare();
+    lpc.write("recipe.toml", Settings::default().recipe());
+    let asked: [&[&str]; 4] = [
+        &["train", "recipe.toml"],
+        &["reproduce", "table2"],
+        &["eval", "arc_easy", "--model", "none", "--data", "none"],
+        &["generate", "none", "--prompt", "a"],
+    ];
+    for command in asked {
+        let line = lpc.refused(&[command, &["--device", "cuda:1"]].concat());
+        assert_eq!(
+            line,
+            "lpc: --device: cuda:1 = a program without CUDA, expected a build with `--features cuda`"
+        );
+    }
+    assert!(lpc.runs().is_empty());
+}
+
+#[test]
 fn one_test_pair_has_no_interval() {
     let line = Lpc::new().refused(&["reproduce", "table2", "--limit", "1"]);
     assert_names(&line, &["test pairs = 1", "at least 2"]);

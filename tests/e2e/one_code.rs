@@ -40,6 +40,8 @@ fn recipe(objective: Objective, latent: Latent) -> Recipe {
             folder: "unused".into(),
             limit: None,
             empty_completion: EmptyCompletion::Refuse,
+            flip_rate: 0.0,
+            flip_marked: false,
         },
         truncation: Truncation { max_length: 64, max_prompt_length: 32 },
         objective,

@@ -139,7 +139,7 @@ fn train(folder: &Path, latent: &str) -> PathBuf {
 
 /// Logits at every position, with the prompt's latent and without.
 fn logits(run: &Path, ids: &[u32]) -> [Tensor; 2] {
-    let (recipe, _, policy) = saved::load(run).unwrap();
+    let (recipe, _, policy) = saved::load(run, &Device::Cpu).unwrap();
     let hidden = policy.decoder.hidden_values(&TokenRows::new(vec![Row::causal(ids)])).unwrap();
     let head = policy.decoder.lm_head().t().unwrap();
     let prompt = hidden.narrow(0, ids.len() - 1, 1).unwrap();

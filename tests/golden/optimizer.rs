@@ -3,6 +3,7 @@
 use candle_core::{Device, Tensor};
 use lpc::config::Training;
 use lpc::model::parameters::Parameters;
+use lpc::tensor::kernels::Kernels;
 use lpc::train::optim::{AdamW, linear_schedule};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -47,12 +48,21 @@ fn values(tensor: &Tensor) -> Vec<f64> {
     tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f64::from).collect()
 }
 
+fn parameters(case: &Case, kernels: Kernels) -> Parameters {
+    let parameters = Parameters::from_tensors(&tensors(&case.start)).unwrap();
+    match kernels {
+        Kernels::Composed => parameters.composed(),
+        Kernels::Fused => parameters,
+    }
+}
+
 #[test]
 fn updates_equal_torch() {
     let fixture: Fixture =
         serde_json::from_str(include_str!("../../fixtures/golden/optimizer.json")).unwrap();
-    for case in fixture.cases {
-        let parameters = Parameters::from_tensors(&tensors(&case.start)).unwrap();
+    let kernels = [Kernels::Fused, Kernels::Composed];
+    for (case, kernels) in fixture.cases.iter().flat_map(|case| kernels.map(|kernels| (case, kernels))) {
+        let parameters = parameters(case, kernels);
         let training = Training {
             dtype: lpc::config::Precision::F32,
             epochs: 1,
@@ -81,14 +91,17 @@ fn updates_equal_torch() {
                 optimizer.restore(&state).unwrap();
             }
             let norm = optimizer.step(&tensors(gradients), factor).unwrap();
-            assert!((norm - case.norms[step]).abs() < SINGLE_PRECISION * norm, "step {step}: norm {norm}");
+            assert!(
+                (norm - case.norms[step]).abs() < SINGLE_PRECISION * norm,
+                "{kernels:?}, step {step}: norm {norm}"
+            );
         }
         let expected = tensors(&case.end);
         for (name, var) in parameters.iter() {
             for (ours, theirs) in values(var.as_tensor()).iter().zip(values(&expected[name])) {
                 assert!(
                     (ours - theirs).abs() < SINGLE_PRECISION * (1.0 + theirs.abs()),
-                    "{name}: {ours} and {theirs}"
+                    "{kernels:?}, {name}: {ours} and {theirs}"
                 );
             }
         }
@@ -99,8 +112,13 @@ fn updates_equal_torch() {
 fn a_missing_gradient_is_an_error_and_a_bad_one_changes_nothing() {
     let fixture: Fixture =
         serde_json::from_str(include_str!("../../fixtures/golden/optimizer.json")).unwrap();
-    let case = &fixture.cases[0];
-    let parameters = Parameters::from_tensors(&tensors(&case.start)).unwrap();
+    for kernels in [Kernels::Fused, Kernels::Composed] {
+        bad_gradients(&fixture.cases[0], kernels);
+    }
+}
+
+fn bad_gradients(case: &Case, kernels: Kernels) {
+    let parameters = parameters(case, kernels);
     let training = Training {
         dtype: lpc::config::Precision::F32,
         epochs: 1,

@@ -1,6 +1,7 @@
 //! Files that are no task's, and contexts that do not fit.
 
 use crate::tiny;
+use candle_core::Device;
 use lpc::config::Precision;
 use lpc::eval::harness::{Answer, Record, Subject, data, run};
 use lpc::eval::journal::Journal;
@@ -120,7 +121,7 @@ fn a_context_that_lost_its_beginning_is_what_was_left() {
     lpc::model::save::save(folder.path(), &config, &tiny::weights(&config, 1), &tiny::tokenizer(None))
         .unwrap();
     let loaded = huggingface::load(folder.path()).unwrap();
-    let policy = reference_policy(&loaded, Precision::F32).unwrap();
+    let policy = reference_policy(&loaded, Precision::F32, &Device::Cpu).unwrap();
     let predictor = Predictor::new(&policy, None, None).unwrap();
     let tokenizer = &loaded.tokenizer;
     let subject =

@@ -1,12 +1,13 @@
 //! The inference path is the plain decoder, however a sequence is cut into caches and batches.
 
 use crate::support::{decoder_config, max_abs_diff, parameters};
-use candle_core::DType;
+use candle_core::{DType, Device, Tensor};
 use lpc::config::Precision;
 use lpc::model::config::DecoderConfig;
 use lpc::model::decoder::Decoder;
 use lpc::model::inference::{Extension, Inference, KvCache};
 use lpc::model::rows::{Row, TokenRows};
+use lpc::tensor::kernels::Kernels;
 use proptest::prelude::*;
 
 /// f32 against f32 in another order of sums, on states of order one; 6e-6 was the most seen.
@@ -16,14 +17,23 @@ fn tokens(n: usize, step: usize, vocab: usize) -> Vec<u32> {
     (0..n).map(|i| ((i * step + 1) % vocab) as u32).collect()
 }
 
+fn decoder(config: &DecoderConfig, seed: u64, kernels: Kernels) -> Decoder {
+    let parameters = parameters(config, 0, seed, DType::F32);
+    let parameters = match kernels {
+        Kernels::Composed => parameters.composed(),
+        Kernels::Fused => parameters,
+    };
+    Decoder::new(config, &parameters, Precision::F32).unwrap()
+}
+
 proptest! {
     #[test]
     fn caches_and_batches_change_nothing(
         config in decoder_config(), seed: u64, shared in 1usize..20, own in 1usize..20, rest in 1usize..5,
-        window in prop::option::of(1usize..9),
+        window in prop::option::of(1usize..9), kernels in prop::sample::select(vec![Kernels::Fused, Kernels::Composed]),
     ) {
         let config = DecoderConfig { sliding_window: window, ..config };
-        let decoder = Decoder::new(&config, &parameters(&config, 0, seed, DType::F32), Precision::F32).unwrap();
+        let decoder = decoder(&config, seed, kernels);
         let inference = Inference::new(&decoder).unwrap();
         let prefix = tokens(shared, 3, config.vocab_size);
         let branches = [tokens(own + rest, 7, config.vocab_size), tokens(own + rest, 5, config.vocab_size)];
@@ -46,7 +56,13 @@ proptest! {
             prop_assert!(max_abs_diff(&first.narrow(0, b * own, own).unwrap(), &at) < ORDER_TOLERANCE);
             for (t, states) in later.iter().enumerate() {
                 let at = oracle.narrow(0, shared + own + t, 1).unwrap();
-                prop_assert!(max_abs_diff(&states.narrow(0, b, 1).unwrap(), &at) < ORDER_TOLERANCE);
+                let states = states.narrow(0, b, 1).unwrap();
+                prop_assert!(max_abs_diff(&states, &at) < ORDER_TOLERANCE);
+                let mut scores = vec![];
+                inference.logits(&states.flatten_all().unwrap().to_vec1::<f32>().unwrap(), &mut scores).unwrap();
+                let expected = at.matmul(&decoder.lm_head().t().unwrap()).unwrap();
+                let scores = Tensor::new(scores, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+                prop_assert!(max_abs_diff(&scores, &expected) < ORDER_TOLERANCE);
             }
         }
     }
@@ -70,8 +86,13 @@ fn long_prompts() {
         sliding_window: Some(100),
         tie_word_embeddings: false,
     };
-    let decoder = Decoder::new(&config, &parameters(&config, 0, 3, DType::F32), Precision::F32).unwrap();
-    let inference = Inference::new(&decoder).unwrap();
+    for kernels in [Kernels::Fused, Kernels::Composed] {
+        long_prompt(&decoder(&config, 3, kernels));
+    }
+}
+
+fn long_prompt(decoder: &Decoder) {
+    let inference = Inference::new(decoder).unwrap();
     let text = tokens(200, 11, 64);
     let mut cache = KvCache::default();
     let ours =

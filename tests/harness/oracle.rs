@@ -1,6 +1,7 @@
 //! lm-eval on SmolLM2-135M-Instruct, document by document, where data and model are there.
 
 use crate::formats::aggregates;
+use candle_core::Device;
 use lpc::eval::harness::data::{self, Span};
 use lpc::eval::harness::{Answer, Record, Subject, run};
 use lpc::eval::journal::Journal;
@@ -31,7 +32,7 @@ fn every_document_as_lm_eval_has_it() {
         assert_eq!(got, expected.as_str().unwrap(), "{name} is not the file that lm-eval read");
     }
     let loaded = gguf::load(&PathBuf::from(model)).unwrap();
-    let policy = reference_policy(&loaded, lpc::config::Precision::F32).unwrap();
+    let policy = reference_policy(&loaded, lpc::config::Precision::F32, &Device::Cpu).unwrap();
     let predictor = Predictor::new(&policy, None, None).unwrap();
     let subject = Subject {
         predictor: &predictor,

@@ -8,11 +8,9 @@ use crate::gradients::problem;
 use candle_core::{DType, Device, Tensor, Var};
 use lpc::config::Precision::{Bf16, F32};
 use lpc::seed;
-use lpc::tensor::code_head::code_logps_fused;
-use lpc::tensor::lm_head::token_logps_fused;
-use lpc::tensor::logprob::{code_logps, token_logps};
-use lpc::tensor::numerics::rounded;
-use lpc::train::step::Blocks;
+use lpc::tensor::code_head::{code_logps_composed, code_logps_fused};
+use lpc::tensor::kernels::Kernels;
+use lpc::tensor::lm_head::{token_logps_composed, token_logps_fused};
 use proptest::prelude::*;
 
 /// Of a gradient's length: some roundings of 2⁻⁹ that do not all point the same way.
@@ -75,9 +73,7 @@ proptest! {
         let mut rng = seed::stream(seed, "tokens");
         let tokens: Vec<u32> = (0..n).map(|_| seed::below(&mut rng, vocab) as u32).collect();
         let fused = token_logps_fused(&hidden, &head, &tokens, Bf16).unwrap();
-        let ids = Tensor::new(tokens, &Device::Cpu).unwrap();
-        let round = |x: &Var| rounded(x, Bf16).unwrap();
-        let composed = token_logps(&round(&hidden), &round(&head), &ids).unwrap();
+        let composed = token_logps_composed(&hidden, &head, &tokens, Bf16).unwrap();
         compare(seed, &[&hidden, &head], &fused, &composed)?;
     }
 
@@ -89,9 +85,7 @@ proptest! {
         let mut rng = seed::stream(seed, "tokens");
         let tokens: Vec<u32> = (0..n).map(|_| seed::below(&mut rng, vocab) as u32).collect();
         let fused = code_logps_fused(&hidden, &head, &codebook, &tokens, Bf16).unwrap();
-        let ids = Tensor::new(tokens, &Device::Cpu).unwrap();
-        let round = |x: &Var| rounded(x, Bf16).unwrap();
-        let composed = code_logps(&round(&hidden), &round(&head), &round(&codebook), &ids).unwrap();
+        let composed = code_logps_composed(&hidden, &head, &codebook, &tokens, Bf16).unwrap();
         compare(seed, &[&hidden, &head, &codebook], &fused, &composed)?;
     }
 
@@ -99,8 +93,8 @@ proptest! {
     #[test]
     fn loss_and_every_gradient(problem in problem()) {
         let single = problem.parameters(DType::F32);
-        let (loss, plain) = problem.gradients(&single, Bf16, Blocks::Plain, false);
-        let (loss_fused, fused) = problem.gradients(&single, Bf16, Blocks::Fused, false);
+        let (loss, plain) = problem.gradients(&single, Bf16, Kernels::Composed, false);
+        let (loss_fused, fused) = problem.gradients(&single, Bf16, Kernels::Fused, false);
         prop_assert!((loss - loss_fused).abs() < 0.02 * (1.0 + loss.abs()), "{loss} and {loss_fused}");
         let whole = length(&plain.values().flat_map(values).collect::<Vec<_>>());
         for (name, gradient) in &plain {
@@ -110,13 +104,13 @@ proptest! {
             prop_assert!(distance <= allowed, "{}: {} apart, allowed {}", name, distance, allowed);
         }
         // Recomputed: the same numbers.
-        let (again, recomputed) = problem.gradients(&single, Bf16, Blocks::Fused, true);
+        let (again, recomputed) = problem.gradients(&single, Bf16, Kernels::Fused, true);
         prop_assert_eq!(again.to_bits(), loss_fused.to_bits());
         for (name, gradient) in &fused {
             prop_assert_eq!(values(gradient), values(&recomputed[name]), "{}", name);
         }
         // And bf16 is what was asked for: f32 gives other numbers.
-        let (exact, in_f32) = problem.gradients(&single, F32, Blocks::Fused, false);
+        let (exact, in_f32) = problem.gradients(&single, F32, Kernels::Fused, false);
         // A loss may round to the same in both; no gradient is there where completions are the same.
         prop_assume!(whole > 1e-3);
         let same = fused.iter().all(|(name, gradient)| values(gradient) == values(&in_f32[name]));

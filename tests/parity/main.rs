@@ -9,6 +9,7 @@ mod codes;
 mod composed;
 mod decoder;
 mod gradients;
+mod kernels;
 mod latents;
 mod logprobs;
 mod long_rows;

@@ -167,7 +167,7 @@ fn notes(
 /// The latents of a run's test pairs, which has its model, and how those of its first step would do:
 /// what hidden states know of their source, a network of them knows untrained.
 fn map_of(run: &str, prepared: &Prepared, store: &Store, progress: &Progress) -> Result<(Map, Means)> {
-    let (recipe, _, policy) = saved::load(&store.folder(run))?;
+    let (recipe, _, policy) = saved::load(&store.folder(run), &prepared.device)?;
     let pairs = &prepared.data.test;
     let task = progress.task(format!("latents of run {run}"), pairs.len());
     let of_pairs = Latents::of(&policy, pairs, recipe.training.micro_batch_size, &task)?;
@@ -178,7 +178,7 @@ fn map_of(run: &str, prepared: &Prepared, store: &Store, progress: &Progress) ->
         labels.len()
     ));
     let map = latents::map(of_pairs.latent.view(), &labels, names.len(), recipe.seed)?;
-    let parameters = cell::initial_parameters(&recipe, &prepared.base)?;
+    let parameters = cell::initial_parameters(&recipe, &prepared.base)?.on(&prepared.device)?;
     let untrained = Policy::new(&prepared.base.config, &parameters, &recipe.latent, recipe.training.dtype)?;
     let task = progress.task("latents before training", pairs.len());
     let before = Latents::of(&untrained, pairs, recipe.training.micro_batch_size, &task)?;

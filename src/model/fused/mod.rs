@@ -12,13 +12,8 @@ use crate::tensor::gemm::{Matrix, Prepared, multiplied, multiply};
 use crate::tensor::slices::Held;
 use crate::train::gradients::Gradients;
 use attention::{Heads, Mixed, Sight, sights};
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use pointwise::{Turns, join_heads, rms_norm, rms_norm_backward, split_heads, swiglu, swiglu_backward};
-
-/// Can this decoder's blocks run here?
-pub fn supports(decoder: &Decoder) -> bool {
-    decoder.device().is_cpu() && decoder.dtype() == DType::F32
-}
 
 /// One forward pass, with what its backward pass needs.
 pub struct Pass<'a> {

@@ -1,22 +1,29 @@
-//! The decoder for values alone, on the CPU in f32: tokens behind caches of keys and values that
-//! others may share, many sequences a pass, no autograd. [`crate::model::decoder`] is its oracle.
+//! The decoder for values alone: tokens behind caches of keys and values that others may share, many
+//! sequences a pass, no autograd, f32 on the CPU. [`crate::model::decoder`] is its oracle, and where
+//! kernels are composed it computes, one sequence after the other.
 
 mod attention;
 pub(crate) mod linear;
 
 use crate::error::{Error, Result};
-use crate::model::decoder::Decoder;
+use crate::model::decoder::{Decoder, KeyValues};
 use crate::model::rows::{Row, TokenRows};
 use crate::tensor::exp::{exp, sum};
+use crate::tensor::kernels::Kernels;
 use crate::tensor::slices::Held;
 use attention::{Shape, Step};
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use linear::{linear, linears};
 use rayon::prelude::*;
 
-/// A decoder's weights, borrowed for reading.
+/// A decoder that is only read.
 pub struct Inference<'a> {
     decoder: &'a Decoder,
+    weights: Option<Weights<'a>>,
+}
+
+/// What fused kernels read, borrowed.
+struct Weights<'a> {
     blocks: Vec<[Held<'a>; 9]>,
     lm_head: Held<'a>,
 }
@@ -26,6 +33,8 @@ pub struct Inference<'a> {
 pub struct KvCache {
     /// A block's key heads, one block after the other.
     heads: Vec<Head>,
+    /// The same of composed kernels, a block each.
+    blocks: Vec<KeyValues>,
     tokens: usize,
 }
 
@@ -52,16 +61,18 @@ pub struct Extension<'c> {
 
 impl Extension<'_> {
     fn past(&self) -> usize {
-        self.behind.iter().map(|c| c.tokens).sum::<usize>() + self.cache.tokens
+        self.caches().map(KvCache::tokens).sum()
+    }
+
+    fn caches(&self) -> impl Iterator<Item = &KvCache> {
+        self.behind.iter().copied().chain([&*self.cache])
     }
 }
 
 impl<'a> Inference<'a> {
-    /// Errors: a decoder that is not on the CPU in f32.
     pub fn new(decoder: &'a Decoder) -> Result<Self> {
-        if !decoder.device().is_cpu() || decoder.dtype() != DType::F32 {
-            let got = format!("{:?} on {:?}", decoder.dtype(), decoder.device());
-            return Err(Error::argument("inference", "decoder", got, "f32 on the CPU"));
+        if decoder.kernels() == Kernels::Composed {
+            return Ok(Self { decoder, weights: None });
         }
         let hold = |weights: [&'a Tensor; 9]| -> Result<[Held<'a>; 9]> {
             let held = weights.into_iter().map(Held::new).collect::<Result<Vec<_>, _>>()?;
@@ -69,7 +80,8 @@ impl<'a> Inference<'a> {
                 .map_err(|_| Error::argument("inference", "weights", 0, "nine a block"))
         };
         let blocks = decoder.blocks().iter().map(|b| hold(b.weights())).collect::<Result<_>>()?;
-        Ok(Self { decoder, blocks, lm_head: Held::new(decoder.lm_head())? })
+        let weights = Some(Weights { blocks, lm_head: Held::new(decoder.lm_head())? });
+        Ok(Self { decoder, weights })
     }
 
     /// Last hidden states of all new tokens, after the final norm, sequence after sequence.
@@ -78,6 +90,41 @@ impl<'a> Inference<'a> {
     /// Errors: a token outside the vocabulary, a position outside the context.
     /// Numerics: a sequence's states do not depend on the sequences beside it but for rounding.
     pub fn extend(&self, extensions: &mut [Extension<'_>]) -> Result<Tensor> {
+        let vocabulary = self.decoder.config.vocab_size;
+        let mut tokens = extensions.iter().flat_map(|e| e.tokens);
+        if let Some(id) = tokens.find(|&&id| id as usize >= vocabulary) {
+            return Err(Error::argument("inference", "token", id, format!("below {vocabulary}")));
+        }
+        let states = match &self.weights {
+            Some(weights) => self.fused(weights, extensions)?,
+            None => self.composed(extensions)?,
+        };
+        extensions.iter_mut().for_each(|e| e.cache.tokens += e.tokens.len());
+        Ok(states)
+    }
+
+    fn composed(&self, extensions: &mut [Extension<'_>]) -> Result<Tensor> {
+        let mut states = vec![];
+        for e in extensions {
+            let context = self.decoder.context_behind(e.past(), e.tokens.len())?;
+            let row = TokenRows::new(vec![Row::causal(e.tokens)]);
+            let mut x = self.decoder.embed(&row)?.detach().unsqueeze(0)?;
+            for (layer, block) in self.decoder.blocks().iter().enumerate() {
+                let behind: Vec<&KeyValues> = e.caches().filter_map(|c| c.blocks.get(layer)).collect();
+                let (y, own) = block.forward_behind(&x, &context, &behind)?;
+                let own = own.detach();
+                match e.cache.blocks.get_mut(layer) {
+                    Some(cached) => *cached = KeyValues::joined(&[cached, &own])?,
+                    None => e.cache.blocks.push(own),
+                }
+                x = y.detach();
+            }
+            states.push(self.decoder.final_norm(&x.squeeze(0)?)?.detach());
+        }
+        Ok(Tensor::cat(&states, 0)?)
+    }
+
+    fn fused(&self, weights: &Weights<'_>, extensions: &mut [Extension<'_>]) -> Result<Tensor> {
         let c = &self.decoder.config;
         let rows = extensions.iter().map(|e| {
             let mut row = Row::default();
@@ -85,21 +132,18 @@ impl<'a> Inference<'a> {
             row
         });
         let rows = TokenRows::new(rows.collect());
-        if let Some(id) = rows.ids().find(|&id| id as usize >= c.vocab_size) {
-            return Err(Error::argument("inference", "token", id, format!("below {}", c.vocab_size)));
-        }
         let n = rows.tokens();
         let (cos, sin) = self.decoder.turns(&rows)?;
         let mut x = self.decoder.embed(&rows)?.detach().flatten_all()?.to_vec1::<f32>()?;
         let shape =
             Shape { heads: c.num_attention_heads, kv_heads: c.num_key_value_heads, head_dim: c.head_dim };
         for e in extensions.iter_mut() {
-            e.cache.heads.resize(self.blocks.len() * c.num_key_value_heads, Head::default());
+            e.cache.heads.resize(weights.blocks.len() * c.num_key_value_heads, Head::default());
         }
         let (q_size, kv_size) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
         // Every block uses the same memory: fresh pages would cost a third of the time.
         let [mut normed, mut q, mut k, mut v, mut gate, mut up, mut out] = [const { vec![] }; 7];
-        for (layer, block) in self.blocks.iter().enumerate() {
+        for (layer, block) in weights.blocks.iter().enumerate() {
             let [attention_norm, wq, wk, wv, wo, mlp_norm, wgate, wup, wdown] =
                 block.each_ref().map(Held::slice);
             rms_norm(&x, attention_norm, c.rms_norm_eps, &mut normed);
@@ -117,7 +161,6 @@ impl<'a> Inference<'a> {
             linear(&gate, n, wdown, c.hidden_size, &mut out);
             add(&mut x, &out);
         }
-        extensions.iter_mut().for_each(|e| e.cache.tokens += e.tokens.len());
         let x = Tensor::from_vec(x, (n, c.hidden_size), self.decoder.device())?;
         Ok(self.decoder.final_norm(&x)?.detach())
     }
@@ -129,9 +172,17 @@ impl<'a> Inference<'a> {
 
     /// Unnormalised scores of the next token. Shapes: states [n, d] → scores [n, V], whose memory is
     /// used again.
-    pub fn logits(&self, states: &[f32], scores: &mut Vec<f32>) {
-        let c = &self.decoder.config;
-        linear(states, states.len() / c.hidden_size, self.lm_head.slice(), c.vocab_size, scores);
+    pub fn logits(&self, states: &[f32], scores: &mut Vec<f32>) -> Result<()> {
+        let (c, head) = (&self.decoder.config, self.decoder.lm_head());
+        let n = states.len() / c.hidden_size;
+        match &self.weights {
+            Some(weights) => linear(states, n, weights.lm_head.slice(), c.vocab_size, scores),
+            None => {
+                let states = Tensor::from_slice(states, (n, c.hidden_size), head.device())?;
+                *scores = states.matmul(&head.detach().t()?)?.flatten_all()?.to_vec1()?;
+            }
+        }
+        Ok(())
     }
 }
 

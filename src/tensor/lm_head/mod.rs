@@ -6,9 +6,10 @@ pub(super) mod fused;
 use crate::Result;
 use crate::config::Precision;
 use crate::tensor::exp::{exp_in_place, max, sum};
+use crate::tensor::kernels::Kernels;
 use crate::tensor::logprob::{check_tokens, token_logps};
 use crate::tensor::numerics::rounded;
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use std::ops::Range;
 
 /// Scores held at a time: 8 Mi numbers, 32 MiB.
@@ -20,8 +21,8 @@ const CHUNK_SCORES: usize = 1 << 23;
 /// Shapes: hidden [N, d], lm_head [V, d], tokens [N] → [N]. Units: nats.
 /// Errors: those of [`token_logps`].
 /// Numerics: f32 with each row's maximum subtracted, row sums in f64; with bf16, states and head
-/// are rounded to it before the product, and in the backward pass the probabilities. Off the CPU
-/// or in another dtype it is the plain composition.
+/// are rounded to it before the product, and in the backward pass the probabilities. Where its
+/// kernels are not [`Kernels::Fused`] it is [`token_logps_composed`].
 ///
 /// ```
 /// use candle_core::{Device::Cpu, Tensor};
@@ -37,13 +38,23 @@ pub fn token_logps_fused(
     tokens: &[u32],
     precision: Precision,
 ) -> Result<Tensor> {
-    if !hidden.device().is_cpu() || hidden.dtype() != DType::F32 {
-        let tokens = Tensor::new(tokens, hidden.device())?;
-        return token_logps(&rounded(hidden, precision)?, &rounded(lm_head, precision)?, &tokens);
+    if Kernels::of(hidden) == Kernels::Composed {
+        return token_logps_composed(hidden, lm_head, tokens, precision);
     }
     check_tokens(hidden, lm_head, tokens)?;
     let operation = fused::FusedTokenLogps::new(tokens, precision, hidden.track_op());
     Ok(hidden.contiguous()?.apply_op2(&lm_head.contiguous()?, operation)?)
+}
+
+/// [`token_logps`] of factors rounded to the precision: any device, scores in the dtype of `hidden`.
+pub fn token_logps_composed(
+    hidden: &Tensor,
+    lm_head: &Tensor,
+    tokens: &[u32],
+    precision: Precision,
+) -> Result<Tensor> {
+    let tokens = Tensor::new(tokens, hidden.device())?;
+    token_logps(&rounded(hidden, precision)?, &rounded(lm_head, precision)?, &tokens)
 }
 
 /// Stretches of `n` rows whose scores are held at a time: of one size, but for a row, because

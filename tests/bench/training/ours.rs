@@ -14,11 +14,10 @@ use lpc::model::rows::{Row, TokenRows};
 use lpc::progress::Progress;
 use lpc::report::manifest::peak_memory_mib;
 use lpc::seed;
-use lpc::tensor::lm_head::token_logps_fused;
 use lpc::train::fit::{FitInputs, fit};
 use lpc::train::gradients::Gradients;
 use lpc::train::reference::ReferenceLogps;
-use lpc::train::step::{Blocks, backward};
+use lpc::train::step::backward;
 use serde::Deserialize;
 use std::path::Path;
 use std::time::Instant;
@@ -70,6 +69,8 @@ pub fn steps(arguments: &Steps) -> lpc::Result<()> {
             folder: "unused".into(),
             limit: None,
             empty_completion: EmptyCompletion::LeaveOut,
+            flip_rate: 0.0,
+            flip_marked: false,
         },
         truncation: TRUNCATION,
         objective: Objective::Dpo { beta: 0.1 },
@@ -115,10 +116,8 @@ pub fn plain(arguments: &Plain) -> lpc::Result<()> {
     for _ in 0..arguments.steps {
         let begun = Instant::now();
         let mut gradients = Gradients::default();
-        let precision = arguments.dtype;
-        backward(&decoder, &parameters, &rows, Blocks::best(&decoder), false, &mut gradients, |hidden| {
-            let logps = token_logps_fused(hidden, decoder.lm_head(), &targets, precision)?;
-            Ok((logps.mean_all()?.neg()?, ()))
+        backward(&decoder, &parameters, &rows, false, &mut gradients, |hidden| {
+            Ok((decoder.token_logps(hidden, &targets)?.mean_all()?.neg()?, ()))
         })?;
         seconds.push(begun.elapsed().as_secs_f64());
     }
