@@ -180,6 +180,7 @@ fn draw_pair(seed: u64, split: Split, index: usize, sharpness: f64) -> WorldPair
             prompt,
             chosen: better,
             rejected: worse,
+            factor_weights: Some(weights.to_vec()),
         },
         truth: Truth {
             cue_flips: context.flips,
