@@ -151,9 +151,8 @@ fn accumulate(
             Ok(LatentInputs { noise, prior_weight: alpha })
         };
         let latent = match recipe.latent {
-            Latent::None {} | Latent::ExactElbo { .. } | Latent::Marginal { .. } | Latent::Control { .. } => {
-                None
-            }
+            Latent::None {} | Latent::ExactElbo { .. } | Latent::Marginal { .. } => None,
+            Latent::Control { .. } | Latent::Factors { .. } => None,
             Latent::Gumbel { codes, .. } => Some(inputs("gumbel", codes, seed::gumbel)?),
             Latent::Gaussian { dimension, .. } => Some(inputs("gaussian", dimension, seed::normal)?),
         };

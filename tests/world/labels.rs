@@ -69,6 +69,8 @@ fn truth_follows_from_the_texts() {
         let context = parse(&pair.prompt).unwrap();
         assert_eq!((context.source.name, context.flips), (&*pair.source, truth.cue_flips));
         assert_eq!(context.weights(), truth.weights);
+        // What a policy may be told is the truth of the prompt, whatever became of the label.
+        assert_eq!(pair.factor_weights.as_deref(), Some(&truth.weights[..]));
         assert_eq!(utility(&pair.prompt, &pair.chosen).unwrap(), truth.utility_chosen);
         assert_eq!(utility(&pair.prompt, &pair.rejected).unwrap(), truth.utility_rejected);
         let by_factors: f64 =
