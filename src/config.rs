@@ -51,7 +51,16 @@ pub enum DataSource {
     /// The built-in preference world.
     World(World),
     /// `train` and `test` in a folder, as `.jsonl`, `.jsonl.gz` or `.parquet`; `limit` bounds both.
-    Jsonl { folder: PathBuf, limit: Option<usize>, empty_completion: EmptyCompletion },
+    /// Training labels are flipped as in [`World`].
+    Jsonl {
+        folder: PathBuf,
+        limit: Option<usize>,
+        empty_completion: EmptyCompletion,
+        #[serde(default, skip_serializing_if = "is_default")]
+        flip_rate: f64,
+        #[serde(default, skip_serializing_if = "is_default")]
+        flip_marked: bool,
+    },
 }
 
 /// What to do with a pair of which a completion is empty: models do sometimes say nothing, and
@@ -76,6 +85,36 @@ pub struct World {
     /// Share of training labels flipped (the paper's §4.3), and whether `[FLIP]` marks them.
     pub flip_rate: f64,
     pub flip_marked: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub taste: Taste,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cues: Cues,
+}
+
+/// Whose preferences the world has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Taste {
+    /// Every source weighs the factors its own way, and cues turn weights around.
+    #[default]
+    BySource,
+    /// All reward politeness and nothing else: one preference, no mixture.
+    One,
+}
+
+/// What prompts say of the taste behind a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cues {
+    #[default]
+    Shown,
+    /// Every pair has the prompt of another, drawn independently: it says nothing.
+    Exchanged,
+}
+
+/// Keys that came later are not spelt where they say what was always so: recipes keep their hashes.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What happens to over-long examples: the prompt loses its beginning, then a completion its end.
@@ -216,28 +255,78 @@ pub enum Latent {
     ExactElbo { codes: usize, kl_weight: f64, codebook_std: f64, heads_learning_rate: Option<f64> },
     /// (6) itself: no posterior either.
     Marginal { codes: usize, codebook_std: f64, heads_learning_rate: Option<f64> },
+    /// h_z = MLP(h_x), with the parameters of LPC at K = `match_codes`: neither codes nor samples
+    /// nor a divergence. A reviewer's question: is it the latent, or more parameters?
+    Control {
+        match_codes: usize,
+        /// Scale of h_z as training begins; see `model::heads`.
+        output_std: f64,
+        heads_learning_rate: Option<f64>,
+    },
+    /// z ~ N(μ, diag σ²) in the place of a code: prior, posterior, their KL and (11) as LPC has them,
+    /// h_z = Σ_i z_i e_i. A reviewer's question: why discrete?
+    Gaussian {
+        /// Of z.
+        dimension: usize,
+        kl_weight: f64,
+        prior_weight: PriorWeight,
+        /// Scale of h_z as training begins; see `model::heads`.
+        output_std: f64,
+        heads_learning_rate: Option<f64>,
+    },
 }
 
-/// What every latent has: the codebook and how it and its networks begin and learn.
+/// What every latent of discrete codes has: the codebook, and how it begins.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Codes {
     /// K.
     pub codes: usize,
     pub codebook_std: f64,
-    pub heads_learning_rate: Option<f64>,
 }
 
 impl Latent {
-    /// None for the plain objective.
+    /// None for a latent without a codebook, and for the plain objective.
     pub fn codes(&self) -> Option<Codes> {
         match *self {
-            Self::None {} => None,
-            Self::Gumbel { codes, codebook_std, heads_learning_rate, .. }
-            | Self::ExactElbo { codes, codebook_std, heads_learning_rate, .. }
-            | Self::Marginal { codes, codebook_std, heads_learning_rate } => {
-                Some(Codes { codes, codebook_std, heads_learning_rate })
-            }
+            Self::None {} | Self::Control { .. } | Self::Gaussian { .. } => None,
+            Self::Gumbel { codes, codebook_std, .. }
+            | Self::ExactElbo { codes, codebook_std, .. }
+            | Self::Marginal { codes, codebook_std, .. } => Some(Codes { codes, codebook_std }),
         }
+    }
+
+    /// Whether the policy has parameters of the latent's, beside the decoder's.
+    pub fn has_heads(&self) -> bool {
+        *self != Self::None {}
+    }
+
+    /// The heads' own learning rate, if the recipe sets one.
+    pub fn heads_learning_rate(&self) -> Option<f64> {
+        match *self {
+            Self::None {} => None,
+            Self::Gumbel { heads_learning_rate, .. }
+            | Self::ExactElbo { heads_learning_rate, .. }
+            | Self::Marginal { heads_learning_rate, .. }
+            | Self::Control { heads_learning_rate, .. }
+            | Self::Gaussian { heads_learning_rate, .. } => heads_learning_rate,
+        }
+    }
+
+    /// The schedule of (11)'s α, where samples are mixed.
+    pub fn prior_weight(&self) -> Option<PriorWeight> {
+        match *self {
+            Self::Gumbel { prior_weight, .. } | Self::Gaussian { prior_weight, .. } => Some(prior_weight),
+            _ => None,
+        }
+    }
+
+    /// Refuses what this latent cannot be at test time.
+    pub fn validate_at_test(&self, at_test: LatentAtTest) -> Result<()> {
+        if at_test == LatentAtTest::Exact && self.has_heads() && self.codes().is_none() {
+            let expected = "mean or sample where latent.mode has no codes to sum over";
+            return Err(Error::argument("recipe", "evaluation.latent", "exact", expected));
+        }
+        Ok(())
     }
 }
 
@@ -265,9 +354,9 @@ pub struct Evaluation {
 #[cfg_attr(feature = "train", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum LatentAtTest {
-    /// Σ_k p(k|x) e_k: no randomness.
+    /// Σ_k p(k|x) e_k, or at the mean of a Gaussian prior: no randomness.
     Mean,
-    /// One Gumbel sample of p(z|x), relaxed as in training, from a stream of the run's seed.
+    /// One sample of p(z|x), relaxed as in training where it is of codes, from a stream of the run's seed.
     Sample,
     /// No one h_z: Σ_k p(k|x) π(y|x, k), every code's likelihood weighed by the prior.
     Exact,
@@ -334,27 +423,40 @@ impl Recipe {
         let fraction = |key: &str, v: f64| check(key, v, |v| (0.0..=1.0).contains(&v), "in [0, 1]");
         let at_least_0 = |key: &str, v: f64| check(key, v, |v| v.is_finite() && v >= 0.0, "finite and >= 0");
         self.objective.validate()?;
-        if let Some(Codes { codes, codebook_std, heads_learning_rate }) = self.latent.codes() {
+        at_least_0("latent.heads_learning_rate", self.latent.heads_learning_rate().unwrap_or(0.0))?;
+        if let Some(Codes { codes, codebook_std }) = self.latent.codes() {
             count("latent.codes", codes, MOST_AT_ONCE)?;
             at_least_0("latent.codebook_std", codebook_std)?;
-            at_least_0("latent.heads_learning_rate", heads_learning_rate.unwrap_or(0.0))?;
+        }
+        if let Some(PriorWeight::Fixed { value }) = self.latent.prior_weight() {
+            fraction("latent.prior_weight.value", value)?;
         }
         match self.latent {
-            Latent::Gumbel { gumbel_tau, kl_weight, prior_weight, .. } => {
+            Latent::Gumbel { gumbel_tau, kl_weight, .. } => {
                 positive("latent.gumbel_tau", gumbel_tau)?;
                 at_least_0("latent.kl_weight", kl_weight)?;
-                if let PriorWeight::Fixed { value } = prior_weight {
-                    fraction("latent.prior_weight.value", value)?;
-                }
+            }
+            Latent::Gaussian { dimension, kl_weight, output_std, .. } => {
+                count("latent.dimension", dimension, MOST_AT_ONCE)?;
+                at_least_0("latent.kl_weight", kl_weight)?;
+                at_least_0("latent.output_std", output_std)?;
             }
             Latent::ExactElbo { kl_weight, .. } => at_least_0("latent.kl_weight", kl_weight)?,
+            Latent::Control { match_codes, output_std, .. } => {
+                count("latent.match_codes", match_codes, MOST_AT_ONCE)?;
+                at_least_0("latent.output_std", output_std)?;
+            }
             Latent::Marginal { .. } | Latent::None {} => {}
         }
-        if let DataSource::World(w) = &self.data {
-            at_least_0("data.sharpness", w.sharpness)?;
-            fraction("data.flip_rate", w.flip_rate)?;
-            count("data.train", w.train, MOST_PAIRS)?;
-            count("data.test", w.test, MOST_PAIRS)?;
+        self.latent.validate_at_test(self.evaluation.latent)?;
+        match &self.data {
+            DataSource::World(w) => {
+                at_least_0("data.sharpness", w.sharpness)?;
+                fraction("data.flip_rate", w.flip_rate)?;
+                count("data.train", w.train, MOST_PAIRS)?;
+                count("data.test", w.test, MOST_PAIRS)?;
+            }
+            DataSource::Jsonl { flip_rate, .. } => fraction("data.flip_rate", *flip_rate)?,
         }
         let t = &self.training;
         count("training.epochs", t.epochs, MOST_AT_ONCE)?;

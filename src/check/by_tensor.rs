@@ -3,7 +3,7 @@
 use super::input::{Completion, Latent, Pair, Problem};
 use super::{Gradients, PairNumbers};
 use crate::error::Result;
-use crate::tensor::elbo::{GumbelNoise, draw_latent, negative_elbo_exact, negative_elbo_sampled};
+use crate::tensor::elbo::{SampleNoise, draw_latent, negative_elbo_exact, negative_elbo_sampled};
 use crate::tensor::latent::kl_divergence;
 use crate::tensor::logprob::{add_latent, code_logps, completion_logps_sum, token_logps};
 use crate::tensor::marginal::{bound_gap, marginal_loss, true_posterior_logps};
@@ -56,7 +56,7 @@ impl Row<'_> {
                 Ok((outcome.loss, found))
             }
             Latent::Gumbel { gumbel_tau, prior_weight, kl_weight } => {
-                let noise = GumbelNoise {
+                let noise = SampleNoise {
                     prior: vector(&pair.prior_noise)?,
                     posterior: vector(&pair.posterior_noise)?,
                 };

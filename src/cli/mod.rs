@@ -157,6 +157,9 @@ struct ReproduceArguments {
     /// A run matrix of your own instead of the scale's
     #[arg(long)]
     recipe: Option<PathBuf>,
+    /// figure2, reviews: a study of your own instead of the target's
+    #[arg(long, value_name = "FILE")]
+    study: Option<PathBuf>,
     /// Seeds 1..=N instead of the matrix's
     #[arg(long, value_name = "N", value_parser = values::up_to::<u64>(1000))]
     seeds: Option<u64>,
@@ -211,11 +214,17 @@ struct ReproduceArguments {
     effort: EffortArguments,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Target {
     /// The architecture of the matrix's first model, with its shapes and parameter counts, drawn; trains
     /// no run
     Figure1,
+    /// Accuracy over the number of codes, accuracy with half the labels flipped, and a map of the latents,
+    /// each with a test. Runs that table2 has are read, not trained
+    Figure2,
+    /// What the paper's reviewers asked for: controls, sweeps, schedules, flips without a mark, exact
+    /// objectives, a second data set; a verdict on each claim by a rule stated beforehand
+    Reviews,
     /// ARC, GSM8K and TruthfulQA for each base model and each of its runs. At the toy scale the built-in
     /// world's analogues of them; elsewhere the real ones from --tasks. Keeps the models it trains
     Table1,

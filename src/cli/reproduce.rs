@@ -6,11 +6,13 @@ use super::{ReproduceArguments, Target};
 use crate::config::{DataSource, EmptyCompletion};
 use crate::eval::judge::{Client, Prompt};
 use crate::experiment::matrix::{Matrix, Model};
+use crate::experiment::study::{self, Plan};
 use crate::experiment::table1::{self, Benchmarks};
 use crate::experiment::table2::{self, Settings};
 use crate::experiment::table3::{self, Endpoint, Files, Source};
 use crate::experiment::{base, cell};
 use crate::progress::Progress;
+use crate::report::evidence::Table;
 use crate::report::figure1::{self, Architecture};
 use crate::report::files::write_atomic;
 use crate::report::publish;
@@ -36,6 +38,18 @@ pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize, device:
     let progress = Progress::stderr();
     let (name, files, reproduced) = match arguments.target {
         Target::Figure1 => return figure1(&matrix, &settings, &progress),
+        Target::Figure2 | Target::Reviews => {
+            let table = if arguments.target == Target::Figure2 { Table::Figure2 } else { Table::Reviews };
+            let mut plan = Plan::read(table, arguments.study.as_deref())?;
+            if let Some(seeds) = arguments.seeds {
+                plan.study.seeds = (1..=seeds).collect();
+            }
+            let files = match table {
+                Table::Figure2 => "figure2.{md,csv,svg,png,tex,html}",
+                _ => "reviews.{md,csv,svg,png,tex,html}",
+            };
+            (table.name(), files, study::reproduce(&plan, &matrix, &settings, &progress)?)
+        }
         Target::Table1 => (
             "table1",
             "table1.{md,csv,tex} and index.html",
@@ -103,8 +117,13 @@ fn apply(arguments: &ReproduceArguments, matrix: &mut Matrix) -> Result<()> {
         matrix.seeds = (1..=seeds).collect();
     }
     if let Some(folder) = &arguments.data {
-        let empty_completion = EmptyCompletion::LeaveOut;
-        matrix.data = DataSource::Jsonl { folder: folder.clone(), limit: None, empty_completion };
+        matrix.data = DataSource::Jsonl {
+            folder: folder.clone(),
+            limit: None,
+            empty_completion: EmptyCompletion::LeaveOut,
+            flip_rate: 0.0,
+            flip_marked: false,
+        };
     }
     if let Some(n) = arguments.limit {
         match &mut matrix.data {

@@ -1,5 +1,6 @@
 //! What is measured of a trained policy.
 
+pub mod clusters;
 pub mod generation;
 pub mod harness;
 pub mod journal;

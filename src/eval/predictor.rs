@@ -38,15 +38,16 @@ impl<'a> Predictor<'a> {
     ///
     /// Errors: a code that there is not.
     pub fn new(policy: &'a Policy, recipe: Option<&'a Recipe>, code: Option<usize>) -> Result<Self> {
-        let codes = policy.heads.as_ref().map_or(Ok(0), |heads| heads.codebook.dim(0))?;
+        let codes = policy.codes().map_or(Ok(0), |heads| heads.codebook.dim(0))?;
         if let Some(code) = code.filter(|&code| code >= codes) {
-            let expected = if codes == 0 { "a model with LPC".into() } else { format!("0 to {}", codes - 1) };
+            let expected =
+                if codes == 0 { "a model with codes".into() } else { format!("0 to {}", codes - 1) };
             return Err(Error::argument("predictor", "code", code, expected));
         }
         let inference = Inference::new(&policy.decoder)?;
         let exact = recipe.is_some_and(|r| r.evaluation.latent == crate::config::LatentAtTest::Exact);
         let mut biases = vec![];
-        if let Some(heads) = policy.heads.as_ref().filter(|_| exact && code.is_none()) {
+        if let Some(heads) = policy.codes().filter(|_| exact && code.is_none()) {
             inference.logits(&heads.codebook.flatten_all()?.to_vec1::<f32>()?, &mut biases)?;
         }
         Ok(Self { inference, policy, recipe, code, biases })
@@ -62,7 +63,7 @@ impl<'a> Predictor<'a> {
         streams: impl Iterator<Item = String>,
     ) -> Result<Vec<ContextLatent>> {
         let all = |latent: ContextLatent| Ok(vec![latent; hidden.dim(0)?]);
-        if let (Some(code), Some(heads)) = (self.code, &self.policy.heads) {
+        if let (Some(code), Some(heads)) = (self.code, self.policy.codes()) {
             return all(ContextLatent::Latent(heads.codebook.get(code)?.to_vec1()?));
         }
         let Some(recipe) = self.recipe else { return all(ContextLatent::Plain) };

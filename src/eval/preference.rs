@@ -3,18 +3,20 @@
 use crate::config::{Latent, LatentAtTest, Recipe};
 use crate::data::batch::PairBatch;
 use crate::data::tokenize::TokenizedPair;
+use crate::model::heads::Heads;
 use crate::model::policy::{PairStates, Policy};
 use crate::progress::Task;
 use crate::tensor::codebook;
+use crate::tensor::gaussian::{gaussian_sample, mean_and_log_std};
 use crate::tensor::gumbel::gumbel_softmax;
-use crate::tensor::latent::prior_logits;
+use crate::tensor::latent::{control_latent, prior_logits};
 use crate::tensor::numerics::{log_softmax, softmax};
 use crate::tensor::objective::{PairLogps, implicit_rewards};
-use crate::train::fit::{gumbel_draws, reference_tensors};
+use crate::train::fit::{noise_rows, reference_tensors};
 use crate::train::interrupt;
 use crate::train::loss::exact_latents;
 use crate::train::reference::{ReferenceLogps, by_length};
-use crate::{Error, Result};
+use crate::{Error, Result, seed};
 use candle_core::{DType, Tensor};
 
 /// A policy's verdict on one pair. Units: nats; rewards as [`implicit_rewards`] scales them.
@@ -24,7 +26,7 @@ pub struct Preference {
     pub margin: f64,
     pub policy_chosen_logps: f64,
     pub policy_rejected_logps: f64,
-    /// (6) of the pair and the gap of its bound (7) at λ = 1; absent for a plain policy.
+    /// (6) of the pair and the gap of its bound (7) at λ = 1; absent for a policy without codes.
     pub marginal_loss: Option<f64>,
     pub bound_gap: Option<f64>,
 }
@@ -112,6 +114,7 @@ pub enum PriorLatent {
 /// z as the recipe wants it at test time, from prompts' last hidden states [B, d].
 ///
 /// `seed` and `streams` name each row's sample.
+/// Errors: every code's likelihood is asked of a latent without codes.
 pub fn prior_latent(
     recipe: &Recipe,
     policy: &Policy,
@@ -119,22 +122,40 @@ pub fn prior_latent(
     seed: u64,
     streams: impl Iterator<Item = String>,
 ) -> Result<PriorLatent> {
-    let Some(heads) = &policy.heads else { return Ok(PriorLatent::Plain) };
-    let logits = prior_logits(&heads.prior, prompt_hidden)?;
-    let draws = || gumbel_draws(seed, streams, heads.codebook.dim(0)?, prompt_hidden.device());
-    let code_weights = match (recipe.evaluation.latent, recipe.latent) {
-        (LatentAtTest::Exact, _) => {
-            let logps = log_softmax(&logits.to_dtype(DType::F64)?)?;
-            return Ok(PriorLatent::Mixture(logps.to_vec2()?));
+    recipe.latent.validate_at_test(recipe.evaluation.latent)?;
+    let noise = |width: usize, draws| noise_rows(seed, streams, width, prompt_hidden.device(), draws);
+    let latent = match &policy.heads {
+        None => return Ok(PriorLatent::Plain),
+        Some(Heads::Control(network)) => control_latent(network, prompt_hidden)?,
+        Some(Heads::Gaussian(heads)) => {
+            let outputs = prior_logits(&heads.prior, prompt_hidden)?;
+            let z = match recipe.evaluation.latent {
+                LatentAtTest::Sample => {
+                    gaussian_sample(&outputs, &noise(heads.projection.dim(0)?, seed::normal)?)?
+                }
+                LatentAtTest::Mean | LatentAtTest::Exact => mean_and_log_std(&outputs)?.0,
+            };
+            codebook::linear_latent(&z, &heads.projection)?
         }
-        (LatentAtTest::Mean, _) => softmax(&logits)?,
-        (LatentAtTest::Sample, Latent::Gumbel { gumbel_tau, .. }) => {
-            gumbel_softmax(&logits, &draws()?, gumbel_tau)?
+        Some(Heads::Codes(heads)) => {
+            let logits = prior_logits(&heads.prior, prompt_hidden)?;
+            let noise = || noise(heads.codebook.dim(0)?, seed::gumbel);
+            let code_weights = match (recipe.evaluation.latent, recipe.latent) {
+                (LatentAtTest::Exact, _) => {
+                    let logps = log_softmax(&logits.to_dtype(DType::F64)?)?;
+                    return Ok(PriorLatent::Mixture(logps.to_vec2()?));
+                }
+                (LatentAtTest::Mean, _) => softmax(&logits)?,
+                (LatentAtTest::Sample, Latent::Gumbel { gumbel_tau, .. }) => {
+                    gumbel_softmax(&logits, &noise()?, gumbel_tau)?
+                }
+                // What was trained on codes, not on mixtures of them, is given one.
+                (LatentAtTest::Sample, _) => one_code(&(&logits + noise()?)?)?,
+            };
+            codebook::latent(&code_weights, &heads.codebook)?
         }
-        // What was trained on codes, not on mixtures of them, is given one.
-        (LatentAtTest::Sample, _) => one_code(&(&logits + draws()?)?)?,
     };
-    Ok(PriorLatent::Latent(codebook::latent(&code_weights, &heads.codebook)?))
+    Ok(PriorLatent::Latent(latent))
 }
 
 /// log Σ_k p(k|x) π(y|x, k) of both completions.
@@ -145,8 +166,7 @@ fn mixture_logps(
     prior: &[Vec<f64>],
 ) -> Result<PairLogps> {
     let heads = policy
-        .heads
-        .as_ref()
+        .codes()
         .ok_or_else(|| Error::argument("preference accuracy", "latent", "exact", "a policy with codes"))?;
     let codes = policy.code_pair_logps(states, batch, &heads.codebook)?;
     let mix = |logps: &Tensor| -> Result<Tensor> {

@@ -1,6 +1,6 @@
 //! One run from its recipe to its records.
 
-use crate::config::{Codes, Recipe};
+use crate::config::Recipe;
 use crate::error::Place;
 use crate::eval::preference::{Preference, score_pairs};
 use crate::experiment::dataset::PairData;
@@ -78,10 +78,8 @@ pub fn run(
 /// The base model's weights and, with a latent, heads drawn from the run's seed.
 pub fn initial_parameters(recipe: &Recipe, base: &Loaded) -> Result<Parameters> {
     let mut parameters = Parameters::from_tensors(&base.weights)?;
-    if let Some(Codes { codes, codebook_std, .. }) = recipe.latent.codes() {
-        let mut rng = seed::stream(recipe.seed, "heads/init");
-        init_heads(&mut parameters, base.config.hidden_size, codes, codebook_std, &mut rng)?;
-    }
+    let mut rng = seed::stream(recipe.seed, "heads/init");
+    init_heads(&mut parameters, base.config.hidden_size, &recipe.latent, &mut rng)?;
     Ok(parameters)
 }
 
@@ -128,8 +126,8 @@ fn outcome(
         metrics.insert("train_accuracy".into(), last.accuracy);
         if let Some(latent) = &last.latent {
             metrics.insert("kl".into(), latent.kl);
-            metrics.insert("code_perplexity".into(), latent.code_perplexity);
-            metrics.insert("prior_entropy".into(), latent.prior_entropy);
+            metrics.extend(latent.code_perplexity.map(|value| ("code_perplexity".into(), value)));
+            metrics.extend(latent.prior_entropy.map(|value| ("prior_entropy".into(), value)));
         }
     }
     let [train, test] = data.truncated.map(|t| t.truncated);

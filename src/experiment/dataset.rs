@@ -1,6 +1,7 @@
 //! A recipe's pairs, tokenised, with what the report says of them.
 
-use crate::config::{DataSource, Truncation};
+use crate::config::{Cues, DataSource, Taste, Truncation};
+use crate::data::noise::flip;
 use crate::data::pairs::{Pair, PairReader};
 use crate::data::rows::split_files;
 use crate::data::tokenize::{TokenizedPair, TruncationReport, tokenize};
@@ -10,6 +11,14 @@ use crate::model::load::Loaded;
 use crate::model::tokenizer::TextTokenizer;
 use crate::report::files::sha256;
 use crate::{Error, Result};
+
+/// Which labels of a file are flipped is part of the data: the same in every run.
+const FLIP_SEED: u64 = 1;
+
+fn flip_note(rate: f64, marked: bool) -> Option<String> {
+    let marked = if marked { "marked" } else { "not marked" };
+    (rate > 0.0).then(|| format!("{rate} of the training labels are flipped, {marked}."))
+}
 
 /// Pairs as text.
 pub struct TextPairs {
@@ -50,12 +59,12 @@ impl TextPairs {
                     "Data: the built-in preference world (seed {}), {} training and {} test pairs.",
                     settings.seed, settings.train, settings.test
                 )];
-                if settings.flip_rate > 0.0 {
-                    let marked = if settings.flip_marked { "marked" } else { "not marked" };
-                    notes.push(format!(
-                        "{} of the training labels are flipped, {marked}.",
-                        settings.flip_rate
-                    ));
+                notes.extend(flip_note(settings.flip_rate, settings.flip_marked));
+                if settings.taste == Taste::One {
+                    notes.push("Every source rewards politeness alone.".into());
+                }
+                if settings.cues == Cues::Exchanged {
+                    notes.push("Every pair has another's prompt.".into());
                 }
                 Ok(Self {
                     bayes: Some(data.test.iter().map(|p| as_labelled(&p.truth)).collect()),
@@ -64,7 +73,7 @@ impl TextPairs {
                     notes,
                 })
             }
-            DataSource::Jsonl { folder, limit, empty_completion } => {
+            DataSource::Jsonl { folder, limit, empty_completion, flip_rate, flip_marked } => {
                 let mut notes = vec![];
                 let mut read = |split: &str| -> Result<Vec<Pair>> {
                     let files = split_files(folder, split)?;
@@ -85,7 +94,9 @@ impl TextPairs {
                     ));
                     Ok(read.pairs)
                 };
-                let (train, test) = (read("train")?, read("test")?);
+                let (mut train, test) = (read("train")?, read("test")?);
+                flip(&mut train, *flip_rate, *flip_marked, FLIP_SEED)?;
+                notes.extend(flip_note(*flip_rate, *flip_marked));
                 Ok(Self { train, test, bayes: None, notes })
             }
         }

@@ -3,11 +3,13 @@
 pub mod base;
 pub mod cell;
 pub mod dataset;
+pub mod latents;
 pub mod matrix;
 pub mod pool;
 pub mod prepared;
 pub mod reference;
 pub mod saved;
+pub mod study;
 pub mod table1;
 pub mod table2;
 pub mod table3;

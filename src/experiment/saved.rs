@@ -29,7 +29,7 @@ pub fn load(folder: &Path, device: &Device) -> Result<(Recipe, Loaded, Policy)> 
     let recipe = Recipe::read(&folder.join("recipe.toml"))?;
     let model = folder.join("model");
     let mut loaded = huggingface::load(&model)?;
-    if recipe.latent.codes().is_some() {
+    if recipe.latent.has_heads() {
         let path = model.join(HEADS);
         let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
         let heads = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu);

@@ -139,6 +139,7 @@ pub(super) fn header(table: Table, matrix: &Matrix, scale: Scale, own: bool, not
         bases: matrix.models.iter().map(base).collect(),
         objectives: matrix.objectives.iter().map(|o| o.name.clone()).collect(),
         settings: Default::default(),
+        plan: None,
     }
 }
 

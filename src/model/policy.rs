@@ -1,11 +1,11 @@
 //! The policy: a decoder, and LPC's heads where the objective has a latent.
 
 use crate::Result;
-use crate::config::{Codes, Latent, Precision};
+use crate::config::{Latent, Precision};
 use crate::data::batch::PairBatch;
 use crate::model::config::DecoderConfig;
 use crate::model::decoder::Decoder;
-use crate::model::heads::Heads;
+use crate::model::heads::{CodeHeads, Heads};
 use crate::model::parameters::Parameters;
 use crate::tensor::code_head::{code_logps_composed, code_logps_fused};
 use crate::tensor::kernels::Kernels;
@@ -52,11 +52,16 @@ impl Policy {
         latent: &Latent,
         precision: Precision,
     ) -> Result<Self> {
-        let heads = match latent.codes() {
-            None => None,
-            Some(Codes { codes, .. }) => Some(Heads::new(parameters, config.hidden_size, codes)?),
-        };
+        let heads = Heads::new(parameters, config.hidden_size, latent)?;
         Ok(Self { decoder: Decoder::new(config, parameters, precision)?, heads })
+    }
+
+    /// Codebook and networks, of a policy with discrete codes.
+    pub fn codes(&self) -> Option<&CodeHeads> {
+        match &self.heads {
+            Some(Heads::Codes(codes)) => Some(codes),
+            Some(Heads::Control(_) | Heads::Gaussian(_)) | None => None,
+        }
     }
 
     /// Sequence log-probabilities, with h_z [B, d] added to every predicting state if given.

@@ -1,6 +1,6 @@
 //! Writing a model as a folder that `transformers` reads.
 
-use crate::config::{Codes, Recipe};
+use crate::config::{Codes, Latent, Recipe};
 use crate::error::{Error, Result};
 use crate::model::config::DecoderConfig;
 use crate::model::heads;
@@ -115,23 +115,40 @@ pub fn save_policy(
 ) -> Result<()> {
     let (heads, decoder): (HashMap<_, _>, HashMap<_, _>) =
         parameters.tensors().into_iter().partition(|(name, _)| name.starts_with(heads::PREFIX));
-    if let Some(Codes { codes, .. }) = recipe.latent.codes() {
+    if recipe.latent.has_heads() {
         write_tensors(&folder.join(HEADS), heads, None)?;
-        let network = "w2 @ silu(w1 @ input + b1) + b2";
-        let json = json!({
-            "codes": codes,
-            "hidden_size": config.hidden_size,
-            "prior": { "network": network, "input": "last hidden state of the prompt" },
-            "posterior": {
-                "network": network,
-                "input": "last hidden states of prompt with chosen, then of prompt with rejected",
-            },
-            "latent": recipe.latent,
-            "latent_at_test": recipe.evaluation.latent,
-        });
-        write_json(&folder.join(HEADS_CONFIG), &json)?;
+        write_json(&folder.join(HEADS_CONFIG), &heads_json(config, recipe))?;
     }
     save(folder, config, &decoder, tokenizer)
+}
+
+/// What the heads' parameters are, and what is made of them.
+fn heads_json(config: &DecoderConfig, recipe: &Recipe) -> Value {
+    let network = "w2 @ silu(w1 @ input + b1) + b2";
+    let of_prompt = json!({ "network": network, "input": "last hidden state of the prompt" });
+    let of_pair = json!({
+        "network": network,
+        "input": "last hidden states of prompt with chosen, then of prompt with rejected",
+    });
+    let mut json = json!({
+        "hidden_size": config.hidden_size,
+        "latent": recipe.latent,
+        "latent_at_test": recipe.evaluation.latent,
+    });
+    if let Some(Codes { codes, .. }) = recipe.latent.codes() {
+        json["codes"] = codes.into();
+        json["prior"] = of_prompt;
+        json["posterior"] = of_pair;
+    } else if let Latent::Control { .. } = recipe.latent {
+        json["control"] = of_prompt;
+        json["h_z"] = "control".into();
+    } else if let Latent::Gaussian { .. } = recipe.latent {
+        json["prior"] = of_prompt;
+        json["posterior"] = of_pair;
+        json["outputs"] = "mean, then log of the standard deviation".into();
+        json["h_z"] = "z @ projection".into();
+    }
+    json
 }
 
 /// `config.json` as `save_pretrained` writes it. A decoder with a sliding window is a Mistral,

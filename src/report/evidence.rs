@@ -47,6 +47,9 @@ pub struct Header {
     pub objectives: Vec<String>,
     /// Whatever else the table's numbers depend on.
     pub settings: BTreeMap<String, f64>,
+    /// A study's recipe: its arms, questions and rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
 }
 
 /// The tables that have evidence.
@@ -56,10 +59,12 @@ pub enum Table {
     Table1,
     Table2,
     Table3,
+    Figure2,
+    Reviews,
 }
 
 impl Table {
-    pub const ALL: [Self; 3] = [Self::Table1, Self::Table2, Self::Table3];
+    pub const ALL: [Self; 5] = [Self::Table1, Self::Table2, Self::Table3, Self::Figure2, Self::Reviews];
 
     /// As in file names.
     pub fn name(self) -> &'static str {
@@ -67,6 +72,16 @@ impl Table {
             Self::Table1 => "table1",
             Self::Table2 => "table2",
             Self::Table3 => "table3",
+            Self::Figure2 => "figure2",
+            Self::Reviews => "reviews",
+        }
+    }
+
+    /// The page that shows it: the tables share one, a study fills its own.
+    pub fn page(self) -> String {
+        match self {
+            Self::Table1 | Self::Table2 | Self::Table3 => "index.html".into(),
+            Self::Figure2 | Self::Reviews => format!("{}.html", self.name()),
         }
     }
 
@@ -304,6 +319,35 @@ impl Evidence {
             writeln!(writer, "{text}").map_err(Error::io("evidence"))?;
         }
         writer.finish().map_err(Error::io("evidence"))
+    }
+
+    /// As much as a page can hold of many runs: of every record its pair, the margin to three digits, and
+    /// of the curves the loss and the accuracy.
+    ///
+    /// Errors: as [`Evidence::records`].
+    pub fn abridged(&self) -> Result<Self> {
+        let mut short = Self::new(self.header.clone());
+        for run in &self.runs {
+            let records = self.records(run)?;
+            let column = |of: &dyn Fn(&Record) -> Value| Column::of(records.iter().map(of).collect());
+            let margin = |r: &Record| format!("{:.2e}", r.margin).parse().map_or(0.0, |m: f32| f64::from(m));
+            let columns = [
+                ("index", column(&|r| r.index.into())),
+                ("id", column(&|r| r.id.clone().into())),
+                ("source", column(&|r| r.source.clone().into())),
+                ("margin", column(&|r| margin(r).into())),
+                ("bayes", column(&|r| r.bayes.into())),
+            ];
+            let columns = columns.map(|(name, column)| (name.to_string(), Some(short.column(column))));
+            let curves = run.curves.iter().filter(|(name, _)| name == "loss" || name == "accuracy");
+            short.runs.push(Run {
+                records: columns.into(),
+                measured: vec![],
+                curves: curves.cloned().collect(),
+                ..run.clone()
+            });
+        }
+        Ok(short)
     }
 
     /// What [`Evidence::to_bytes`] wrote; `path` is for messages.

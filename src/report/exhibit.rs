@@ -1,7 +1,7 @@
 //! A table as it is published: its files, and what the page shows and leads back to runs.
 
 use super::evidence::{Evidence, Table};
-use super::{table1, table2, table3};
+use super::{study, table1, table2, table3};
 use crate::Result;
 
 /// One table with everything that is written of it.
@@ -70,5 +70,6 @@ pub fn exhibit(evidence: &Evidence) -> Result<Exhibit> {
         Table::Table1 => table1::exhibit(evidence),
         Table::Table2 => table2::exhibit(evidence),
         Table::Table3 => table3::exhibit(evidence),
+        Table::Figure2 | Table::Reviews => study::exhibit(evidence),
     }
 }

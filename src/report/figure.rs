@@ -8,10 +8,10 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 // Okabe and Ito's palette, told apart by people of every colour vision; shapes differ as well.
-const WITHOUT: RGBColor = RGBColor(213, 94, 0);
-const WITH: RGBColor = RGBColor(0, 114, 178);
-const INK: RGBColor = RGBColor(40, 40, 40);
-const FAINT: RGBColor = RGBColor(225, 225, 225);
+pub(super) const WITHOUT: RGBColor = RGBColor(213, 94, 0);
+pub(super) const WITH: RGBColor = RGBColor(0, 114, 178);
+pub(super) const INK: RGBColor = RGBColor(40, 40, 40);
+pub(super) const FAINT: RGBColor = RGBColor(225, 225, 225);
 
 const WIDTH: u32 = 760;
 const TOP: u32 = 84;
@@ -154,6 +154,6 @@ fn range(summary: &Summary) -> (f64, f64) {
     (((100.0 * low - 1.0) / 5.0).floor() * 5.0, ((100.0 * high + 1.0) / 5.0).ceil() * 5.0)
 }
 
-fn font(size: u32) -> TextStyle<'static> {
+pub(super) fn font(size: u32) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&INK)
 }

@@ -24,10 +24,10 @@ const WIDTH: u32 = 640;
 
 /// The figure as SVG.
 ///
-/// Errors: a plain policy, which has no latent to draw.
+/// Errors: a policy without codes to draw.
 pub fn svg(a: &Architecture) -> Result<String> {
     let Some(codes) = a.latent.codes() else {
-        return Err(Error::argument("figure1", "latent", "none", "a latent: gumbel, exact-elbo or marginal"));
+        return Err(Error::argument("figure1", "latent.mode", "no codes", "gumbel, exact-elbo or marginal"));
     };
     let (d, k, c) = (a.config.hidden_size, codes.codes, a.config);
     let count = |prefix: &str| thousands(a.parameters(|name| name.starts_with(prefix)));

@@ -35,13 +35,17 @@ pub fn read(folder: &Path) -> Result<Vec<(Evidence, Vec<u8>)>> {
     Ok(tables)
 }
 
-/// Every file that the evidence makes: tables, figures, `index.html`.
+/// Every file that the evidence makes: tables, figures, pages.
 ///
 /// Errors: evidence that makes no table.
 pub fn render(tables: &[(Evidence, Vec<u8>)]) -> Result<(Vec<Exhibit>, Files)> {
     let exhibits = tables.iter().map(|(evidence, _)| exhibit(evidence)).collect::<Result<Vec<_>>>()?;
     let mut files: Files = exhibits.iter().flat_map(|e| e.files.clone()).collect();
-    files.push(("index.html".into(), site::page(tables, &exhibits)?.into_bytes()));
+    let mut pages: Vec<String> = exhibits.iter().map(|e| e.table.page()).collect();
+    pages.dedup();
+    for page in &pages {
+        files.push((page.clone(), site::page(tables, &exhibits, page)?.into_bytes()));
+    }
     Ok((exhibits, files))
 }
 

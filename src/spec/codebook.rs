@@ -58,6 +58,41 @@ pub fn latent(code_weights: &ArrayRef1<f64>, codebook: &ArrayRef2<f64>) -> Resul
     Ok(code_weights.dot(codebook))
 }
 
+/// h_z = Σ_i weights_i · v_i for weights of any sign: [`latent`] where they are no distribution.
+///
+/// Source: ours. Twin: `tensor::codebook::linear_latent`.
+///
+/// Shapes: weights [n], vectors [n, d] → [d].
+///
+/// Errors: one weight a vector is needed; a value that is not finite.
+///
+/// ```
+/// use lpc::spec::codebook::linear_latent;
+/// use ndarray::array;
+/// assert_eq!(linear_latent(&array![2.0, -1.0], &array![[1.0, 0.0], [0.5, 4.0]])?, array![1.5, -4.0]);
+/// # Ok::<(), lpc::Error>(())
+/// ```
+pub fn linear_latent(weights: &ArrayRef1<f64>, vectors: &ArrayRef2<f64>) -> Result<Array1<f64>> {
+    check::vector("linear_latent", "weights", weights)?;
+    check::shape("linear_latent", "weights", weights, &[vectors.nrows()])?;
+    check::all_finite("linear_latent", "vectors", vectors)?;
+    Ok(weights.dot(vectors))
+}
+
+/// ∂ [`linear_latent`] / ∂ (weights, vectors): (vectors · upstream, weights ⊗ upstream).
+///
+/// Twin: `tensor::codebook::linear_latent` under autograd.
+///
+/// Shapes: upstream [d] → ([n], [n, d]). Errors: mismatched shapes.
+pub fn linear_latent_gradient(
+    weights: &ArrayRef1<f64>,
+    vectors: &ArrayRef2<f64>,
+    upstream: &ArrayRef1<f64>,
+) -> Result<(Array1<f64>, Array2<f64>)> {
+    check::shape("linear_latent_gradient", "vectors", vectors, &[weights.len(), upstream.len()])?;
+    Ok((vectors.dot(upstream), numerics::outer(weights, upstream)))
+}
+
 /// ∂ [`latent`] / ∂ (code_weights, codebook): (codebook · upstream, code_weights ⊗ upstream).
 ///
 /// Twin: `tensor::codebook::latent` under autograd.

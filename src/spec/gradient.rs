@@ -179,16 +179,12 @@ fn gumbel_loss(
     let h_z = codebook::latent(&code_weights, pair.codebook)?;
 
     // (10) at h_z, the objective, then (7).
-    let chosen = logprob::add_latent(pair.chosen_hidden, &h_z)?;
-    let rejected = logprob::add_latent(pair.rejected_hidden, &h_z)?;
-    let Scored { outcome, policy, chosen_hidden, rejected_hidden, lm_head } =
-        Scored::new(pair, objective, &chosen, &rejected)?;
+    let at = loss_at_latent(pair, objective, &h_z)?;
     let kl = latent::kl_divergence(pair.posterior_logits, pair.prior_logits)?;
-    let loss = elbo::negative_elbo_sampled(outcome.loss, kl, kl_weight)?;
+    let loss = elbo::negative_elbo_sampled(at.loss, kl, kl_weight)?;
 
     // Backwards through (11); the KL reaches both sets of logits directly.
-    let to_h_z = chosen_hidden.sum_axis(Axis(0)) + rejected_hidden.sum_axis(Axis(0));
-    let (to_code_weights, codebook) = codebook::latent_gradient(&code_weights, pair.codebook, &to_h_z)?;
+    let (to_code_weights, codebook) = codebook::latent_gradient(&code_weights, pair.codebook, &at.latent)?;
     let (to_prior, to_posterior) = codebook::mix_codes_gradient(prior_weight, &to_code_weights)?;
     let (kl_posterior, kl_prior) = latent::kl_divergence_gradient(pair.posterior_logits, pair.prior_logits)?;
     let prior_logits =
@@ -196,10 +192,42 @@ fn gumbel_loss(
     let posterior_logits = gumbel::gumbel_softmax_gradient(&posterior_sample, gumbel_tau, &to_posterior)?
         + kl_weight * kl_posterior;
 
+    let codes = Some(Enumeration::new(pair, objective)?.codes(pair)?);
+    let LatentLoss { margin, policy, chosen_hidden, rejected_hidden, lm_head, .. } = at;
     let gradients =
         LpcGradients { chosen_hidden, rejected_hidden, lm_head, codebook, prior_logits, posterior_logits };
-    let codes = Some(Enumeration::new(pair, objective)?.codes(pair)?);
-    Ok(LpcLoss { loss, kl, margin: outcome.margin, policy, code_weights, codes, gradients })
+    Ok(LpcLoss { loss, kl, margin, policy, code_weights, codes, gradients })
+}
+
+/// The objective of one pair at a given h_z, which both completions share, and its gradient.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LatentLoss {
+    pub loss: f64,
+    pub margin: f64,
+    pub policy: PairLogps,
+    /// ∂loss/∂h_z, [d].
+    pub latent: Array1<f64>,
+    pub chosen_hidden: Array2<f64>,
+    pub rejected_hidden: Array2<f64>,
+    pub lm_head: Array2<f64>,
+}
+
+/// The objective at `h_z`, whatever made it: a mixture of codes under [`LatentRule::Gumbel`], or one
+/// of the latents that LPC is compared with. Codebook, prior and posterior are not read.
+///
+/// Source: (10) with (5), (12) or (13). Twin: `train::loss::pair_losses`, as for [`lpc_loss`].
+///
+/// Shapes: h_z [d]; the pair's as in [`LpcPair`]. Units: nats.
+///
+/// Errors: those of the formulas it is made of, each under its own name.
+pub fn loss_at_latent(pair: &LpcPair, objective: Objective, h_z: &ArrayRef1<f64>) -> Result<LatentLoss> {
+    let chosen = logprob::add_latent(pair.chosen_hidden, h_z)?;
+    let rejected = logprob::add_latent(pair.rejected_hidden, h_z)?;
+    let Scored { outcome, policy, chosen_hidden, rejected_hidden, lm_head } =
+        Scored::new(pair, objective, &chosen, &rejected)?;
+    let latent = chosen_hidden.sum_axis(Axis(0)) + rejected_hidden.sum_axis(Axis(0));
+    let (loss, margin) = (outcome.loss, outcome.margin);
+    Ok(LatentLoss { loss, margin, policy, latent, chosen_hidden, rejected_hidden, lm_head })
 }
 
 /// The objective at given states, and ∂loss/∂(those states, lm_head).

@@ -12,9 +12,9 @@ pub struct Mlp {
     pub inner_weight: Array2<f64>,
     /// [width]
     pub inner_bias: Array1<f64>,
-    /// [K, width]
+    /// [outputs, width]: K logits, or the control's d numbers
     pub outer_weight: Array2<f64>,
-    /// [K]
+    /// [outputs]
     pub outer_bias: Array1<f64>,
 }
 
@@ -43,6 +43,32 @@ pub fn posterior_logits(
     rejected_hidden: &ArrayRef1<f64>,
 ) -> Result<Array1<f64>> {
     mlp_logits("posterior_logits", mlp, &pair_input("posterior_logits", chosen_hidden, rejected_hidden)?)
+}
+
+/// h_z of the parameter-matched control: a network of the prompt's state alone. No code, no sample,
+/// no divergence.
+///
+/// Source: ours. Twin: `tensor::latent::control_latent`.
+///
+/// Shapes: prompt_hidden [d], `mlp` with input d and d outputs → [d].
+///
+/// Errors: mismatched shapes; a value that is not finite.
+pub fn control_latent(mlp: &Mlp, prompt_hidden: &ArrayRef1<f64>) -> Result<Array1<f64>> {
+    check::shape("control_latent", "outer_bias", &mlp.outer_bias, prompt_hidden.shape())?;
+    mlp_logits("control_latent", mlp, prompt_hidden)
+}
+
+/// ∂ [`control_latent`] / ∂ (mlp, prompt_hidden).
+///
+/// Twin: `tensor::latent::control_latent` under autograd.
+///
+/// Shapes: upstream [d] → (as `mlp`, [d]). Errors: as [`control_latent`].
+pub fn control_latent_gradient(
+    mlp: &Mlp,
+    prompt_hidden: &ArrayRef1<f64>,
+    upstream: &ArrayRef1<f64>,
+) -> Result<(Mlp, Array1<f64>)> {
+    mlp_gradient("control_latent_gradient", mlp, prompt_hidden, upstream)
 }
 
 /// ∂ [`prior_logits`] / ∂ (mlp, prompt_hidden).

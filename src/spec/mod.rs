@@ -16,6 +16,7 @@
 //! | (10) policy given a code | [`logprob`] |
 //! | (11) relaxed samples, mixing, h_z | [`gumbel`], [`codebook`] |
 //! | (12) SimPO, (13) IPO, the GPO family | [`objective`] |
+//! | ours, to compare with: a control, a Gaussian latent | [`latent::control_latent`], [`gaussian`] |
 //! | the loss of a pair under each latent rule, and its gradient | [`gradient`] |
 //!
 //! A function named `f_gradient` is the closed-form derivative of `f`. Where `f` returns more
@@ -24,6 +25,7 @@
 mod check;
 pub mod codebook;
 pub mod elbo;
+pub mod gaussian;
 pub mod gradient;
 pub mod gumbel;
 pub mod latent;

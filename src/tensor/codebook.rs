@@ -40,3 +40,20 @@ pub fn mix_codes(prior_sample: &Tensor, posterior_sample: &Tensor, prior_weight:
 pub fn latent(code_weights: &Tensor, codebook: &Tensor) -> Result<Tensor> {
     Ok(code_weights.matmul(codebook)?)
 }
+
+/// h_z = Σ_i weight_i v_i, the weights of any sign.
+///
+/// Source: ours. Twin: `spec::codebook::linear_latent`.
+/// Shapes: weights [B, n], vectors [n, d] → [B, d].
+/// Errors: as many weights as vectors are needed.
+///
+/// ```
+/// use candle_core::{Device::Cpu, Tensor};
+/// let vectors = Tensor::new(&[[4f64, 0.0], [1.0, 8.0]], &Cpu)?;
+/// let h_z = lpc::tensor::codebook::linear_latent(&Tensor::new(&[[-0.5, 3.0]], &Cpu)?, &vectors)?;
+/// assert_eq!(h_z.to_vec2::<f64>()?, [[1.0, 24.0]]);
+/// # Ok::<(), lpc::Error>(())
+/// ```
+pub fn linear_latent(weights: &Tensor, vectors: &Tensor) -> Result<Tensor> {
+    Ok(weights.matmul(vectors)?)
+}

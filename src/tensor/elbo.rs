@@ -9,9 +9,9 @@ use crate::tensor::objective::{PairLengths, PairLogps, PairLoss, objective_loss}
 use crate::{Error, Result};
 use candle_core::{D, Tensor};
 
-/// Standard Gumbel draws for a batch. Shapes: each [B, K].
+/// Draws for a batch: standard Gumbel for codes, [B, K] each; standard normal for Gaussians, [B, D] each.
 #[derive(Debug, Clone)]
-pub struct GumbelNoise {
+pub struct SampleNoise {
     pub prior: Tensor,
     pub posterior: Tensor,
 }
@@ -37,9 +37,9 @@ pub struct LatentDraw {
 ///
 /// ```
 /// use candle_core::{Device::Cpu, Tensor};
-/// use lpc::tensor::elbo::{GumbelNoise, draw_latent};
+/// use lpc::tensor::elbo::{SampleNoise, draw_latent};
 /// let row = |a: f64, b: f64| Tensor::new(&[[a, b]], &Cpu);
-/// let noise = GumbelNoise { prior: row(1.0, 0.0)?, posterior: row(0.0, 0.0)? };
+/// let noise = SampleNoise { prior: row(1.0, 0.0)?, posterior: row(0.0, 0.0)? };
 /// let codebook = Tensor::new(&[[2f64, 0.0], [0.0, 4.0]], &Cpu)?;
 /// // Both samples are (1/2, 1/2): the prior's noise makes up for its logits.
 /// let draw = draw_latent(&row(0.0, 1.0)?, &row(0.0, 0.0)?, &noise, &codebook, 1.0, 0.3)?;
@@ -53,7 +53,7 @@ pub struct LatentDraw {
 pub fn draw_latent(
     prior_logits: &Tensor,
     posterior_logits: &Tensor,
-    noise: &GumbelNoise,
+    noise: &SampleNoise,
     codebook: &Tensor,
     gumbel_tau: f64,
     prior_weight: f64,

@@ -10,7 +10,7 @@ pub struct Mlp {
     /// [width, inputs]
     pub w1: Tensor,
     pub b1: Tensor,
-    /// [K, width]
+    /// [outputs, width]: K logits, or the control's d numbers
     pub w2: Tensor,
     pub b2: Tensor,
 }
@@ -71,6 +71,26 @@ pub fn prior_logits(mlp: &Mlp, prompt_hidden: &Tensor) -> Result<Tensor> {
 /// ```
 pub fn posterior_logits(mlp: &Mlp, chosen_hidden: &Tensor, rejected_hidden: &Tensor) -> Result<Tensor> {
     mlp.forward(&Tensor::cat(&[chosen_hidden, rejected_hidden], D::Minus1)?)
+}
+
+/// h_z of the parameter-matched control, from the prompt's last hidden state alone.
+///
+/// Source: ours. Twin: `spec::latent::control_latent`. Shapes: [B, d] → [B, d].
+/// Errors: shapes that do not fit.
+/// Numerics: plain products in the inputs' dtype.
+///
+/// ```
+/// use candle_core::{Device::Cpu, Tensor};
+/// use lpc::tensor::latent::{Mlp, control_latent};
+/// let one = |x: f64| Tensor::new(&[[x]], &Cpu);
+/// let bias = |x: f64| Tensor::new(&[x], &Cpu);
+/// let mlp = Mlp { w1: one(1.0)?, b1: bias(0.0)?, w2: one(2.0)?, b2: bias(-1.0)? };
+/// let h_z = control_latent(&mlp, &one(3f64.ln())?)?.to_vec2::<f64>()?;
+/// assert!((h_z[0][0] - (1.5 * 3f64.ln() - 1.0)).abs() < 1e-12); // silu(ln 3) = 3/4·ln 3
+/// # Ok::<(), lpc::Error>(())
+/// ```
+pub fn control_latent(mlp: &Mlp, prompt_hidden: &Tensor) -> Result<Tensor> {
+    mlp.forward(prompt_hidden)
 }
 
 /// KL(q‖p) of two categoricals given by logits.

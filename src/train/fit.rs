@@ -7,7 +7,7 @@ use crate::model::config::DecoderConfig;
 use crate::model::parameters::Parameters;
 use crate::model::policy::{PairStates, Policy};
 use crate::progress::Task;
-use crate::tensor::elbo::GumbelNoise;
+use crate::tensor::elbo::SampleNoise;
 use crate::tensor::latent::prior_weight;
 use crate::tensor::objective::PairLogps;
 use crate::train::checkpoint::{self, Checkpoint};
@@ -20,6 +20,7 @@ use crate::train::reference::ReferenceLogps;
 use crate::train::step::{StepSums, backward};
 use crate::{Error, Result, seed};
 use candle_core::{Device, Tensor};
+use rand_chacha::ChaCha12Rng;
 use std::path::Path;
 use std::time::Instant;
 
@@ -53,7 +54,7 @@ pub fn fit(inputs: &FitInputs<'_>, parameters: &Parameters, run: &Path, progress
     let FitInputs { recipe, config, pairs, .. } = inputs;
     let training = &recipe.training;
     let policy = Policy::new(config, parameters, &recipe.latent, training.dtype)?;
-    let heads_learning_rate = recipe.latent.codes().and_then(|c| c.heads_learning_rate);
+    let heads_learning_rate = recipe.latent.heads_learning_rate();
     let heads_learning_rate = heads_learning_rate.unwrap_or(training.learning_rate);
     let mut optimiser = AdamW::new(parameters, training, heads_learning_rate)?;
     let started = Instant::now();
@@ -84,8 +85,8 @@ pub fn fit(inputs: &FitInputs<'_>, parameters: &Parameters, run: &Path, progress
         let begun = Instant::now();
         let epoch = step / per_epoch;
         let batch = batch_of(recipe.seed, epoch, step % per_epoch, training.batch_size, pairs);
-        let alpha = match recipe.latent {
-            Latent::Gumbel { prior_weight: PriorWeight::Fixed { value }, .. } => value,
+        let alpha = match recipe.latent.prior_weight() {
+            Some(PriorWeight::Fixed { value }) => value,
             _ => prior_weight(step, steps)?,
         };
         let mut gradients = Gradients::default();
@@ -140,17 +141,21 @@ fn accumulate(
         let rows = PairBatch::new(&members, decoder.dtype(), decoder.device())?;
         let reference = reference.map(|r| reference_tensors(micro.iter().map(|&i| r[i]), decoder.device()));
         let reference = reference.transpose()?;
+        // A stream for each pair and network: the draws do not depend on the batching.
+        let inputs = |kind: &str, width: usize, draws: Draws| -> Result<LatentInputs> {
+            let draw = |network: &str| {
+                let names = members.iter().map(|p| format!("{kind}/{network}/{epoch}/{}", p.index));
+                noise_rows(recipe.seed, names, width, decoder.device(), draws)
+            };
+            let noise = SampleNoise { prior: draw("prior")?, posterior: draw("posterior")? };
+            Ok(LatentInputs { noise, prior_weight: alpha })
+        };
         let latent = match recipe.latent {
-            Latent::None {} | Latent::ExactElbo { .. } | Latent::Marginal { .. } => None,
-            Latent::Gumbel { codes, .. } => {
-                // A stream for each pair and network: the draws do not depend on the batching.
-                let draws = |network: &str| {
-                    let names = members.iter().map(|p| format!("gumbel/{network}/{epoch}/{}", p.index));
-                    gumbel_draws(recipe.seed, names, codes, decoder.device())
-                };
-                let noise = GumbelNoise { prior: draws("prior")?, posterior: draws("posterior")? };
-                Some(LatentInputs { noise, prior_weight: alpha })
+            Latent::None {} | Latent::ExactElbo { .. } | Latent::Marginal { .. } | Latent::Control { .. } => {
+                None
             }
+            Latent::Gumbel { codes, .. } => Some(inputs("gumbel", codes, seed::gumbel)?),
+            Latent::Gaussian { dimension, .. } => Some(inputs("gaussian", dimension, seed::normal)?),
         };
         let sums =
             backward(decoder, parameters, &rows.rows, recipe.training.recompute, gradients, |hidden| {
@@ -178,17 +183,19 @@ pub fn reference_tensors(logps: impl Iterator<Item = ReferenceLogps>, device: &D
     Ok(PairLogps { chosen: Tensor::new(chosen, device)?, rejected: Tensor::new(rejected, device)? })
 }
 
-/// One row of `codes` standard Gumbel draws for each named stream.
-pub fn gumbel_draws(
+/// As many independent draws as asked for.
+pub type Draws = fn(&mut ChaCha12Rng, usize) -> Vec<f64>;
+
+/// One row of `width` draws for each named stream.
+pub fn noise_rows(
     seed: u64,
     streams: impl Iterator<Item = String>,
-    codes: usize,
+    width: usize,
     device: &Device,
+    draws: Draws,
 ) -> Result<Tensor> {
-    let mut draws: Vec<f32> = vec![];
-    for name in streams {
-        draws.extend(seed::gumbel(&mut seed::stream(seed, &name), codes).into_iter().map(|g| g as f32));
-    }
-    let rows = draws.len() / codes;
-    Ok(Tensor::from_vec(draws, (rows, codes), device)?)
+    let rows = streams.map(|name| draws(&mut seed::stream(seed, &name), width));
+    let values: Vec<f32> = rows.flatten().map(|g| g as f32).collect();
+    let rows = values.len() / width;
+    Ok(Tensor::from_vec(values, (rows, width), device)?)
 }

@@ -2,12 +2,13 @@
 
 use crate::config::{Latent, Objective};
 use crate::data::batch::PairBatch;
-use crate::model::heads::Heads;
+use crate::model::heads::{CodeHeads, Heads};
 use crate::model::policy::{PairStates, Policy};
 use crate::tensor::elbo::{
-    GumbelNoise, draw_latent, expectation, negative_elbo_exact, negative_elbo_sampled,
+    SampleNoise, draw_latent, expectation, negative_elbo_exact, negative_elbo_sampled,
 };
-use crate::tensor::latent::{kl_divergence, posterior_logits, prior_logits};
+use crate::tensor::gaussian::draw_gaussian;
+use crate::tensor::latent::{control_latent, kl_divergence, posterior_logits, prior_logits};
 use crate::tensor::marginal::{bound_gap, marginal_loss, true_posterior_logps};
 use crate::tensor::numerics::softmax;
 use crate::tensor::objective::{
@@ -19,7 +20,7 @@ use candle_core::Tensor;
 /// What the latent needs beside the model: noise, and α of this step.
 #[derive(Debug, Clone)]
 pub struct LatentInputs {
-    pub noise: GumbelNoise,
+    pub noise: SampleNoise,
     pub prior_weight: f64,
 }
 
@@ -35,6 +36,11 @@ pub struct PairOutputs {
 pub struct LatentOutputs {
     /// KL(q ‖ p), [B]; where no q is trained, that of the true posterior.
     pub kl: Tensor,
+    /// Where the latent has codes.
+    pub codes: Option<CodeOutputs>,
+}
+
+pub struct CodeOutputs {
     pub code_weights: Tensor,
     /// softmax of the prior's logits.
     pub prior: Tensor,
@@ -53,7 +59,8 @@ pub fn pair_losses(
     latent: Latent,
     inputs: Option<&LatentInputs>,
 ) -> Result<PairOutputs> {
-    let heads = || policy.heads.as_ref().ok_or_else(|| missing("the policy's heads"));
+    let no_heads = || missing("the policy's heads");
+    let codes = || policy.codes().ok_or_else(no_heads);
     let finish = |PairLoss { loss, margin }, logps: PairLogps, latent| {
         let rewards = implicit_rewards(objective, &logps, reference, &batch.lengths)?;
         Ok(PairOutputs { loss, margin, logps, rewards, latent })
@@ -66,7 +73,7 @@ pub fn pair_losses(
         }
         Latent::Gumbel { gumbel_tau, kl_weight, .. } => {
             let LatentInputs { noise, prior_weight } = inputs.ok_or_else(|| missing("noise and α"))?;
-            let heads = heads()?;
+            let heads = codes()?;
             let prior = prior_logits(&heads.prior, &states.prompt_hidden)?;
             let posterior =
                 posterior_logits(&heads.posterior, &states.chosen_hidden, &states.rejected_hidden)?;
@@ -74,12 +81,32 @@ pub fn pair_losses(
             let logps = policy.pair_logps(states, batch, Some(&draw.latent))?;
             let loss =
                 negative_elbo_sampled(objective, &logps, reference, &batch.lengths, &draw.kl, kl_weight)?;
-            let latent =
-                LatentOutputs { kl: draw.kl, code_weights: draw.code_weights, prior: softmax(&prior)? };
-            finish(loss, logps, Some(latent))
+            let codes = CodeOutputs { code_weights: draw.code_weights, prior: softmax(&prior)? };
+            finish(loss, logps, Some(LatentOutputs { kl: draw.kl, codes: Some(codes) }))
+        }
+        Latent::Gaussian { kl_weight, .. } => {
+            let LatentInputs { noise, prior_weight } = inputs.ok_or_else(|| missing("noise and α"))?;
+            let Some(Heads::Gaussian(heads)) = &policy.heads else { return Err(no_heads()) };
+            let prior = prior_logits(&heads.prior, &states.prompt_hidden)?;
+            let posterior =
+                posterior_logits(&heads.posterior, &states.chosen_hidden, &states.rejected_hidden)?;
+            let draw = draw_gaussian(&prior, &posterior, noise, &heads.projection, *prior_weight)?;
+            let logps = policy.pair_logps(states, batch, Some(&draw.latent))?;
+            let loss =
+                negative_elbo_sampled(objective, &logps, reference, &batch.lengths, &draw.kl, kl_weight)?;
+            finish(loss, logps, Some(LatentOutputs { kl: draw.kl, codes: None }))
+        }
+        Latent::Control { .. } => {
+            let Some(Heads::Control(network)) = &policy.heads else {
+                return Err(no_heads());
+            };
+            let h_z = control_latent(network, &states.prompt_hidden)?;
+            let logps = policy.pair_logps(states, batch, Some(&h_z))?;
+            let loss = objective_loss(objective, &logps, reference, &batch.lengths)?;
+            finish(loss, logps, None)
         }
         Latent::ExactElbo { kl_weight, .. } => {
-            let heads = heads()?;
+            let heads = codes()?;
             let codes = EveryCode::score(policy, heads, states, batch, reference, objective)?;
             let q = posterior_logits(&heads.posterior, &states.chosen_hidden, &states.rejected_hidden)?;
             let loss = negative_elbo_exact(&codes.loss, &q, &codes.prior, kl_weight)?;
@@ -88,7 +115,7 @@ pub fn pair_losses(
             finish(loss, logps, Some(latent))
         }
         Latent::Marginal { .. } => {
-            let codes = EveryCode::score(policy, heads()?, states, batch, reference, objective)?;
+            let codes = EveryCode::score(policy, codes()?, states, batch, reference, objective)?;
             let loss = marginal_loss(&codes.prior, &codes.loss)?;
             let posterior = true_posterior_logps(&codes.prior, &codes.loss)?;
             let kl = kl_divergence(&posterior, &codes.prior)?;
@@ -106,7 +133,7 @@ pub struct ExactLatents {
     pub bound_gap: Tensor,
 }
 
-/// The exact likelihood of each pair and the gap of its bound; none for a plain policy.
+/// The exact likelihood of each pair and the gap of its bound; none for a policy without codes.
 pub fn exact_latents(
     policy: &Policy,
     states: &PairStates,
@@ -114,7 +141,7 @@ pub fn exact_latents(
     reference: Option<&PairLogps>,
     objective: Objective,
 ) -> Result<Option<ExactLatents>> {
-    let Some(heads) = &policy.heads else { return Ok(None) };
+    let Some(heads) = policy.codes() else { return Ok(None) };
     let codes = EveryCode::score(policy, heads, states, batch, reference, objective)?;
     let q = posterior_logits(&heads.posterior, &states.chosen_hidden, &states.rejected_hidden)?;
     Ok(Some(ExactLatents {
@@ -139,7 +166,7 @@ struct EveryCode {
 impl EveryCode {
     fn score(
         policy: &Policy,
-        heads: &Heads,
+        heads: &CodeHeads,
         states: &PairStates,
         batch: &PairBatch,
         reference: Option<&PairLogps>,
@@ -156,7 +183,8 @@ impl EveryCode {
         let codes = codes.detach();
         let mean = |values: &Tensor| expectation(&codes, &values.detach());
         let logps = PairLogps { chosen: mean(&self.logps.chosen)?, rejected: mean(&self.logps.rejected)? };
-        let latent = LatentOutputs { kl, code_weights: softmax(&codes)?, prior: softmax(&self.prior)? };
+        let outputs = CodeOutputs { code_weights: softmax(&codes)?, prior: softmax(&self.prior)? };
+        let latent = LatentOutputs { kl, codes: Some(outputs) };
         Ok((PairLoss { loss, margin: mean(&self.margin)? }, logps, latent))
     }
 }

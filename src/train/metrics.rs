@@ -38,9 +38,11 @@ pub struct LatentMetrics {
     /// α of (11).
     pub prior_weight: f64,
     /// exp of the entropy of the step's mean code weights: how many codes are in use.
-    pub code_perplexity: f64,
-    /// Mean entropy of the prior, nats.
-    pub prior_entropy: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code_perplexity: Option<f64>,
+    /// Mean entropy of the prior over codes, nats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prior_entropy: Option<f64>,
 }
 
 impl StepMetrics {
@@ -53,13 +55,14 @@ impl StepMetrics {
         seconds: f64,
     ) -> Self {
         let n = sums.pairs as f64;
-        let latent = (!sums.code_weights.is_empty()).then(|| {
+        let latent = sums.kl.map(|kl| {
+            let has_codes = !sums.code_weights.is_empty();
             let usage = sums.code_weights.iter().map(|w| w / n).filter(|&w| w > 0.0);
             LatentMetrics {
-                kl: sums.kl / n,
+                kl: kl / n,
                 prior_weight,
-                code_perplexity: usage.map(|w| -w * w.ln()).sum::<f64>().exp(),
-                prior_entropy: sums.prior_entropy / n,
+                code_perplexity: has_codes.then(|| usage.map(|w| -w * w.ln()).sum::<f64>().exp()),
+                prior_entropy: has_codes.then_some(sums.prior_entropy / n),
             }
         });
         Self {
@@ -96,12 +99,9 @@ impl StepMetrics {
             ("speed/tokens_per_second", self.tokens_per_second),
         ];
         if let Some(latent) = &self.latent {
-            scalars.extend([
-                ("latent/kl", latent.kl),
-                ("latent/prior_weight", latent.prior_weight),
-                ("latent/code_perplexity", latent.code_perplexity),
-                ("latent/prior_entropy", latent.prior_entropy),
-            ]);
+            scalars.extend([("latent/kl", latent.kl), ("latent/prior_weight", latent.prior_weight)]);
+            scalars.extend(latent.code_perplexity.map(|value| ("latent/code_perplexity", value)));
+            scalars.extend(latent.prior_entropy.map(|value| ("latent/prior_entropy", value)));
         }
         scalars
     }

@@ -15,14 +15,15 @@ use candle_core::{DType, Tensor, Var};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StepSums {
     pub loss: f64,
-    pub kl: f64,
+    /// None without a divergence.
+    pub kl: Option<f64>,
     pub margin: f64,
     pub correct: f64,
     pub chosen_logps: f64,
     pub rejected_logps: f64,
     pub chosen_reward: f64,
     pub rejected_reward: f64,
-    /// Σ over pairs of the code weights, [K]; empty without a latent.
+    /// Σ over pairs of the code weights, [K]; empty without codes.
     pub code_weights: Vec<f64>,
     pub prior_entropy: f64,
     pub tokens: usize,
@@ -48,9 +49,11 @@ impl PairOutputs {
             ..StepSums::default()
         };
         if let Some(latent) = &self.latent {
-            sums.kl = sum(&latent.kl)?;
-            sums.code_weights = values(&latent.code_weights.sum(0)?)?;
-            let prior: Vec<Vec<f64>> = latent.prior.to_dtype(DType::F64)?.to_vec2()?;
+            sums.kl = Some(sum(&latent.kl)?);
+        }
+        if let Some(codes) = self.latent.as_ref().and_then(|latent| latent.codes.as_ref()) {
+            sums.code_weights = values(&codes.code_weights.sum(0)?)?;
+            let prior: Vec<Vec<f64>> = codes.prior.to_dtype(DType::F64)?.to_vec2()?;
             sums.prior_entropy = prior.iter().flatten().filter(|&&p| p > 0.0).map(|p| -p * p.ln()).sum();
         }
         Ok(sums)
@@ -60,7 +63,7 @@ impl PairOutputs {
 impl StepSums {
     pub fn add(&mut self, other: &Self) {
         self.loss += other.loss;
-        self.kl += other.kl;
+        self.kl = other.kl.map_or(self.kl, |kl| Some(self.kl.unwrap_or(0.0) + kl));
         self.margin += other.margin;
         self.correct += other.correct;
         self.chosen_logps += other.chosen_logps;

@@ -44,6 +44,7 @@ impl Published {
             bases: vec![Base { name: "toy <Llama>".into(), paper: Some("Llama3-8B".into()) }],
             objectives: vec!["DPO".into(), "SimPO".into()],
             settings: Default::default(),
+            plan: None,
         });
         let mut ids = vec![];
         for (objective, name) in
@@ -87,6 +88,8 @@ fn recipe(objective: Objective, latent: bool, seed: u64) -> Recipe {
             sharpness: 1.5,
             flip_rate: 0.0,
             flip_marked: false,
+            taste: Default::default(),
+            cues: Default::default(),
         }),
         truncation: Truncation { max_length: 60, max_prompt_length: 30 },
         objective,

@@ -12,7 +12,7 @@ use lpc::model::heads::init_heads;
 use lpc::model::parameters::Parameters;
 use lpc::model::policy::{PairStates, Policy};
 use lpc::seed;
-use lpc::tensor::elbo::GumbelNoise;
+use lpc::tensor::elbo::SampleNoise;
 use lpc::tensor::objective::PairLogps;
 use lpc::train::loss::{LatentInputs, pair_losses};
 use std::time::Instant;
@@ -68,7 +68,8 @@ fn main() -> lpc::Result<()> {
     lpc::allocator::keep_freed_memory();
     let mut rng = seed::stream(1, "bench");
     let mut parameters = Parameters::random_decoder(&CONFIG, &mut rng)?;
-    init_heads(&mut parameters, CONFIG.hidden_size, CODES, 0.02, &mut rng)?;
+    // All but the first share their heads.
+    init_heads(&mut parameters, CONFIG.hidden_size, &latents()[1].1, &mut rng)?;
     let mut words = |n: usize| (0..n).map(|_| seed::below(&mut rng, CONFIG.vocab_size) as u32).collect();
     let pairs: Vec<TokenizedPair> = (0..PAIRS)
         .map(|index| TokenizedPair {
@@ -88,7 +89,7 @@ fn main() -> lpc::Result<()> {
     };
     let hidden = Var::from_tensor(&normal(&[batch.rows.tokens(), CONFIG.hidden_size])?)?;
     let reference = PairLogps { chosen: normal(&[PAIRS])?, rejected: normal(&[PAIRS])? };
-    let noise = GumbelNoise { prior: normal(&[PAIRS, CODES])?, posterior: normal(&[PAIRS, CODES])? };
+    let noise = SampleNoise { prior: normal(&[PAIRS, CODES])?, posterior: normal(&[PAIRS, CODES])? };
     let inputs = LatentInputs { noise, prior_weight: 0.5 };
 
     let step = |latent: Latent| -> lpc::Result<f64> {

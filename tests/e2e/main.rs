@@ -1,6 +1,7 @@
 //! The program as a user runs it: whole tables, interruptions, bad input.
 
 mod bad_input;
+mod baselines;
 mod check;
 mod exact_latents;
 mod figure1;

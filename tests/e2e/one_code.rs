@@ -40,6 +40,8 @@ fn recipe(objective: Objective, latent: Latent) -> Recipe {
             folder: "unused".into(),
             limit: None,
             empty_completion: EmptyCompletion::Refuse,
+            flip_rate: 0.0,
+            flip_marked: false,
         },
         truncation: Truncation { max_length: 64, max_prompt_length: 32 },
         objective,
@@ -80,10 +82,7 @@ fn train(objective: Objective, latent: Latent) -> (BTreeMap<String, Tensor>, Vec
     let reference = vec![ReferenceLogps { chosen: -20.0, rejected: -15.0 }; PAIRS];
     let config = config();
     let mut parameters = Parameters::random_decoder(&config, &mut seed::stream(2, "init")).unwrap();
-    if let Latent::Gumbel { codes, codebook_std, .. } = latent {
-        init_heads(&mut parameters, config.hidden_size, codes, codebook_std, &mut seed::stream(3, "heads"))
-            .unwrap();
-    }
+    init_heads(&mut parameters, config.hidden_size, &latent, &mut seed::stream(3, "heads")).unwrap();
     let recipe = recipe(objective, latent);
     let run = tempfile::tempdir().unwrap();
     let inputs = FitInputs { recipe: &recipe, config: &config, pairs: &pairs, reference: Some(&reference) };

@@ -4,12 +4,12 @@ use crate::support::message;
 use crate::tiny::{self, bits};
 use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device, Tensor};
+use lpc::eval::preference::{PriorLatent, prior_latent};
 use lpc::experiment::saved;
 use lpc::model::config::DecoderConfig;
 use lpc::model::load::{gguf, huggingface};
 use lpc::model::rows::{Row, TokenRows};
 use lpc::model::save::{save, save_weights};
-use lpc::tensor::latent::prior_logits;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -111,6 +111,11 @@ fn published(folder: &Path, config: &DecoderConfig, template: Option<&str>) {
 const LATENT: &str = "mode = \"gumbel\"\ncodes = 8\ngumbel_tau = 1.0\nkl_weight = 0.05\n\
                       prior_weight = { kind = \"linear\" }\ncodebook_std = 0.5\n";
 
+const CONTROL: &str = "mode = \"control\"\nmatch_codes = 8\noutput_std = 0.5\n";
+
+const GAUSSIAN: &str = "mode = \"gaussian\"\ndimension = 4\nkl_weight = 0.05\n\
+                        prior_weight = { kind = \"linear\" }\noutput_std = 0.5\n";
+
 /// Five steps by `lpc train`; returns the run's folder.
 fn train(folder: &Path, latent: &str) -> PathBuf {
     let recipe = format!(
@@ -132,18 +137,15 @@ fn train(folder: &Path, latent: &str) -> PathBuf {
     folder.join(text.lines().find_map(|line| line.strip_prefix("run: ")).unwrap())
 }
 
-/// Logits at every position, with the prior's mean latent and without.
+/// Logits at every position, with the prompt's latent and without.
 fn logits(run: &Path, ids: &[u32]) -> [Tensor; 2] {
-    let (_, _, policy) = saved::load(run, &Device::Cpu).unwrap();
+    let (recipe, _, policy) = saved::load(run, &Device::Cpu).unwrap();
     let hidden = policy.decoder.hidden_values(&TokenRows::new(vec![Row::causal(ids)])).unwrap();
     let head = policy.decoder.lm_head().t().unwrap();
-    let biased = match &policy.heads {
-        None => hidden.clone(),
-        Some(heads) => {
-            let prompt = hidden.narrow(0, ids.len() - 1, 1).unwrap();
-            let prior = candle_nn::ops::softmax(&prior_logits(&heads.prior, &prompt).unwrap(), 1).unwrap();
-            hidden.broadcast_add(&prior.matmul(&heads.codebook).unwrap()).unwrap()
-        }
+    let prompt = hidden.narrow(0, ids.len() - 1, 1).unwrap();
+    let biased = match prior_latent(&recipe, &policy, &prompt, 0, std::iter::empty()).unwrap() {
+        PriorLatent::Latent(latent) => hidden.broadcast_add(&latent).unwrap(),
+        PriorLatent::Plain | PriorLatent::Mixture(_) => hidden.clone(),
     };
     [biased, hidden].map(|states| states.matmul(&head).unwrap())
 }
@@ -160,7 +162,8 @@ fn the_cards_python_gives_our_logits() {
     let cases = [(tiny::config(), Some(tiny::TEMPLATE), LATENT), (tiny::variants().remove(1), None, LATENT)]
         .into_iter()
         .chain([(tiny::variants().remove(2), Some(tiny::TEMPLATE), "mode = \"none\"\n")])
-        .chain([(tiny::variants().remove(3), None, LATENT)]);
+        .chain([(tiny::variants().remove(3), None, LATENT)])
+        .chain([CONTROL, GAUSSIAN].map(|latent| (tiny::config(), Some(tiny::TEMPLATE), latent)));
     for (config, template, latent) in cases {
         let folder = tempfile::tempdir().unwrap();
         published(folder.path(), &config, template);
@@ -178,23 +181,24 @@ fn the_cards_python_gives_our_logits() {
         ] {
             assert!(card.contains(text), "{card}\n{text}");
         }
-        assert_eq!(model.join("lpc_config.json").is_file(), latent == LATENT);
-        assert_eq!(model.join("lpc.safetensors").is_file(), latent == LATENT);
+        let plain = latent.contains("none");
+        assert_eq!(model.join("lpc_config.json").is_file(), !plain);
+        assert_eq!(model.join("lpc.safetensors").is_file(), !plain);
 
         let loaded = huggingface::load(&model).unwrap();
         let prompt = "Why is the sky blue?";
         let ids = lpc::data::tokenize::tokenize_prompt(prompt, &loaded.tokenizer).unwrap();
-        let [biased, plain] = logits(&run, &ids);
+        let [biased, bare] = logits(&run, &ids);
         // Five steps moved the decoder, and the latent moves its logits.
         let base = huggingface::load(&folder.path().join("base")).unwrap();
         assert_ne!(bits(&base.weights["model.norm.weight"]), bits(&loaded.weights["model.norm.weight"]));
-        assert_eq!(values(&biased) == values(&plain), latent != LATENT);
+        assert_eq!(values(&biased) == values(&bare), plain);
         let Some(python) = std::env::var_os("LPC_PYTHON") else {
             println!("skipped: LPC_PYTHON names no Python with transformers");
             continue;
         };
         let expected =
-            json!({"ids": ids, "logits": values(&biased), "plain": values(&plain), "tolerance": TOLERANCE});
+            json!({"ids": ids, "logits": values(&biased), "plain": values(&bare), "tolerance": TOLERANCE});
         fs::write(folder.path().join("expected.json"), expected.to_string()).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/check_card.py");
         let output = Command::new(python)

@@ -10,7 +10,7 @@ use lpc::spec::latent::*;
 const TORCH: Tolerance = Tolerance { relative: 1e-10, floor: 1e-14 };
 
 impl Network {
-    fn mlp(&self) -> Mlp {
+    pub fn mlp(&self) -> Mlp {
         Mlp {
             inner_weight: matrix(&self.inner_weight),
             inner_bias: vector(&self.inner_bias),
@@ -19,7 +19,7 @@ impl Network {
         }
     }
 
-    fn check(&self, got: &Mlp) {
+    pub fn check(&self, got: &Mlp) {
         TORCH.check("∂inner_weight", &got.inner_weight, self.inner_weight.iter().flatten());
         TORCH.check("∂inner_bias", &got.inner_bias, &self.inner_bias);
         TORCH.check("∂outer_weight", &got.outer_weight, self.outer_weight.iter().flatten());

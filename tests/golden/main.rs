@@ -2,6 +2,7 @@
 //! in float64, the losses of TRL and OpenRLHF. The scripts beside the fixtures made them;
 //! SHA256SUMS says that they are still what was made.
 
+mod baselines;
 mod cases;
 #[cfg(feature = "train")]
 #[path = "../parity/composed.rs"]

@@ -1,13 +1,17 @@
 //! `tensor` against the same numbers: in f64, and in the f32 that trains.
 
+use crate::baselines::BASELINES;
 use crate::cases::{self, Network};
 use crate::composed::{Batch, Head, Relaxed, gradient, numbers};
 use crate::fixture::{Lpc, Settings, Tolerance};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use lpc::config::{Gpo, Objective};
+use lpc::tensor::codebook::linear_latent;
+use lpc::tensor::elbo::SampleNoise;
+use lpc::tensor::gaussian::draw_gaussian;
 use lpc::tensor::gumbel::gumbel_softmax;
-use lpc::tensor::latent::{Mlp, kl_divergence, posterior_logits, prior_logits};
+use lpc::tensor::latent::{Mlp, control_latent, kl_divergence, posterior_logits, prior_logits};
 use lpc::tensor::numerics::{log_sigmoid, log_softmax, logsumexp, softmax};
 use lpc::tensor::objective::*;
 
@@ -254,4 +258,42 @@ fn expected(case: &Lpc) -> Vec<(&'static str, Vec<f64>)> {
         ("∂prior_logits", g.prior_logits.clone()),
         ("∂posterior_logits", g.posterior_logits.clone()),
     ]
+}
+
+/// What PyTorch says of h_z and its parts; the loss behind it is that of every latent.
+#[test]
+fn latents_to_compare_with() {
+    for p in &PRECISIONS {
+        for c in &BASELINES.control {
+            let (network, prompt) = (variables(p, &c.network), p.row(&c.prompt_hidden));
+            let h_z = control_latent(&mlp(&network), &prompt).unwrap();
+            p.check("h_z", &h_z, &c.latent);
+            let store = p.backward(&h_z, &c.latent_gradient);
+            check_network(p, &store, &network, &c.network_gradient);
+            p.check_gradient("prompt_hidden", &store, &prompt, &c.gradients.prompt_hidden);
+        }
+        for c in &BASELINES.gaussian {
+            let (prior, posterior) = (p.row(&c.prior_outputs), p.row(&c.posterior_outputs));
+            let noise = SampleNoise {
+                prior: p.row(&c.prior_noise).as_tensor().clone(),
+                posterior: p.row(&c.posterior_noise).as_tensor().clone(),
+            };
+            let projection = p.var(&c.projection.concat(), &[c.projection.len(), c.projection[0].len()]);
+            let draw = draw_gaussian(&prior, &posterior, &noise, &projection, c.prior_weight).unwrap();
+            p.check("h_z", &draw.latent, &c.latent);
+            p.check("kl", &draw.kl, &[c.kl]);
+            // The loss by way of h_z, and λ·KL beside it.
+            let by_h_z = (draw.latent * p.row(&c.latent_gradient).as_tensor()).unwrap().sum_all().unwrap();
+            let loss = (by_h_z + (draw.kl.sum_all().unwrap() * c.kl_weight).unwrap()).unwrap();
+            let store = loss.backward().unwrap();
+            p.check_gradient("prior_outputs", &store, &prior, &c.gradients.prior_outputs);
+            p.check_gradient("posterior_outputs", &store, &posterior, &c.gradients.posterior_outputs);
+            p.check_gradient("projection", &store, &projection, c.gradients.projection.iter().flatten());
+        }
+        for c in &BASELINES.factors {
+            let vectors = p.var(&c.vectors.concat(), &[c.vectors.len(), c.vectors[0].len()]);
+            let h_z = linear_latent(&p.row(&c.weights), &vectors).unwrap();
+            p.check("h_z", &h_z, &c.latent);
+        }
+    }
 }

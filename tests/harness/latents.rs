@@ -131,7 +131,7 @@ fn by_hand(parameters: &Parameters, ids: &[u32]) -> (Vec<f64>, Vec<Vec<Vec<f64>>
     let parameters = parameters.to(DType::F64, &Device::Cpu).unwrap();
     let policy =
         Policy::new(&config(), &parameters, &recipe(LatentAtTest::Mean).latent, Precision::F32).unwrap();
-    let heads = policy.heads.as_ref().unwrap();
+    let heads = policy.codes().unwrap();
     let hidden = policy.decoder.hidden(&TokenRows::new(vec![Row::causal(ids)])).unwrap();
     let context = tiny::tokenizer(None).encode(CONTEXT, true).unwrap().len();
     let log_softmax = |row: Vec<f64>| {
@@ -222,5 +222,5 @@ fn a_forced_code_is_that_code() {
     }
     let refused = |policy, code| Predictor::new(policy, None, Some(code)).err().unwrap().to_string();
     assert_eq!(refused(&lpc, CODES), "predictor: code = 5, expected 0 to 4");
-    assert_eq!(refused(&plain, 0), "predictor: code = 0, expected a model with LPC");
+    assert_eq!(refused(&plain, 0), "predictor: code = 0, expected a model with codes");
 }

@@ -4,8 +4,7 @@
 //! Values agree to f32's rounding, but where a sum in another order falls on the other side of a
 //! rounding to bf16. Gradients are rounded at other places in the two: they agree as vectors.
 
-use crate::gradients::{CODES, problem};
-use crate::support::parameters;
+use crate::gradients::problem;
 use candle_core::{DType, Device, Tensor, Var};
 use lpc::config::Precision::{Bf16, F32};
 use lpc::seed;
@@ -93,7 +92,7 @@ proptest! {
     /// The whole training step: blocks, head, objective and latent.
     #[test]
     fn loss_and_every_gradient(problem in problem()) {
-        let single = parameters(&problem.config, CODES, problem.seed, DType::F32);
+        let single = problem.parameters(DType::F32);
         let (loss, plain) = problem.gradients(&single, Bf16, Kernels::Composed, false);
         let (loss_fused, fused) = problem.gradients(&single, Bf16, Kernels::Fused, false);
         prop_assert!((loss - loss_fused).abs() < 0.02 * (1.0 + loss.abs()), "{loss} and {loss_fused}");

@@ -4,7 +4,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{D, DType, Device, Tensor, Var};
 use lpc::config::{Objective, Precision};
 use lpc::spec::gradient::LpcPair;
-use lpc::tensor::elbo::{GumbelNoise, draw_latent, negative_elbo_sampled};
+use lpc::tensor::elbo::{SampleNoise, draw_latent, negative_elbo_sampled};
 use lpc::tensor::lm_head::token_logps_fused;
 use lpc::tensor::logprob::{add_latent, completion_logps_sum, token_logps};
 use lpc::tensor::objective::{PairLengths, PairLogps};
@@ -40,7 +40,7 @@ pub struct Batch {
     codebook: Var,
     prior_logits: Var,
     posterior_logits: Var,
-    noise: GumbelNoise,
+    noise: SampleNoise,
     reference: PairLogps,
     lengths: PairLengths,
     dtype: DType,
@@ -86,7 +86,7 @@ impl Batch {
             codebook: var(pairs[0].codebook.iter().copied().collect(), &[k, d]),
             prior_logits: var(codes(|p| p.prior_logits), &[b, k]),
             posterior_logits: var(codes(|p| p.posterior_logits), &[b, k]),
-            noise: GumbelNoise {
+            noise: SampleNoise {
                 prior: tensor(dtype, codes(|p| p.prior_noise), &[b, k]),
                 posterior: tensor(dtype, codes(|p| p.posterior_noise), &[b, k]),
             },

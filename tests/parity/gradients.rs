@@ -1,6 +1,6 @@
 //! Gradients: finite differences of every parameter, and the ways of computing them.
 
-use crate::support::{decoder_config, max_abs_diff, pairs, parameters};
+use crate::support::{decoder_config, max_abs_diff, pairs, parameters, parameters_of};
 use candle_core::{DType, Device, Tensor};
 use lpc::config::{Latent, Objective, Precision, PriorWeight};
 use lpc::data::batch::PairBatch;
@@ -9,7 +9,7 @@ use lpc::model::config::DecoderConfig;
 use lpc::model::parameters::Parameters;
 use lpc::model::policy::{PairStates, Policy};
 use lpc::seed;
-use lpc::tensor::elbo::GumbelNoise;
+use lpc::tensor::elbo::SampleNoise;
 use lpc::tensor::kernels::Kernels;
 use lpc::tensor::lm_head::{token_logps_composed, token_logps_fused};
 use lpc::tensor::objective::PairLogps;
@@ -59,7 +59,15 @@ pub fn latent() -> impl Strategy<Value = Latent> {
         heads_learning_rate,
     });
     let marginal = Latent::Marginal { codes, codebook_std, heads_learning_rate };
-    prop_oneof![Just(Latent::None {}), gumbel, elbo, Just(marginal)]
+    let gaussian = (0.0..2.0f64).prop_map(move |kl_weight| Latent::Gaussian {
+        dimension: CODES,
+        kl_weight,
+        prior_weight: PriorWeight::Linear {},
+        output_std: 1.0,
+        heads_learning_rate,
+    });
+    let control = Latent::Control { match_codes: CODES, output_std: 1.0, heads_learning_rate };
+    prop_oneof![Just(Latent::None {}), gumbel, elbo, Just(marginal), Just(control), gaussian]
 }
 
 #[derive(Debug)]
@@ -73,6 +81,14 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// The decoder's and the latent's; a plain policy's stand beside LPC's heads, which it never reads.
+    pub fn parameters(&self, dtype: DType) -> Parameters {
+        match self.latent {
+            Latent::None {} => parameters(&self.config, CODES, self.seed, dtype),
+            latent => parameters_of(&self.config, &latent, self.seed, dtype),
+        }
+    }
+
     pub fn gradients(
         &self,
         parameters: &Parameters,
@@ -98,7 +114,7 @@ impl Problem {
         };
         let n = self.pairs.len();
         let reference = PairLogps { chosen: draw(&[n], 3.0), rejected: draw(&[n], 3.0) };
-        let noise = GumbelNoise { prior: draw(&[n, CODES], 1.0), posterior: draw(&[n, CODES], 1.0) };
+        let noise = SampleNoise { prior: draw(&[n, CODES], 1.0), posterior: draw(&[n, CODES], 1.0) };
         let inputs = LatentInputs { noise, prior_weight: self.prior_weight };
         let mut gradients = Gradients::default();
         let loss = backward(&policy.decoder, parameters, &batch.rows, recompute, &mut gradients, |hidden| {
@@ -121,7 +137,7 @@ impl Problem {
 
     /// The hand-written blocks in f32 against autograd in f64: the loss and every gradient.
     pub fn fused_blocks_equal_plain_ones(&self, relative: f64) -> Result<(), TestCaseError> {
-        let exact = parameters(&self.config, CODES, self.seed, DType::F64);
+        let exact = self.parameters(DType::F64);
         let single = exact.to(DType::F32, &Device::Cpu).unwrap();
         let (loss, plain) = self.gradients(&exact, Precision::F32, Kernels::Composed, false);
         let (loss_fused, fused) = self.gradients(&single, Precision::F32, Kernels::Fused, false);
@@ -132,8 +148,8 @@ impl Problem {
             prop_assert_eq!(gradient.dims(), fused[name].dims());
             let (diff, largest) = (max_abs_diff(gradient, &fused[name]), largest(gradient));
             let floor = match self.latent {
-                Latent::None {} | Latent::Gumbel { .. } => 0.0,
                 Latent::ExactElbo { .. } | Latent::Marginal { .. } => EVERY_CODE,
+                _ => 0.0,
             };
             let allowed = relative * largest + NOISE * scale + floor;
             prop_assert!(
@@ -189,7 +205,7 @@ proptest! {
     /// the steps are small: truncation (h/1e-3)⁴, rounding 1e-16/h, both below 1e-8.
     #[test]
     fn every_gradient_matches_finite_differences(problem in problem()) {
-        let parameters = parameters(&problem.config, CODES, problem.seed, DType::F64);
+        let parameters = problem.parameters(DType::F64);
         let (loss, gradients) = problem.gradients(&parameters, Precision::F32, Kernels::Composed, false);
         let mut rng = seed::stream(problem.seed, "directions");
         for (name, var) in parameters.iter() {
@@ -217,7 +233,7 @@ proptest! {
     /// Recomputation repeats the same operations on the same numbers.
     #[test]
     fn recomputation_changes_no_bit(problem in problem(), kernels in prop::sample::select(vec![Kernels::Composed, Kernels::Fused])) {
-        let parameters = parameters(&problem.config, CODES, problem.seed, DType::F32);
+        let parameters = problem.parameters(DType::F32);
         let (loss, kept) = problem.gradients(&parameters, Precision::F32, kernels, false);
         let (loss_again, recomputed) = problem.gradients(&parameters, Precision::F32, kernels, true);
         prop_assert_eq!(loss.to_bits(), loss_again.to_bits());

@@ -173,6 +173,80 @@ proptest! {
     }
 
     #[test]
+    fn controls(seed: u64, b in 1usize..4, d in 1usize..6, width in 1usize..6, scale in log_uniform(0.1, 30.0)) {
+        let mut draw = Draw::new(seed);
+        let control = Network::draw(&mut draw, d, width, d);
+        let (prompt, upstream) = (draw.matrix(b, d, scale), draw.matrix(b, d, 1.0));
+        let prompt_var = var2(&prompt);
+        let weights = size(&control.spec.inner_weight) * size(&control.spec.outer_weight) * (d * width * b) as f64;
+        let rounding = weights * size(&prompt) * size(&upstream);
+        let h_z = tensor::latent::control_latent(&control.tensor(), &prompt_var).unwrap();
+        let expected = by_row(b, |i| spec::latent::control_latent(&control.spec, &row(&prompt, i)).unwrap().to_vec());
+        assert_close("control_latent", &numbers(&h_z), &expected, rounding);
+        let store = backward(&h_z, &flat(&upstream));
+        let (parameters, to_prompt): (Vec<_>, Vec<_>) = (0..b)
+            .map(|i| spec::latent::control_latent_gradient(&control.spec, &row(&prompt, i), &row(&upstream, i)).unwrap())
+            .unzip();
+        control.check(&store, &parameters, rounding);
+        assert_close("∂prompt_hidden", &gradient(&store, &prompt_var), &by_row(b, |i| to_prompt[i].to_vec()), rounding);
+    }
+
+    #[test]
+    fn gaussians(
+        seed: u64, b in 1usize..5, n in 1usize..=6, d in 1usize..6, scale in log_uniform(0.01, 3.0), prior_weight in prop_oneof![Just(0.0), Just(1.0), 0.0..1.0],
+    ) {
+        let mut draw = Draw::new(seed);
+        let (prior, posterior) = (draw.matrix(b, 2 * n, scale), draw.matrix(b, 2 * n, scale));
+        let (prior_noise, posterior_noise, vectors) = (draw.matrix(b, n, 1.0), draw.matrix(b, n, 1.0), draw.matrix(n, d, 1.0));
+        let (to_z, to_h_z, to_kl) = (draw.matrix(b, n, 1.0), draw.matrix(b, d, 1.0), draw.vector(b, 1.0));
+        let (prior_var, posterior_var) = (var2(&prior), var2(&posterior));
+        // Deviations, and the ratio of two of them, squared: what the sums are made of.
+        let widest = size(prior.iter().chain(&posterior).map(|x| (2.0 * x.abs()).exp()).collect::<Vec<_>>().iter());
+
+        let (mean, log_std) = tensor::gaussian::mean_and_log_std(&prior_var).unwrap();
+        let halves = |i| spec::gaussian::mean_and_log_std(prior.row(i).to_slice().map(ndarray::aview1).as_ref().unwrap()).map(|(m, s)| (m.to_vec(), s.to_vec())).unwrap();
+        assert_close("mean", &numbers(&mean), &by_row(b, |i| halves(i).0), 1.0);
+        assert_close("log_std", &numbers(&log_std), &by_row(b, |i| halves(i).1), 1.0);
+
+        let sample = tensor::gaussian::gaussian_sample(&prior_var, &var2(&prior_noise)).unwrap();
+        let of = |i| spec::gaussian::gaussian_sample(&row(&prior, i), &row(&prior_noise, i)).unwrap();
+        let rounding = widest * size(&prior_noise) * size(&to_z);
+        assert_close("gaussian_sample", &numbers(&sample), &by_row(b, |i| of(i).to_vec()), rounding);
+        let closed = by_row(b, |i| spec::gaussian::gaussian_sample_gradient(&row(&prior, i), &row(&prior_noise, i), &row(&to_z, i)).unwrap().to_vec());
+        assert_close("∂outputs", &gradient(&backward(&sample, &flat(&to_z)), &prior_var), &closed, rounding);
+
+        let (a_var, b_var) = (var2(&prior_noise), var2(&posterior_noise));
+        let mixed = tensor::gaussian::mix_samples(&a_var, &b_var, prior_weight).unwrap();
+        let of = |i| spec::gaussian::mix_samples(&row(&prior_noise, i), &row(&posterior_noise, i), prior_weight).unwrap();
+        assert_close("mix_samples", &numbers(&mixed), &by_row(b, |i| of(i).to_vec()), size(&prior_noise).max(size(&posterior_noise)));
+        let store = backward(&mixed, &flat(&to_z));
+        let closed = |i| spec::gaussian::mix_samples_gradient(prior_weight, &row(&to_z, i)).unwrap();
+        assert_close("∂prior_sample", &gradient(&store, &a_var), &by_row(b, |i| closed(i).0.to_vec()), 1.0);
+        assert_close("∂posterior_sample", &gradient(&store, &b_var), &by_row(b, |i| closed(i).1.to_vec()), 1.0);
+
+        let kl = tensor::gaussian::gaussian_kl(&posterior_var, &prior_var).unwrap();
+        let of = |i| vec![spec::gaussian::gaussian_kl(&row(&posterior, i), &row(&prior, i)).unwrap()];
+        let apart = (size(&prior) + size(&posterior)).powi(2);
+        let rounding = widest * widest * apart * n as f64 * size(&to_kl);
+        assert_close("gaussian_kl", &numbers(&kl), &by_row(b, of), rounding);
+        let store = backward(&kl, to_kl.as_slice().unwrap());
+        let closed = |i| spec::gaussian::gaussian_kl_gradient(&row(&posterior, i), &row(&prior, i)).unwrap();
+        assert_close("∂posterior", &gradient(&store, &posterior_var), &by_row(b, |i| (closed(i).0 * to_kl[i]).to_vec()), rounding);
+        assert_close("∂prior", &gradient(&store, &prior_var), &by_row(b, |i| (closed(i).1 * to_kl[i]).to_vec()), rounding);
+
+        let (weights_var, vectors_var) = (var2(&posterior_noise), var2(&vectors));
+        let h_z = tensor::codebook::linear_latent(&weights_var, &vectors_var).unwrap();
+        let of = |i| spec::codebook::linear_latent(&row(&posterior_noise, i), &vectors).unwrap().to_vec();
+        let rounding = size(&vectors) * size(&posterior_noise) * size(&to_h_z) * (b * n * d) as f64;
+        assert_close("linear_latent", &numbers(&h_z), &by_row(b, of), rounding);
+        let store = backward(&h_z, &flat(&to_h_z));
+        let closed = |i| spec::codebook::linear_latent_gradient(&row(&posterior_noise, i), &vectors, &row(&to_h_z, i)).unwrap();
+        assert_close("∂weights", &gradient(&store, &weights_var), &by_row(b, |i| closed(i).0.to_vec()), rounding);
+        let to_vectors = (0..b).fold(Array2::zeros((n, d)), |sum, i| sum + closed(i).1);
+        assert_close("∂vectors", &gradient(&store, &vectors_var), &flat(&to_vectors), rounding);
+    }
+
+    #[test]
     fn schedules(steps in 0usize..400, step in 0usize..400) {
         match (spec::latent::prior_weight(step, steps), tensor::latent::prior_weight(step, steps)) {
             (Ok(a), Ok(b)) => prop_assert_eq!(a, b),
@@ -191,6 +265,10 @@ proptest! {
         prop_assert_eq!(
             spec::codebook::mix_codes(&one, &one, outside).unwrap_err().to_string(),
             tensor::codebook::mix_codes(&tensor_one, &tensor_one, outside).unwrap_err().to_string()
+        );
+        prop_assert_eq!(
+            spec::gaussian::mix_samples(&one, &one, outside).unwrap_err().to_string(),
+            tensor::gaussian::mix_samples(&tensor_one, &tensor_one, outside).unwrap_err().to_string()
         );
     }
 }

@@ -1,7 +1,7 @@
 //! The fused pass beyond one of its chunks: blocks of 64 queries, sums over 64 rows, 8 Mi scores.
 
-use crate::gradients::{CODES, Problem, latent, objective};
-use crate::support::{decoder_config, max_abs_diff, pairs, parameters};
+use crate::gradients::{Problem, latent, objective};
+use crate::support::{decoder_config, max_abs_diff, pairs};
 use candle_core::{DType, Device, Tensor, Var};
 use lpc::config::Precision;
 use lpc::data::batch::PairBatch;
@@ -50,7 +50,7 @@ proptest! {
     fn blocks_of_long_rows(mut problem in problem(), below in 2usize..64, above in 65usize..150) {
         for sliding_window in [None, Some(below), Some(above)] {
             problem.config.sliding_window = sliding_window;
-            let exact = parameters(&problem.config, CODES, problem.seed, DType::F64);
+            let exact = problem.parameters(DType::F64);
             let single = exact.to(DType::F32, &Device::Cpu).unwrap();
             let members: Vec<&TokenizedPair> = problem.pairs.iter().collect();
             let rows = PairBatch::new(&members, DType::F64, &Device::Cpu).unwrap().rows;

@@ -3,6 +3,7 @@
 //! `objectives`, `latents`, `logprobs`, `whole_loss` and `training` hold `tensor` to `spec`: the
 //! two were written apart, so what they agree on, neither copied.
 
+mod baselines;
 mod bf16;
 mod codes;
 mod composed;

@@ -1,6 +1,7 @@
 //! Random models and pairs of a size that a test can afford.
 
 use candle_core::{DType, Device, Tensor};
+use lpc::config::Latent;
 use lpc::data::tokenize::TokenizedPair;
 use lpc::model::config::{DecoderConfig, RopeScaling};
 use lpc::model::heads::init_heads;
@@ -36,13 +37,20 @@ pub fn decoder_config() -> impl Strategy<Value = DecoderConfig> {
     )
 }
 
-/// A decoder with norm weights away from 1 and, with `codes` > 0, LPC heads of unit scale.
+/// [`parameters_of`] a policy with LPC's heads, or of a plain one for no codes.
 pub fn parameters(config: &DecoderConfig, codes: usize, seed: u64, dtype: DType) -> Parameters {
+    let latent = match codes {
+        0 => Latent::None {},
+        codes => Latent::Marginal { codes, codebook_std: 1.0, heads_learning_rate: None },
+    };
+    parameters_of(config, &latent, seed, dtype)
+}
+
+/// A decoder with norm weights away from 1, and the latent's heads.
+pub fn parameters_of(config: &DecoderConfig, latent: &Latent, seed: u64, dtype: DType) -> Parameters {
     let mut rng = seed::stream(seed, "parameters");
     let mut parameters = Parameters::random_decoder(config, &mut rng).unwrap();
-    if codes > 0 {
-        init_heads(&mut parameters, config.hidden_size, codes, 1.0, &mut rng).unwrap();
-    }
+    init_heads(&mut parameters, config.hidden_size, latent, &mut rng).unwrap();
     for (name, var) in parameters.iter() {
         let n = var.elem_count();
         let noise: Vec<f32> = seed::normal(&mut rng, n).iter().map(|v| 0.3 * *v as f32).collect();

@@ -15,7 +15,7 @@ use lpc::spec::latent::{
     Mlp, posterior_logits, posterior_logits_gradient, prior_logits, prior_logits_gradient,
 };
 use lpc::spec::marginal::marginal_loss;
-use lpc::tensor::elbo::GumbelNoise;
+use lpc::tensor::elbo::SampleNoise;
 use lpc::tensor::objective::PairLogps;
 use lpc::train::loss::{LatentInputs, PairOutputs, exact_latents, pair_losses};
 use ndarray::{Array1, Array2, Axis};
@@ -56,7 +56,7 @@ impl Batch {
         let [prior, posterior] = self.noise.each_ref().map(|n| single(&var2(n)));
         let [chosen, rejected] =
             self.reference.each_ref().map(|r| single(&Tensor::new(r.to_vec(), &Device::Cpu).unwrap()));
-        let inputs = LatentInputs { noise: GumbelNoise { prior, posterior }, prior_weight: alpha };
+        let inputs = LatentInputs { noise: SampleNoise { prior, posterior }, prior_weight: alpha };
         let hidden = Var::from_tensor(&single(&var2(&self.hidden))).unwrap();
         let members: Vec<&TokenizedPair> = self.pairs.iter().collect();
         let batch = PairBatch::new(&members, dtype, &Device::Cpu).unwrap();

@@ -4,7 +4,8 @@ use crate::support::{Draw, Example, assert_gradient, cases, example, objective, 
 use lpc::config::Gpo;
 use lpc::spec::codebook::*;
 use lpc::spec::elbo::*;
-use lpc::spec::gradient::{LpcGradients, lpc_loss};
+use lpc::spec::gaussian::*;
+use lpc::spec::gradient::{LpcGradients, loss_at_latent, lpc_loss};
 use lpc::spec::gumbel::*;
 use lpc::spec::latent::*;
 use lpc::spec::logprob::*;
@@ -126,6 +127,79 @@ proptest! {
         assert_gradient("elbo, losses", &to_losses, l, |x| elbo(x, q, p));
         assert_gradient("elbo, posterior", &to_q, q, |x| elbo(l, x, p));
         assert_gradient("elbo, prior", &to_p, p, |x| elbo(l, q, x));
+    }
+
+    #[test]
+    fn of_gaussians(seed in any::<u64>(), n in 1usize..5, d in 1usize..4, scale in 0.1..1.0) {
+        let mut draw = Draw::new(seed);
+        let (q, p, noise) = (draw.vector(2 * n, scale), draw.vector(2 * n, scale), draw.vector(n, 1.0));
+        let (upstream, vectors, down) = (draw.vector(n, 1.0), draw.matrix(n, d, 1.0), draw.vector(d, 1.0));
+        assert_gradient("sample", &gaussian_sample_gradient(&q, &noise, &upstream).unwrap(), slice(&q), |x| {
+            gaussian_sample(&vector_of(x), &noise).unwrap().dot(&upstream)
+        });
+        let (to_q, to_p) = gaussian_kl_gradient(&q, &p).unwrap();
+        assert_gradient("posterior", &to_q, slice(&q), |x| gaussian_kl(&vector_of(x), &p).unwrap());
+        assert_gradient("prior", &to_p, slice(&p), |x| gaussian_kl(&q, &vector_of(x)).unwrap());
+
+        let (to_prior, to_posterior) = mix_samples_gradient(0.3, &upstream).unwrap();
+        let mixed = |prior: &[f64], posterior: &[f64]| {
+            mix_samples(&vector_of(prior), &vector_of(posterior), 0.3).unwrap().dot(&upstream)
+        };
+        assert_gradient("prior sample", &to_prior, slice(&noise), |x| mixed(x, slice(&upstream)));
+        assert_gradient("posterior sample", &to_posterior, slice(&noise), |x| mixed(slice(&upstream), x));
+
+        let (to_weights, to_vectors) = linear_latent_gradient(&noise, &vectors, &down).unwrap();
+        assert_gradient("weights", &to_weights, slice(&noise), |x| linear_latent(&vector_of(x), &vectors).unwrap().dot(&down));
+        assert_gradient("vectors", &to_vectors, vectors.as_slice().unwrap(), |x| {
+            linear_latent(&noise, &matrix_of(x, &vectors)).unwrap().dot(&down)
+        });
+    }
+
+    #[test]
+    fn of_the_control(seed in any::<u64>(), d in 1usize..5, width in 1usize..5) {
+        let mut draw = Draw::new(seed);
+        let control = Mlp {
+            inner_weight: draw.matrix(width, d, 1.0),
+            inner_bias: draw.vector(width, 1.0),
+            outer_weight: draw.matrix(d, width, 1.0),
+            outer_bias: draw.vector(d, 1.0),
+        };
+        let (prompt, upstream) = (draw.vector(d, 1.0), draw.vector(d, 1.0));
+        let (network, to_prompt) = control_latent_gradient(&control, &prompt, &upstream).unwrap();
+        let at = |control: &Mlp, prompt: ArrayView1<f64>| control_latent(control, &prompt).unwrap().dot(&upstream);
+        assert_gradient("prompt", &to_prompt, slice(&prompt), |x| at(&control, vector_of(x)));
+        let inner = control.inner_weight.as_slice().unwrap();
+        assert_gradient("inner_weight", &network.inner_weight, inner, |x| {
+            at(&Mlp { inner_weight: matrix_of(x, &control.inner_weight), ..control.clone() }, prompt.view())
+        });
+        let outer = control.outer_weight.as_slice().unwrap();
+        assert_gradient("outer_weight", &network.outer_weight, outer, |x| {
+            at(&Mlp { outer_weight: matrix_of(x, &control.outer_weight), ..control.clone() }, prompt.view())
+        });
+        assert_gradient("inner_bias", &network.inner_bias, slice(&control.inner_bias), |x| {
+            at(&Mlp { inner_bias: Array1::from(x.to_vec()), ..control.clone() }, prompt.view())
+        });
+        assert_gradient("outer_bias", &network.outer_bias, slice(&control.outer_bias), |x| {
+            at(&Mlp { outer_bias: Array1::from(x.to_vec()), ..control.clone() }, prompt.view())
+        });
+    }
+
+    /// h_z moves every token's state and nothing else: its gradient is the sum of theirs.
+    #[test]
+    fn at_a_latent(example in example(), objective in objective(), seed in any::<u64>()) {
+        let h_z = Draw::new(seed).vector(example.codebook.ncols(), 1.0);
+        let got = loss_at_latent(&example.pair(), objective, &h_z).unwrap();
+        let at = |example: &Example, h_z: &[f64]| loss_at_latent(&example.pair(), objective, &vector_of(h_z)).unwrap().loss;
+        assert_gradient("h_z", &got.latent, slice(&h_z), |x| at(&example, x));
+        assert_gradient("lm_head", &got.lm_head, example.lm_head.as_slice().unwrap(), |x| {
+            at(&Example { lm_head: matrix_of(x, &example.lm_head), ..example.clone() }, slice(&h_z))
+        });
+        assert_gradient("chosen", &got.chosen_hidden, example.chosen_hidden.as_slice().unwrap(), |x| {
+            at(&Example { chosen_hidden: matrix_of(x, &example.chosen_hidden), ..example.clone() }, slice(&h_z))
+        });
+        assert_gradient("rejected", &got.rejected_hidden, example.rejected_hidden.as_slice().unwrap(), |x| {
+            at(&Example { rejected_hidden: matrix_of(x, &example.rejected_hidden), ..example.clone() }, slice(&h_z))
+        });
     }
 
     #[test]

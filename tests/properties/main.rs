@@ -1,5 +1,6 @@
 //! Mathematical properties of `spec`, on random data and random hyper-parameters.
 
+mod baselines;
 mod bound;
 mod codes;
 mod equations;

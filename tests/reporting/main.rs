@@ -25,6 +25,8 @@ fn recipe() -> Recipe {
             sharpness: 2.5,
             flip_rate: 0.0,
             flip_marked: false,
+            taste: Default::default(),
+            cues: Default::default(),
         }),
         truncation: Truncation { max_length: 128, max_prompt_length: 96 },
         objective: Objective::Dpo { beta: 0.1 },

@@ -11,8 +11,15 @@ pub(super) fn check(audit: &mut Audit, evidence: &Evidence) {
     for base in &header.bases {
         for objective in &header.objectives {
             let sides = [false, true].map(|latent| evidence.cell(&base.name, objective, latent));
-            for (side, runs) in ["without", "with"].into_iter().zip(&sides) {
-                let cell = format!("{table}: {}, {objective}, {side} LPC", base.name);
+            let row = format!("{table}: {}, {objective}", base.name);
+            let planned = match header.plan {
+                None => {
+                    vec![(format!("{row}, without LPC"), &sides[0]), (format!("{row}, with LPC"), &sides[1])]
+                }
+                // An arm of a study has one side.
+                Some(_) => vec![(row.clone(), if sides[0].is_empty() { &sides[1] } else { &sides[0] })],
+            };
+            for (cell, runs) in planned {
                 let ran: Vec<u64> = runs.iter().map(|r| r.seed()).collect();
                 let missing: Vec<String> =
                     header.seeds.iter().filter(|s| !ran.contains(s)).map(u64::to_string).collect();
@@ -23,7 +30,6 @@ pub(super) fn check(audit: &mut Audit, evidence: &Evidence) {
                     audit.difference(&cell, format!("seed {other} is not in the matrix"));
                 }
             }
-            let row = format!("{table}: {}, {objective}", base.name);
             let runs: Vec<&Run> = sides.into_iter().flatten().collect();
             mixed(audit, &row, &runs);
         }

@@ -16,7 +16,7 @@ pub use vocabulary::{BOS_ID, EOS_ID, PAD_ID, SPECIAL_TOKENS, UNK_ID, tokenizer, 
 
 use super::noise;
 use super::pairs::Pair;
-use crate::config::World;
+use crate::config::{Cues, Taste, World};
 use crate::error::{Error, Result};
 use crate::seed::{below, open_unit, stream};
 use rand::Rng;
@@ -60,7 +60,16 @@ pub struct Truth {
 impl Default for World {
     /// The calibrated world: see `paper/world.md` for the criteria.
     fn default() -> Self {
-        Self { seed: 20_260_101, train: 8192, test: 1000, sharpness: 1.5, flip_rate: 0.0, flip_marked: false }
+        Self {
+            seed: 20_260_101,
+            train: 8192,
+            test: 1000,
+            sharpness: 1.5,
+            flip_rate: 0.0,
+            flip_marked: false,
+            taste: Taste::BySource,
+            cues: Cues::Shown,
+        }
     }
 }
 
@@ -76,7 +85,7 @@ pub fn generate(world: &World) -> Result<Dataset> {
         return Err(Error::argument("world", "sharpness", world.sharpness, "finite and >= 0"));
     }
     let draw = |split: Split, count: usize| -> Vec<WorldPair> {
-        (0..count).map(|i| draw_pair(world.seed, split, i, world.sharpness)).collect()
+        (0..count).map(|i| draw_pair(world, split, i)).collect()
     };
     let (mut train, test) = (draw(Split::Train, world.train), draw(Split::Test, world.test));
     let mut pairs: Vec<Pair> = train.iter().map(|p| p.pair.clone()).collect();
@@ -121,6 +130,9 @@ pub fn utility(prompt: &str, completion: &str) -> Result<f64> {
     Ok(factors::weigh(&context.weights(), &factors::score(context.question, completion)))
 }
 
+/// [`Taste::One`]: politeness at the weight that the source which cares most gives it.
+const ONE_TASTE: Factors = [0.0, 0.0, 2.5, 0.0, 0.0, 0.0];
+
 #[derive(Clone, Copy, PartialEq)]
 enum Split {
     Train,
@@ -150,11 +162,14 @@ fn draw_prompt(split: Split, rng: &mut impl Rng) -> (String, Context) {
     }
 }
 
-fn draw_pair(seed: u64, split: Split, index: usize, sharpness: f64) -> WorldPair {
+fn draw_pair(world: &World, split: Split, index: usize) -> WorldPair {
     let id = format!("world/{}/{index:06}", split.name());
-    let mut rng = stream(seed, &id);
+    let mut rng = stream(world.seed, &id);
     let (prompt, context) = draw_prompt(split, &mut rng);
-    let weights = context.weights();
+    let weights = match world.taste {
+        Taste::BySource => context.weights(),
+        Taste::One => ONE_TASTE,
+    };
     let ([better, worse], [best, other]) = loop {
         let mut four: Vec<_> = (0..4)
             .map(|_| {
@@ -171,7 +186,12 @@ fn draw_pair(seed: u64, split: Split, index: usize, sharpness: f64) -> WorldPair
             break ([text, other_text], [(factors, utility), (other_factors, other_utility)]);
         }
     };
-    let bayes = 1.0 / (1.0 + (-sharpness * (best.1 - other.1)).exp());
+    let bayes = 1.0 / (1.0 + (-world.sharpness * (best.1 - other.1)).exp());
+    // Of a stream of its own: everything else about the pair is as with its own prompt.
+    let prompt = match world.cues {
+        Cues::Shown => prompt,
+        Cues::Exchanged => draw_prompt(split, &mut stream(world.seed, &format!("{id}/other"))).0,
+    };
     let mut drawn = WorldPair {
         pair: Pair {
             id,

@@ -12,22 +12,24 @@ use serde_json::{Value, json};
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
-/// The page over every table of a folder.
+/// The page of this name, over all that stands on it, with links to the folder's other pages. A study's
+/// evidence is embedded abridged: the file beside the page has all of it.
 ///
 /// Errors: a recipe that cannot be written as TOML.
-pub fn page(tables: &[(Evidence, Vec<u8>)], exhibits: &[Exhibit]) -> Result<String> {
+pub fn page(tables: &[(Evidence, Vec<u8>)], exhibits: &[Exhibit], page: &str) -> Result<String> {
     let mut panels = vec![];
     let mut main = String::new();
-    for ((evidence, _), exhibit) in tables.iter().zip(exhibits) {
-        main += &section(evidence, exhibit, &mut panels);
-    }
     let mut recipes = serde_json::Map::new();
     let mut scripts = String::new();
-    for (evidence, bytes) in tables {
+    for ((evidence, bytes), exhibit) in tables.iter().zip(exhibits).filter(|(_, e)| e.table.page() == page) {
+        main += &section(evidence, exhibit, &mut panels);
         let name = evidence.header.table.name();
         let texts = evidence.runs.iter().map(|run| run.recipe_text());
         recipes.insert(name.into(), texts.collect::<Result<Vec<_>>>()?.into());
-        let encoded = BASE64_STANDARD.encode(bytes);
+        let encoded = match evidence.header.plan {
+            None => BASE64_STANDARD.encode(bytes),
+            Some(_) => BASE64_STANDARD.encode(evidence.abridged()?.to_bytes()?),
+        };
         scripts += &format!("<script type=\"text/plain\" id=\"evidence-{name}\">{encoded}</script>\n");
     }
     let data = json!({ "panels": panels, "recipes": recipes });
@@ -49,7 +51,7 @@ pub fn page(tables: &[(Evidence, Vec<u8>)], exhibits: &[Exhibit]) -> Result<Stri
          Close</button><div id=\"panel-body\"></div></div></dialog>\n\
          <script type=\"application/json\" id=\"data\">{data}</script>\n{scripts}<script>\n{SCRIPT}</script>\n</body>\n</html>\n",
         warning(scale, own),
-        exhibits.iter().map(contents).collect::<String>(),
+        exhibits.iter().map(|exhibit| contents(exhibit, page)).collect::<String>(),
     ))
 }
 
@@ -65,9 +67,10 @@ fn warning(scale: &str, own: bool) -> String {
     format!("<p class=\"scale\"><strong>Scale: {}.</strong> {text}{own}</p>", escape(scale))
 }
 
-fn contents(exhibit: &Exhibit) -> String {
+fn contents(exhibit: &Exhibit, page: &str) -> String {
+    let other = Some(exhibit.table.page()).filter(|other| other != page).unwrap_or_default();
     format!(
-        "<li><a href=\"#{}\">{}</a> <span class=\"faint\">{}</span></li>",
+        "<li><a href=\"{other}#{}\">{}</a> <span class=\"faint\">{}</span></li>",
         exhibit.table.name(),
         escape(&exhibit.title),
         escape(&exhibit.status)

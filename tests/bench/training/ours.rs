@@ -61,9 +61,7 @@ pub fn steps(arguments: &Steps) -> lpc::Result<()> {
     let mut rng = seed::stream(1, "bench");
     let mut parameters = Parameters::random_decoder(&SMOLLM2, &mut rng)?;
     let latent = latent(arguments.loss);
-    if latent.codes().is_some() {
-        init_heads(&mut parameters, SMOLLM2.hidden_size, CODES, 0.02, &mut rng)?;
-    }
+    init_heads(&mut parameters, SMOLLM2.hidden_size, &latent, &mut rng)?;
     let recipe = Recipe {
         seed: 1,
         model: ModelSource::Folder { path: "unused".into() },
@@ -71,6 +69,8 @@ pub fn steps(arguments: &Steps) -> lpc::Result<()> {
             folder: "unused".into(),
             limit: None,
             empty_completion: EmptyCompletion::LeaveOut,
+            flip_rate: 0.0,
+            flip_marked: false,
         },
         truncation: TRUNCATION,
         objective: Objective::Dpo { beta: 0.1 },

@@ -1,0 +1,186 @@
+//! Figure 2 and the reviewers' questions: arms that vary one cell of a run matrix, each question with
+//! the rule that decides it.
+
+mod plan;
+
+pub use plan::{Arm, Question, Rule, Study, Test};
+
+use crate::config::DataSource;
+use crate::experiment::cell;
+use crate::experiment::dataset::TextPairs;
+use crate::experiment::latents::{self, Latents, Map, Means, NEIGHBOURS, PERMUTATIONS, PERPLEXITY, sources};
+use crate::experiment::matrix::{Matrix, MatrixCell};
+use crate::experiment::pool::parallel;
+use crate::experiment::prepared::Prepared;
+use crate::experiment::saved::{self, with_model};
+use crate::experiment::table2::{Reproduced, Settings};
+use crate::model::policy::Policy;
+use crate::progress::Progress;
+use crate::report::evidence::{Base, Evidence, Header, Table};
+use crate::report::store::Store;
+use crate::report::study::{MAP_COLUMNS, map_settings};
+use crate::{Error, Result};
+use std::path::Path;
+
+/// A study, and its recipe as text, which the evidence holds.
+pub struct Plan {
+    pub table: Table,
+    pub text: String,
+    pub study: Study,
+}
+
+impl Plan {
+    /// The study that ships with the harness for this table, or one's own. Errors: a file that holds none.
+    pub fn read(table: Table, path: Option<&Path>) -> Result<Self> {
+        let (text, study) = match path {
+            None => (Study::built_in_text(table)?.to_string(), Study::built_in(table)?),
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+                let study = Study::parse(&text, path)?;
+                (text, study)
+            }
+        };
+        Ok(Self { table, text, study })
+    }
+}
+
+/// Trains what is missing and writes the study's files. Finished runs, table 2's among them, are read.
+///
+/// A run that diverges is `not run` in the report, which is written, and then the error.
+pub fn reproduce(
+    plan: &Plan,
+    matrix: &Matrix,
+    settings: &Settings,
+    progress: &Progress,
+) -> Result<Reproduced> {
+    let (workers, threads_each) = settings.workers();
+    let study = &plan.study;
+    let cells = study.cells(matrix, settings.scale)?;
+    let mut data: Vec<&DataSource> = vec![];
+    for cell in &cells {
+        if !data.contains(&&cell.recipe.data) {
+            data.push(&cell.recipe.data);
+        }
+    }
+    let model = &matrix.models[0];
+    let prepare = |source: &&DataSource| {
+        let text = TextPairs::load(source)?;
+        let prepared = settings.prepare(matrix, model, &text, progress)?;
+        Ok((text.notes, prepared))
+    };
+    // The first alone: it may train the base model that all begin from.
+    let (first, others) = data.split_at(1);
+    let mut prepared = parallel(first, 1, settings.threads, prepare)?;
+    prepared.extend(parallel(others, workers, threads_each, prepare)?);
+    let of = |cell: &MatrixCell| {
+        let at = data.iter().position(|d| **d == cell.recipe.data);
+        &prepared[at.expect("every cell's data is prepared")]
+    };
+
+    let store = Store::new(&settings.runs);
+    let label = |cell: &MatrixCell| format!("{} {} seed {}", cell.base, cell.objective, cell.recipe.seed);
+    let mapped = |cell: &MatrixCell| {
+        study.map.as_ref() == Some(&cell.objective) && Some(&cell.recipe.seed) == study.seeds.first()
+    };
+    let total = progress.task(plan.table.name(), cells.len());
+    let runs = parallel(&cells, workers, threads_each, |cell| {
+        let (_, prepared) = of(cell);
+        let run = match mapped(cell) {
+            true => with_model(cell, prepared, &store, progress),
+            false => {
+                let keep = settings.keep_models;
+                cell::run(&cell.recipe, &label(cell), prepared, &store, keep, progress).map(|m| m.run)
+            }
+        };
+        total.advance(1, || label(cell));
+        match run {
+            Err(diverged @ Error::Diverged { .. }) => {
+                progress.line(format!("{}: {diverged}", label(cell)));
+                Ok(Err(diverged))
+            }
+            run => Ok(Ok(run?)),
+        }
+    })?;
+    drop(total);
+
+    let built_in = Matrix::built_in(settings.scale).is_ok_and(|m| m.same_experiment(matrix))
+        && Study::built_in(plan.table).is_ok_and(|s| s == *study);
+    let mut evidence = Evidence::new(Header {
+        format: 1,
+        table: plan.table,
+        scale: settings.scale,
+        own: !built_in,
+        notes: notes(&cells, &data, &prepared, &model.name),
+        seeds: study.seeds.clone(),
+        bases: vec![Base { name: model.name.clone(), paper: model.paper.clone() }],
+        objectives: arms(&cells),
+        settings: Default::default(),
+        plan: Some(plan.text.clone()),
+    });
+    for (cell, run) in cells.iter().zip(&runs) {
+        let Ok(run) = run else { continue };
+        let mut measured = vec![];
+        if mapped(cell) {
+            let (map, untrained) = map_of(run, &of(cell).1, &store, progress)?;
+            evidence.header.settings.extend(map_settings(&map, untrained));
+            let Map { x, y, silhouette, vote_right, .. } = map;
+            let columns = [x, y, silhouette, vote_right];
+            measured = MAP_COLUMNS.iter().map(|name| name.to_string()).zip(columns).collect();
+        }
+        evidence.add(&store, run, (&cell.base, &cell.objective, cell.latent), measured)?;
+    }
+    let reproduced = settings.publish(&evidence)?;
+    match runs.into_iter().find_map(Result::err) {
+        Some(diverged) => Err(diverged),
+        None => Ok(reproduced),
+    }
+}
+
+/// Names of the arms, each once.
+fn arms(cells: &[MatrixCell]) -> Vec<String> {
+    let mut names: Vec<String> = vec![];
+    for cell in cells {
+        if !names.contains(&cell.objective) {
+            names.push(cell.objective.clone());
+        }
+    }
+    names
+}
+
+fn notes(
+    cells: &[MatrixCell],
+    data: &[&DataSource],
+    prepared: &[(Vec<String>, Prepared)],
+    model: &str,
+) -> Vec<String> {
+    let mut notes = vec![];
+    for (source, (text, one)) in data.iter().zip(prepared) {
+        let with: Vec<MatrixCell> = cells.iter().filter(|c| c.recipe.data == **source).cloned().collect();
+        notes.push(format!("{}: {}", arms(&with).join("; "), text.join(" ")));
+        notes.push(one.data.truncation_note(model, &with[0].recipe.truncation));
+    }
+    notes.dedup();
+    notes.extend(prepared.first().map(|(_, one)| format!("{model}: {}.", one.base.description)));
+    notes
+}
+
+/// The latents of a run's test pairs, which has its model, and how those of its first step would do:
+/// what hidden states know of their source, a network of them knows untrained.
+fn map_of(run: &str, prepared: &Prepared, store: &Store, progress: &Progress) -> Result<(Map, Means)> {
+    let (recipe, _, policy) = saved::load(&store.folder(run), &prepared.device)?;
+    let pairs = &prepared.data.test;
+    let task = progress.task(format!("latents of run {run}"), pairs.len());
+    let of_pairs = Latents::of(&policy, pairs, recipe.training.micro_batch_size, &task)?;
+    drop(task);
+    let (names, labels) = sources(&prepared.data.test_text);
+    progress.line(format!(
+        "t-SNE of {} latents, perplexity {PERPLEXITY}; {NEIGHBOURS} neighbours vote; {PERMUTATIONS} orders of the sources",
+        labels.len()
+    ));
+    let map = latents::map(of_pairs.latent.view(), &labels, names.len(), recipe.seed)?;
+    let parameters = cell::initial_parameters(&recipe, &prepared.base)?.on(&prepared.device)?;
+    let untrained = Policy::new(&prepared.base.config, &parameters, &recipe.latent, recipe.training.dtype)?;
+    let task = progress.task("latents before training", pairs.len());
+    let before = Latents::of(&untrained, pairs, recipe.training.micro_batch_size, &task)?;
+    Ok((map, latents::means(before.latent.view(), &labels, names.len())))
+}

@@ -1,0 +1,272 @@
+//! What a study asks, the arms that answer it, and the rules of its verdicts: all stated in its
+//! recipe before anything runs.
+
+use crate::config::{Latent, Recipe};
+use crate::error::{Error, Place, Result};
+use crate::experiment::matrix::{Matrix, MatrixCell};
+use crate::report::evidence::Table;
+use crate::report::table2::Scale;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+use toml::{Table as Keys, Value};
+
+/// Arms that vary one cell of a scale's run matrix: the cell with LPC of one objective on its first
+/// model, so that arms which vary nothing are table 2's own runs. Unknown keys are refused.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Study {
+    pub title: String,
+    pub seeds: Vec<u64>,
+    /// Of the matrix.
+    pub objective: String,
+    /// The arm whose latents are laid out in two dimensions, those of the first seed's run.
+    #[serde(default)]
+    pub map: Option<String>,
+    pub arms: Vec<Arm>,
+    pub questions: Vec<Question>,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Arm {
+    pub name: String,
+    /// Keys of the recipe that differ. A table that names another `mode` or `kind` takes the whole
+    /// table's place.
+    #[serde(default)]
+    pub set: Keys,
+    /// Scales that can run it; every one where none is named.
+    #[serde(default)]
+    pub scales: Vec<Scale>,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    pub id: String,
+    pub asks: String,
+    pub tests: Vec<Test>,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Test {
+    pub id: String,
+    pub claim: String,
+    pub rule: Rule,
+}
+
+/// When a claim is supported. A contrast weighs the arms' accuracies; its weights add up to 0, and it
+/// is paired by seed and test pair.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Rule {
+    /// The contrast is above 0, p < 0.05 after Holm's correction over the study; not supported: below.
+    Positive { contrast: BTreeMap<String, f64> },
+    /// The contrast's 95 % interval lies within ± so many points; not supported: outside.
+    Within { contrast: BTreeMap<String, f64>, points: f64 },
+    /// The 95 % interval of the ratio of the runs' seconds lies below; not supported: above.
+    Cost { arm: String, of: String, at_most: f64 },
+    /// More of the map's points than with sources in random order have the source that most of their
+    /// neighbours have: p < 0.05, within the same correction.
+    Clusters {},
+}
+
+impl Rule {
+    /// The arms it needs.
+    pub fn arms(&self) -> Vec<&str> {
+        match self {
+            Self::Positive { contrast } | Self::Within { contrast, .. } => {
+                contrast.keys().map(String::as_str).collect()
+            }
+            Self::Cost { arm, of, .. } => vec![arm, of],
+            Self::Clusters {} => vec![],
+        }
+    }
+}
+
+impl Study {
+    /// The recipe that ships with the harness. Errors: a table that is no study.
+    pub fn built_in(table: Table) -> Result<Self> {
+        Self::parse(Self::built_in_text(table)?, Path::new(&format!("paper/recipes/{}.toml", table.name())))
+    }
+
+    /// Its text, which evidence holds.
+    pub fn built_in_text(table: Table) -> Result<&'static str> {
+        match table {
+            Table::Figure2 => Ok(include_str!("../../../paper/recipes/figure2.toml")),
+            Table::Reviews => Ok(include_str!("../../../paper/recipes/reviews.toml")),
+            Table::Table1 | Table::Table2 | Table::Table3 => {
+                Err(Error::argument("study", "table", table.name(), "figure2 or reviews"))
+            }
+        }
+    }
+
+    /// Errors: what is wrong, with file and line or key.
+    pub fn parse(text: &str, path: &Path) -> Result<Self> {
+        let study: Self = toml::from_str(text).map_err(|e| {
+            let line = e.span().map(|s| text[..s.start.min(text.len())].matches('\n').count() + 1);
+            let place = Place { path: path.into(), line, field: None };
+            Error::input(place, "a valid study", e.message().replace('\n', " "))
+        })?;
+        let fault = |field: String, expected: &str, got: String| {
+            Err(Error::input(Place::file(path).field(field), expected, got))
+        };
+        if study.seeds.is_empty() {
+            return fault("seeds".into(), "at least one", "none".into());
+        }
+        let mut names: Vec<&str> = study.arms.iter().map(|a| a.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|w| w[0] == w[1]) {
+            return fault("arms.name".into(), "each once", format!("{} twice", twice[0]));
+        }
+        let known = |name: &str| names.binary_search(&name).is_ok();
+        if let Some(arm) = study.map.as_deref().filter(|arm| !known(arm)) {
+            return fault("map".into(), "an arm of the study", arm.into());
+        }
+        let mut ids = vec![];
+        for test in study.questions.iter().flat_map(|q| &q.tests) {
+            let field = |key: &str| format!("test {}: {key}", test.id);
+            if ids.contains(&&test.id) {
+                return fault(field("id"), "given once", test.id.clone());
+            }
+            ids.push(&test.id);
+            if let Some(arm) = test.rule.arms().into_iter().find(|arm| !known(arm)) {
+                return fault(field("rule"), "arms of the study", arm.into());
+            }
+            if test.rule == (Rule::Clusters {}) && study.map.is_none() {
+                return fault(field("rule"), "a study with a map", "none".into());
+            }
+            if let Rule::Positive { contrast } | Rule::Within { contrast, .. } = &test.rule {
+                let sum: f64 = contrast.values().sum();
+                if !sum.is_finite() || sum.abs() > 1e-9 || contrast.values().all(|w| *w == 0.0) {
+                    return fault(field("contrast"), "weights that add up to 0", sum.to_string());
+                }
+            }
+        }
+        Ok(study)
+    }
+
+    /// Every run, seed by seed. An arm's name stands where a table has its objective's.
+    ///
+    /// Errors: an objective that the matrix lacks, an arm whose keys make no recipe.
+    pub fn cells(&self, matrix: &Matrix, scale: Scale) -> Result<Vec<MatrixCell>> {
+        let cells = matrix.cells();
+        let base = cells
+            .iter()
+            .find(|c| c.latent && c.objective == self.objective)
+            .ok_or_else(|| Error::argument("study", "objective", &self.objective, "one of the run matrix"))?;
+        let mut planned = vec![];
+        for &seed in &self.seeds {
+            for arm in self.arms.iter().filter(|a| a.scales.is_empty() || a.scales.contains(&scale)) {
+                let recipe = Recipe { seed, ..arm.recipe(&base.recipe)? };
+                planned.push(MatrixCell {
+                    base: base.base.clone(),
+                    objective: arm.name.clone(),
+                    latent: recipe.latent != Latent::None {},
+                    recipe,
+                });
+            }
+        }
+        Ok(planned)
+    }
+}
+
+impl Arm {
+    fn recipe(&self, base: &Recipe) -> Result<Recipe> {
+        let fault = |got: String| {
+            Error::argument("study", format!("arm {}", self.name), got.replace('\n', " "), "keys of a recipe")
+        };
+        let mut keys = Keys::try_from(base).map_err(|e| fault(e.to_string()))?;
+        merge(&mut keys, &self.set);
+        let recipe: Recipe = keys.try_into().map_err(|e: toml::de::Error| fault(e.message().into()))?;
+        recipe.validate().map_err(|e| fault(e.to_string()))?;
+        Ok(recipe)
+    }
+}
+
+fn merge(keys: &mut Keys, set: &Keys) {
+    for (key, value) in set {
+        match (keys.get_mut(key), value) {
+            (Some(Value::Table(old)), Value::Table(new)) if same_variant(old, new) => merge(old, new),
+            _ => {
+                keys.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// Keys of another variant would mean nothing beside this one's.
+fn same_variant(old: &Keys, new: &Keys) -> bool {
+    ["mode", "kind"].iter().all(|tag| new.get(*tag).is_none_or(|v| old.get(*tag) == Some(v)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn study(arms: &str, tests: &str) -> Result<Study> {
+        let text = format!("title = 'T'\nseeds = [1, 2]\nobjective = 'DPO'\n{arms}\n{tests}");
+        Study::parse(&text, Path::new("study.toml"))
+    }
+
+    const ARMS: &str = "[[arms]]\nname = 'plain'\nset.latent = { mode = 'none' }\n[[arms]]\nname = 'LPC'\n\
+                        [[arms]]\nname = 'K=8'\nset.latent.codes = 8";
+
+    fn test(rule: &str) -> String {
+        format!(
+            "[[questions]]\nid = 'q'\nasks = 'Q?'\n[[questions.tests]]\nid = 't'\nclaim = 'C'\nrule = {rule}"
+        )
+    }
+
+    #[test]
+    fn arms_vary_the_cell_of_the_matrix() {
+        let study = study(ARMS, &test("{ kind = 'positive', contrast = { LPC = 1, plain = -1 } }")).unwrap();
+        let matrix = Matrix::built_in(Scale::Toy).unwrap();
+        let cells = study.cells(&matrix, Scale::Toy).unwrap();
+        assert_eq!(cells.len(), 6);
+        let of_table2 = |latent| {
+            let same = |c: &&MatrixCell| c.objective == "DPO" && c.latent == latent && c.recipe.seed == 2;
+            matrix.cells().iter().find(same).unwrap().recipe.clone()
+        };
+        assert_eq!(cells[3].recipe, of_table2(false));
+        assert_eq!(cells[4].recipe, of_table2(true));
+        assert_eq!(cells[5].recipe.latent.codes().unwrap().codes, 8);
+        assert_eq!((cells[5].objective.as_str(), cells[5].latent, cells[3].latent), ("K=8", true, false));
+    }
+
+    #[test]
+    fn faults_are_named() {
+        let one = |rule: &str| study(ARMS, &test(rule)).unwrap_err().to_string();
+        assert!(
+            one("{ kind = 'positive', contrast = { LPC = 1 } }").contains("weights that add up to 0, got 1")
+        );
+        assert!(
+            one("{ kind = 'positive', contrast = { LPC = 1, K = -1 } }").contains("arms of the study, got K")
+        );
+        assert!(one("{ kind = 'better' }").contains("study.toml:"));
+        let arm = |set: &str| {
+            let arms = format!("[[arms]]\nname = 'a'\n{set}");
+            let study = study(&arms, "questions = []").or_else(|_| {
+                Study::parse(
+                    &format!("title = ''\nseeds = [1]\nobjective = 'DPO'\nquestions = []\n{arms}"),
+                    Path::new("s"),
+                )
+            });
+            study.unwrap().cells(&Matrix::built_in(Scale::Toy).unwrap(), Scale::Toy).unwrap_err().to_string()
+        };
+        assert!(arm("set.latent.cods = 8").contains("unknown field `cods`"));
+        assert!(arm("set.latent.codes = 0").contains("latent.codes = 0"));
+        assert!(arm("set.latent = { mode = 'marginal' }").contains("missing field `codes`"));
+    }
+
+    #[test]
+    fn the_studies_that_ship_are_valid() {
+        for table in [Table::Figure2, Table::Reviews] {
+            let study = Study::built_in(table).unwrap();
+            for scale in [Scale::Toy, Scale::Small] {
+                assert!(!study.cells(&Matrix::built_in(scale).unwrap(), scale).unwrap().is_empty());
+            }
+        }
+    }
+}

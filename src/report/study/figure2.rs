@@ -1,0 +1,287 @@
+//! Figure 2 as a picture: accuracy over K, accuracy under flipped labels, and the map of latents.
+
+use super::{Arm, Layout, Summary};
+use crate::error::{Error, Result};
+use crate::report::figure::{FAINT, INK, WITH, WITHOUT, font};
+use crate::report::table::{p_value, percent};
+use plotters::coord::Shift;
+use plotters::element::DashedPathElement;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use serde_json::Value;
+
+const SIZE: (u32, u32) = (1000, 620);
+const LEFT: u32 = 450;
+const CAPTION: u32 = 60;
+
+/// Okabe and Ito's palette, told apart by people of every colour vision; shapes differ as well.
+const PALETTE: [RGBColor; 8] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(40, 40, 40),
+    RGBColor(140, 140, 140),
+];
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+/// Errors: the drawing library refuses, which plain numbers do not cause.
+pub(super) fn svg(summary: &Summary<'_>) -> Result<String> {
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        draw(summary, &root).map_err(|e| Error::argument("figure", "svg", e, "a drawing"))?;
+    }
+    Ok(svg)
+}
+
+fn draw(summary: &Summary<'_>, root: &Area<'_>) -> Drawn {
+    root.fill(&WHITE)?;
+    let header = &summary.evidence.header;
+    let base = header.bases.first().map_or("", |b| &b.name);
+    let (above, caption) = root.split_vertically(SIZE.1 - CAPTION);
+    let pairs = summary.arms.iter().flat_map(|a| &a.runs).map(|r| r.correct.len()).max().unwrap_or(0);
+    let first = format!(
+        "{base}, {}, {} scale. Left: means of n = {pairs} test pairs and {} seeds; bars: 95 % intervals over both.",
+        summary.study.objective,
+        header.scale.name(),
+        header.seeds.len()
+    );
+    caption.draw(&Text::new(first, (16, 6), font(14)))?;
+    caption.draw(&Text::new(right_caption(summary.map.as_ref()), (16, 30), font(14)))?;
+    let (left, right) = above.split_horizontally(LEFT);
+    let (top, bottom) = left.split_vertically((SIZE.1 - CAPTION) / 2);
+    over_codes(summary, &top)?;
+    under_flips(summary, &bottom)?;
+    match &summary.map {
+        Some(map) => latents(map, &right)?,
+        None => right.draw(&Text::new("Latents: not run", (24, 12), font(17)))?,
+    }
+    root.present()?;
+    Ok(())
+}
+
+fn right_caption(map: Option<&Layout>) -> String {
+    let Some(map) = map else { return "Right: not run.".into() };
+    let (s, v) = (map.silhouette, map.votes);
+    format!(
+        "Right: n = {} test prompts, seed {}. Mean silhouette {:.3} (by chance {:.3} to {:.3}, p = {}); sources by 10 neighbours: {} % (by chance {} to {} %).",
+        map.points.len(),
+        map.seed,
+        s.value,
+        s.null_low,
+        s.null_high,
+        p_value(s.p_value),
+        percent(v.value),
+        percent(v.null_low),
+        percent(v.null_high)
+    )
+}
+
+/// What a run's recipe says under these keys.
+fn setting<'a>(arm: &'a Arm<'_>, table: &str, key: &str) -> Option<&'a Value> {
+    arm.runs.first().map(|r| &r.run.manifest.recipe[table][key])
+}
+
+fn flip_rate(arm: &Arm<'_>) -> f64 {
+    setting(arm, "data", "flip_rate").and_then(Value::as_f64).unwrap_or(0.0)
+}
+
+fn plain(arm: &Arm<'_>) -> bool {
+    setting(arm, "latent", "mode").and_then(Value::as_str) == Some("none")
+}
+
+/// (low, mean, high) in percent.
+fn accuracy(arm: &Arm<'_>) -> Option<(f64, f64, f64)> {
+    arm.accuracy.map(|e| (100.0 * e.low, 100.0 * e.mean, 100.0 * e.high))
+}
+
+fn range(arms: &[&Arm<'_>]) -> (f64, f64) {
+    let drawn: Vec<f64> = arms.iter().filter_map(|a| accuracy(a)).flat_map(|(l, _, h)| [l, h]).collect();
+    let low = drawn.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = drawn.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if low > high { (50.0, 75.0) } else { ((low - 1.0).floor(), (high + 1.0).ceil()) }
+}
+
+fn over_codes(summary: &Summary<'_>, area: &Area<'_>) -> Drawn {
+    let mut swept: Vec<(f64, &Arm<'_>)> = vec![];
+    for arm in summary.arms.iter().filter(|a| flip_rate(a) == 0.0) {
+        if let Some(codes) = setting(arm, "latent", "codes").and_then(Value::as_f64) {
+            swept.push((codes, arm));
+        }
+    }
+    swept.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let dpo = summary.arms.iter().find(|a| plain(a) && flip_rate(a) == 0.0);
+    let arms: Vec<&Arm<'_>> = swept.iter().map(|(_, arm)| *arm).chain(dpo).collect();
+    let (low, high) = range(&arms);
+    area.draw(&Text::new("Codes in the codebook", (24, 10), font(17)))?;
+    let n = swept.len().max(1);
+    let mut chart = ChartBuilder::on(area)
+        .margin_top(40)
+        .margin_right(16)
+        .x_label_area_size(48)
+        .y_label_area_size(64)
+        .build_cartesian_2d(-0.6..n as f64 - 0.4, low..high)?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .disable_x_axis()
+        .y_labels(6)
+        .y_desc("accuracy, %")
+        .light_line_style(WHITE)
+        .bold_line_style(FAINT)
+        .axis_style(INK)
+        .label_style(font(14))
+        .axis_desc_style(font(14))
+        .draw()?;
+    let plot = chart.plotting_area();
+    if let Some((_, mean, _)) = dpo.and_then(accuracy) {
+        let line = vec![(-0.6, mean), (n as f64 - 0.4, mean)];
+        plot.draw(&DashedPathElement::new(line, 6, 4, WITHOUT.stroke_width(2)))?;
+        let (x, y) = plot.map_coordinate(&(n as f64 - 0.45, mean));
+        let style = font(13).color(&WITHOUT).pos(Pos::new(HPos::Right, VPos::Bottom));
+        area_text(area, summary.study.objective.clone() + " without LPC", (x, y - 3), style)?;
+    }
+    let means = swept.iter().enumerate().filter_map(|(i, (_, a))| accuracy(a).map(|(_, m, _)| (i as f64, m)));
+    plot.draw(&PathElement::new(means.collect::<Vec<_>>(), WITH.stroke_width(1)))?;
+    for (i, (codes, arm)) in swept.iter().enumerate() {
+        let bottom = plot.map_coordinate(&(i as f64, low));
+        let style = || font(14).pos(Pos::new(HPos::Center, VPos::Top));
+        area_text(area, format!("{codes}"), (bottom.0, bottom.1 + 6), style())?;
+        interval(&plot, i as f64, arm, WITH)?;
+    }
+    let middle = plot.map_coordinate(&((n as f64 - 1.0) / 2.0, low));
+    let style = font(14).pos(Pos::new(HPos::Center, VPos::Top));
+    area_text(area, "K, number of codes".into(), (middle.0, middle.1 + 26), style)
+}
+
+fn under_flips(summary: &Summary<'_>, area: &Area<'_>) -> Drawn {
+    let mut groups: Vec<(f64, Vec<&Arm<'_>>)> = vec![];
+    for rate in [0.0, 0.5] {
+        let of = summary.arms.iter().filter(|a| flip_rate(a) == rate && !a.runs.is_empty());
+        // Of a sweep, only the matrix's own latent.
+        let of = of.filter(|a| !a.name.starts_with("K=")).collect();
+        groups.push((rate, of));
+    }
+    let arms: Vec<&Arm<'_>> = groups.iter().flat_map(|(_, arms)| arms.iter().copied()).collect();
+    let (low, high) = range(&arms);
+    area.draw(&Text::new("Flipped labels, marked by [FLIP]", (24, 10), font(17)))?;
+    let legend = [("without LPC", WITHOUT, 84), ("with LPC", WITH, 204)];
+    for (text, colour, x) in legend {
+        marker(area, (x, 44), colour)?;
+        area_text(area, text.into(), (x + 12, 44), font(13).pos(Pos::new(HPos::Left, VPos::Center)))?;
+    }
+    let mut chart = ChartBuilder::on(area)
+        .margin_top(58)
+        .margin_right(16)
+        .x_label_area_size(48)
+        .y_label_area_size(64)
+        .build_cartesian_2d(-0.5..1.5, low..high)?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .disable_x_axis()
+        .y_labels(6)
+        .y_desc("accuracy, %")
+        .light_line_style(WHITE)
+        .bold_line_style(FAINT)
+        .axis_style(INK)
+        .label_style(font(14))
+        .axis_desc_style(font(14))
+        .draw()?;
+    let plot = chart.plotting_area();
+    for (i, (rate, arms)) in groups.iter().enumerate() {
+        for arm in arms {
+            let (shift, colour) = if plain(arm) { (-0.12, WITHOUT) } else { (0.12, WITH) };
+            interval(&plot, i as f64 + shift, arm, colour)?;
+        }
+        let bottom = plot.map_coordinate(&(i as f64, low));
+        let style = font(14).pos(Pos::new(HPos::Center, VPos::Top));
+        area_text(area, format!("{:.0} %", 100.0 * rate), (bottom.0, bottom.1 + 6), style)?;
+    }
+    let middle = plot.map_coordinate(&(0.5, low));
+    let style = font(14).pos(Pos::new(HPos::Center, VPos::Top));
+    area_text(area, "training labels flipped".into(), (middle.0, middle.1 + 26), style)
+}
+
+/// In pixels of the whole drawing, as the plots' coordinates map to.
+fn area_text(area: &Area<'_>, text: String, at: (i32, i32), style: TextStyle<'_>) -> Drawn {
+    let (x, y) = area.get_base_pixel();
+    Ok(area.draw(&Text::new(text, (at.0 - x, at.1 - y), style))?)
+}
+
+type Plot<'a> = DrawingArea<SVGBackend<'a>, Cartesian2d<RangedF64, RangedF64>>;
+use plotters::coord::types::RangedCoordf64 as RangedF64;
+
+fn interval(plot: &Plot<'_>, x: f64, arm: &Arm<'_>, colour: RGBColor) -> Drawn {
+    let Some((low, mean, high)) = accuracy(arm) else { return Ok(()) };
+    plot.draw(&PathElement::new(vec![(x, low), (x, high)], colour.stroke_width(2)))?;
+    if colour == WITHOUT {
+        plot.draw(&Circle::new((x, mean), 6, WHITE.filled()))?;
+        plot.draw(&Circle::new((x, mean), 6, colour.stroke_width(2)))?;
+    } else {
+        plot.draw(&TriangleMarker::new((x, mean), 8, colour.filled()))?;
+    }
+    Ok(())
+}
+
+fn marker(area: &Area<'_>, at: (i32, i32), colour: RGBColor) -> Drawn {
+    if colour == WITHOUT {
+        area.draw(&Circle::new(at, 5, colour.stroke_width(2)))?;
+    } else {
+        area.draw(&TriangleMarker::new(at, 7, colour.filled()))?;
+    }
+    Ok(())
+}
+
+fn latents(map: &Layout, area: &Area<'_>) -> Drawn {
+    area.draw(&Text::new("Latents of test prompts, t-SNE", (24, 10), font(17)))?;
+    let mut sources: Vec<&str> = map.sources.iter().map(String::as_str).collect();
+    sources.sort_unstable();
+    sources.dedup();
+    for (i, source) in sources.iter().enumerate() {
+        let at = (36 + 170 * (i as i32 % 3), 46 + 24 * (i as i32 / 3));
+        point(area, at, i)?;
+        let style = font(14).pos(Pos::new(HPos::Left, VPos::Center));
+        area.draw(&Text::new(source.to_string(), (at.0 + 12, at.1), style))?;
+    }
+    let top = 46 + 24 * sources.len().div_ceil(3) as i32;
+    let (width, height) = area.dim_in_pixel();
+    let (left, right) = (24, width as i32 - 20);
+    let bottom = height as i32 - 34;
+    area.draw(&Rectangle::new([(left, top), (right, bottom)], FAINT.stroke_width(1)))?;
+    let extent = |of: fn(&(f64, f64)) -> f64| {
+        let values = map.points.iter().map(of);
+        let low = values.clone().fold(f64::INFINITY, f64::min);
+        (low, values.fold(f64::NEG_INFINITY, f64::max).max(low + 1e-9))
+    };
+    let (x, y) = (extent(|p| p.0), extent(|p| p.1));
+    let place = |v: f64, (low, high): (f64, f64), from: i32, to: i32| {
+        from + 10 + ((v - low) / (high - low) * f64::from(to - from - 20)).round() as i32
+    };
+    for (p, source) in map.points.iter().zip(&map.sources) {
+        let kind = sources.iter().position(|s| s == source).unwrap_or(0);
+        point(area, (place(p.0, x, left, right), place(p.1, y, top, bottom)), kind)?;
+    }
+    let style = font(13).pos(Pos::new(HPos::Center, VPos::Top));
+    area.draw(&Text::new("t-SNE's axes have no units", ((left + right) / 2, bottom + 8), style))?;
+    Ok(())
+}
+
+fn point(area: &Area<'_>, at: (i32, i32), kind: usize) -> Drawn {
+    let colour = PALETTE[kind % PALETTE.len()];
+    match kind % 4 {
+        0 => area.draw(&Circle::new(at, 3, colour.filled()))?,
+        1 => area.draw(&TriangleMarker::new(at, 5, colour.filled()))?,
+        2 => {
+            let (x, y) = at;
+            area.draw(&Rectangle::new([(x - 3, y - 3), (x + 3, y + 3)], colour.filled()))?;
+        }
+        _ => area.draw(&Cross::new(at, 3, colour.stroke_width(2)))?,
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! A study as a picture: a dot and its interval for every contrast, question by question.
+
+use super::{Answer, Measured, Summary};
+use crate::error::{Error, Result};
+use crate::experiment::study::Rule;
+use crate::report::figure::{FAINT, INK, WITH, WITHOUT, font};
+use crate::report::table2::Verdict;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+const WIDTH: u32 = 1000;
+const TOP: u32 = 84;
+const AXIS: u32 = 62;
+const ROW: u32 = 28;
+const LABELS: u32 = 560;
+const GREY: RGBColor = RGBColor(110, 110, 110);
+
+/// Errors: the drawing library refuses, which plain numbers do not cause.
+pub(super) fn svg(summary: &Summary<'_>) -> Result<String> {
+    let questions: Vec<(&str, Vec<&Answer>)> = summary
+        .study
+        .questions
+        .iter()
+        .map(|q| {
+            let drawn = |a: &&Answer| a.question.id == q.id && !matches!(a.test.rule, Rule::Cost { .. });
+            (q.asks.as_str(), summary.answers.iter().filter(drawn).collect::<Vec<_>>())
+        })
+        .filter(|(_, answers)| !answers.is_empty())
+        .collect();
+    let rows: usize = questions.iter().map(|(_, answers)| 1 + answers.len()).sum();
+    let mut svg = String::new();
+    {
+        let root =
+            SVGBackend::with_string(&mut svg, (WIDTH, TOP + AXIS + ROW * rows as u32)).into_drawing_area();
+        draw(summary, &questions, rows, &root)
+            .map_err(|e| Error::argument("figure", "svg", e, "a drawing"))?;
+    }
+    Ok(svg)
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
+fn draw(
+    summary: &Summary<'_>,
+    questions: &[(&str, Vec<&Answer>)],
+    rows: usize,
+    root: &Area<'_>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let header = &summary.evidence.header;
+    root.fill(&WHITE)?;
+    let base = header.bases.first().map_or("", |b| &b.name);
+    let title = format!(
+        "{}: {base}, {} scale, {} seeds an arm",
+        summary.study.title,
+        header.scale.name(),
+        header.seeds.len()
+    );
+    root.draw(&Text::new(title, (16, 12), font(20)))?;
+    legend(root)?;
+    let estimates = questions.iter().flat_map(|(_, answers)| answers).filter_map(|a| contrast(a));
+    let reach = estimates.flat_map(|e| [e.0.abs(), e.2.abs()]).fold(2.5, f64::max);
+    let reach = (reach / 2.5).ceil() * 2.5;
+    let mut chart = ChartBuilder::on(root)
+        .margin_top(TOP)
+        .margin_right(28)
+        .x_label_area_size(AXIS)
+        .y_label_area_size(LABELS)
+        .build_cartesian_2d(-reach..reach, rows as f64..0.0)?;
+    chart
+        .configure_mesh()
+        .disable_y_mesh()
+        .disable_y_axis()
+        .x_labels(7)
+        .x_label_formatter(&|x| if *x == 0.0 { "0".into() } else { format!("{x:+}").replace('-', "−") })
+        .x_desc("difference of preference accuracy, percentage points; bars: 95 % intervals")
+        .light_line_style(WHITE)
+        .bold_line_style(FAINT)
+        .axis_style(INK)
+        .label_style(font(15))
+        .axis_desc_style(font(15))
+        .draw()?;
+    let plot = chart.plotting_area();
+    plot.draw(&PathElement::new(vec![(0.0, 0.0), (0.0, rows as f64)], INK.stroke_width(1)))?;
+    let at = |x: f64, y: f64| plot.map_coordinate(&(x, y));
+    let label = |text: &str, y: f64, size: u32, indent: i32| {
+        let style = font(size).pos(Pos::new(HPos::Left, VPos::Center));
+        root.draw(&Text::new(text.to_string(), (16 + indent, at(0.0, y).1), style))
+    };
+    let mut y = 0.5;
+    for (asks, answers) in questions {
+        label(asks, y, 16, 0)?;
+        y += 1.0;
+        for answer in answers {
+            label(&answer.test.claim, y, 14, 18)?;
+            match (contrast(answer), &answer.test.rule) {
+                (None, _) => {
+                    let style = font(13).color(&GREY).pos(Pos::new(HPos::Left, VPos::Center));
+                    root.draw(&Text::new("not run", at(0.1 * reach, y), style))?;
+                }
+                (Some((low, mean, high)), rule) => {
+                    if let Rule::Within { points, .. } = rule {
+                        let (left, right) = (at(-points.min(reach), y - 0.4), at(points.min(reach), y + 0.4));
+                        root.draw(&Rectangle::new([left, right], FAINT.filled()))?;
+                    }
+                    let colour = colour(answer);
+                    root.draw(&PathElement::new(vec![at(low, y), at(high, y)], colour.stroke_width(2)))?;
+                    mark(root, at(mean, y), answer)?;
+                }
+            }
+            y += 1.0;
+        }
+    }
+    root.present()?;
+    Ok(())
+}
+
+/// In points.
+fn contrast(answer: &Answer) -> Option<(f64, f64, f64)> {
+    match answer.outcome?.measured {
+        Measured::Contrast(e) => Some((100.0 * e.low, 100.0 * e.mean, 100.0 * e.high)),
+        Measured::Ratio { .. } | Measured::Votes(_) => None,
+    }
+}
+
+fn colour(answer: &Answer) -> RGBColor {
+    match answer.outcome.map(|o| o.verdict) {
+        Some(Verdict::Supported) => WITH,
+        Some(Verdict::NotSupported) => WITHOUT,
+        Some(Verdict::Undecided) | None => GREY,
+    }
+}
+
+/// Shapes differ as well as colours.
+fn mark(root: &Area<'_>, at: (i32, i32), answer: &Answer) -> Result<(), Box<dyn std::error::Error>> {
+    let colour = colour(answer);
+    match answer.outcome.map(|o| o.verdict) {
+        Some(Verdict::Supported) => root.draw(&TriangleMarker::new(at, 8, colour.filled()))?,
+        Some(Verdict::NotSupported) => {
+            let (x, y) = at;
+            root.draw(&Rectangle::new([(x - 5, y - 5), (x + 5, y + 5)], colour.filled()))?;
+        }
+        Some(Verdict::Undecided) | None => {
+            root.draw(&Circle::new(at, 5, WHITE.filled()))?;
+            root.draw(&Circle::new(at, 5, colour.stroke_width(2)))?;
+        }
+    }
+    Ok(())
+}
+
+fn legend(root: &Area<'_>) -> Result<(), Box<dyn std::error::Error>> {
+    let y = 58;
+    let text = |text: &'static str, x| {
+        root.draw(&Text::new(text, (x, y), font(14).pos(Pos::new(HPos::Left, VPos::Center))))
+    };
+    root.draw(&TriangleMarker::new((24, y), 8, WITH.filled()))?;
+    text("claim supported", 38)?;
+    root.draw(&Rectangle::new([(171, y - 5), (181, y + 5)], WITHOUT.filled()))?;
+    text("not supported", 190)?;
+    root.draw(&Circle::new((316, y), 5, GREY.stroke_width(2)))?;
+    text("undecided", 330)?;
+    root.draw(&Rectangle::new([(424, y - 9), (456, y + 9)], FAINT.filled()))?;
+    text("\"within\": where the interval must lie", 464)?;
+    Ok(())
+}
