@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Default)]
 pub struct Parameters {
     vars: BTreeMap<String, Var>,
-    /// Not fused even where they could be.
     composed: bool,
 }
 
