@@ -6,6 +6,10 @@ default:
 reproduce target *args:
     cargo run --release --locked -- reproduce {{target}} {{args}}
 
+# What a run's codes are for: `just codes runs/ID --prompt "why is the sky blue ?"`
+codes run *args:
+    cargo run --release --locked -- codes {{run}} {{args}}
+
 # Every number of a report back to its evidence: `just audit reports/toy`, or the paper's own: `just audit paper`
 audit what="reports/toy":
     cargo run --release --locked -- audit {{what}}

@@ -274,6 +274,14 @@ pub enum Latent {
         output_std: f64,
         heads_learning_rate: Option<f64>,
     },
+    /// h_z = Σ_f w_f(x) e_f with the built-in world's true weights of the prompt's factors, given in
+    /// training and at test: what a latent could know at most. A reviewer's question: does LPC beat
+    /// explicit multi-objective training?
+    Factors {
+        /// Scale of h_z as training begins; see `model::heads`.
+        output_std: f64,
+        heads_learning_rate: Option<f64>,
+    },
 }
 
 /// What every latent of discrete codes has: the codebook, and how it begins.
@@ -288,7 +296,7 @@ impl Latent {
     /// None for a latent without a codebook, and for the plain objective.
     pub fn codes(&self) -> Option<Codes> {
         match *self {
-            Self::None {} | Self::Control { .. } | Self::Gaussian { .. } => None,
+            Self::None {} | Self::Control { .. } | Self::Gaussian { .. } | Self::Factors { .. } => None,
             Self::Gumbel { codes, codebook_std, .. }
             | Self::ExactElbo { codes, codebook_std, .. }
             | Self::Marginal { codes, codebook_std, .. } => Some(Codes { codes, codebook_std }),
@@ -308,7 +316,8 @@ impl Latent {
             | Self::ExactElbo { heads_learning_rate, .. }
             | Self::Marginal { heads_learning_rate, .. }
             | Self::Control { heads_learning_rate, .. }
-            | Self::Gaussian { heads_learning_rate, .. } => heads_learning_rate,
+            | Self::Gaussian { heads_learning_rate, .. }
+            | Self::Factors { heads_learning_rate, .. } => heads_learning_rate,
         }
     }
 
@@ -445,6 +454,14 @@ impl Recipe {
             Latent::Control { match_codes, output_std, .. } => {
                 count("latent.match_codes", match_codes, MOST_AT_ONCE)?;
                 at_least_0("latent.output_std", output_std)?;
+            }
+            Latent::Factors { output_std, .. } => {
+                at_least_0("latent.output_std", output_std)?;
+                if !matches!(self.data, DataSource::World(_)) {
+                    let expected =
+                        "another mode where data.kind is not \"world\": no other pairs carry true weights";
+                    return Err(Error::argument("recipe", "latent.mode", "factors", expected));
+                }
             }
             Latent::Marginal { .. } | Latent::None {} => {}
         }

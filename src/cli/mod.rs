@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+mod codes;
 mod data;
 mod eval;
 mod generate;
@@ -81,6 +82,13 @@ enum Command {
     /// Example: lpc generate runs/0123456789abcdef --prompt "Why is the sky blue?"
     /// or: lpc generate runs/0123456789abcdef --prompts alpaca_eval.json --out model_outputs.json
     Generate(GenerateArguments),
+    /// Read a run's codes: which are used, what each promotes, and what they tell of sources and tastes
+    ///
+    /// Beside every number that chance could give stands what chance gives. With --prompt, greedy answers
+    /// by the prior's mean and with each of the most used codes forced.
+    ///
+    /// Example: lpc codes runs/0123456789abcdef --prompt "Why is the sky blue?"
+    Codes(CodesArguments),
     /// Ask a judge which outputs are better, a model's or a baseline's, as AlpacaEval 2 does
     ///
     /// The key, where the endpoint needs one, comes from the environment variable LPC_API_KEY.
@@ -225,6 +233,9 @@ enum Target {
     /// What the paper's reviewers asked for: controls, sweeps, schedules, flips without a mark, exact
     /// objectives, a second data set; a verdict on each claim by a rule stated beforehand
     Reviews,
+    /// A verdict on every claim of the paper by the evidence that the folder of reports has, scale by
+    /// scale; trains no run
+    Claims,
     /// ARC, GSM8K and TruthfulQA for each base model and each of its runs. At the toy scale the built-in
     /// world's analogues of them; elsewhere the real ones from --tasks. Keeps the models it trains
     Table1,
@@ -357,6 +368,21 @@ struct GenerateArguments {
 }
 
 #[derive(Debug, Args)]
+struct CodesArguments {
+    /// The folder of a run with LPC that holds its model
+    run: PathBuf,
+    /// A prompt to answer; repeat for several
+    #[arg(long)]
+    prompt: Vec<String>,
+    /// How many of the most used codes answer it
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = values::at_least_1)]
+    codes: usize,
+    /// Stop here, if the model does not stop before
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = values::at_least_1)]
+    max_new_tokens: usize,
+}
+
+#[derive(Debug, Args)]
 struct JudgeArguments {
     /// JSON array of objects with instruction, output and generator: the model's outputs
     #[arg(long, value_name = "FILE")]
@@ -475,6 +501,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Command::Data(command) => data::run(command),
         Command::Eval(eval) => eval::run(eval, &arguments.runs, &device.open()?),
         Command::Generate(generate) => generate::run(generate, &device.open()?),
+        Command::Codes(codes) => codes::run(codes, &device.open()?),
         Command::Judge(judge) => judge::run(judge, &arguments.runs),
         Command::Winrate(winrate) => winrate::run(winrate),
         Command::Check(check) => check::run(check),

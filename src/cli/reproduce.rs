@@ -12,6 +12,7 @@ use crate::experiment::table2::{self, Settings};
 use crate::experiment::table3::{self, Endpoint, Files, Source};
 use crate::experiment::{base, cell};
 use crate::progress::Progress;
+use crate::report::claims;
 use crate::report::evidence::Table;
 use crate::report::figure1::{self, Architecture};
 use crate::report::files::write_atomic;
@@ -37,6 +38,7 @@ pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize, device:
     let settings = Settings { scale, runs, reports, threads, device, keep_models };
     let progress = Progress::stderr();
     let (name, files, reproduced) = match arguments.target {
+        Target::Claims => return claims(&settings.reports),
         Target::Figure1 => return figure1(&matrix, &settings, &progress),
         Target::Figure2 | Target::Reviews => {
             let table = if arguments.target == Target::Figure2 { Table::Figure2 } else { Table::Reviews };
@@ -68,6 +70,16 @@ pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize, device:
     };
     print_line(marked(name, &reproduced.markdown).unwrap_or(&reproduced.markdown))?;
     print_line(format_args!("written: {}", reproduced.folder.join(files).display()))
+}
+
+/// A verdict on each of the paper's claims, from whatever evidence there is.
+fn claims(reports: &Path) -> Result<()> {
+    let findings = claims::findings(reports)?;
+    let page = claims::markdown_page(&findings);
+    write_atomic(&reports.join("claims.md"), page.as_bytes())?;
+    write_atomic(&reports.join("claims.csv"), &claims::csv(&findings)?)?;
+    print_line(page)?;
+    print_line(format_args!("written: {}", reports.join("claims.{md,csv}").display()))
 }
 
 /// Draws the first model of a matrix with LPC; a toy base model that is missing is pre-trained.

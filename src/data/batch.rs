@@ -24,6 +24,8 @@ pub struct PairBatch {
     pub chosen_last: Tensor,
     pub rejected_last: Tensor,
     pub lengths: PairLengths,
+    /// [B, F]: the true weights of the prompts' factors, where every pair has them.
+    pub factor_weights: Option<Tensor>,
     pub pairs: usize,
 }
 
@@ -52,6 +54,9 @@ impl PairBatch {
         let lengths = |of: fn(&TokenizedPair) -> usize| {
             Tensor::new(pairs.iter().map(|p| of(p) as f64).collect::<Vec<_>>(), device)?.to_dtype(dtype)
         };
+        let weights: Option<Vec<Vec<f64>>> = pairs.iter().map(|pair| pair.factor_weights.clone()).collect();
+        let weights = weights.filter(|rows| !rows.is_empty());
+        let weights = weights.map(|rows| Tensor::new(rows, device)?.to_dtype(dtype)).transpose()?;
         let [prompt_last, chosen_last, rejected_last] = last;
         Ok(Self {
             rows: TokenRows::new(pairs.iter().map(|pair| pair_row(pair)).collect()),
@@ -66,6 +71,7 @@ impl PairBatch {
                 chosen: lengths(|p| p.chosen.len())?,
                 rejected: lengths(|p| p.rejected.len())?,
             },
+            factor_weights: weights,
             pairs: pairs.len(),
         })
     }

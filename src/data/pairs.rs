@@ -32,6 +32,9 @@ pub struct Pair {
     pub prompt: String,
     pub chosen: String,
     pub rejected: String,
+    /// Built-in world only, and in no file: the true weights of the prompt's factors.
+    #[serde(skip)]
+    pub factor_weights: Option<Vec<f64>>,
 }
 
 impl Pair {

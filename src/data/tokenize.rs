@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// One pair as the policy reads it: `prompt` then `chosen`, and the same `prompt` then `rejected`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TokenizedPair {
     /// Into the pairs that were tokenised.
     pub index: usize,
@@ -19,6 +19,9 @@ pub struct TokenizedPair {
     pub prompt_truncated: bool,
     /// At least one of the two; a truncated completion has no end-of-turn token.
     pub completion_truncated: bool,
+    /// The pair's; they follow from the prompt and are no part of a fingerprint.
+    #[serde(skip)]
+    pub factor_weights: Option<Vec<f64>>,
 }
 
 /// How many pairs lost tokens.
@@ -141,5 +144,6 @@ fn tokenize_pair(
         rejected,
         prompt_truncated: surplus > 0,
         completion_truncated: chosen_truncated || rejected_truncated,
+        factor_weights: pair.factor_weights.clone(),
     })
 }

@@ -3,6 +3,7 @@
 use crate::config::Recipe;
 use crate::error::{Error, Result};
 use crate::eval::preference::{PriorLatent, prior_latent};
+use crate::model::heads::Heads;
 use crate::model::inference::Inference;
 use crate::model::policy::Policy;
 use crate::tensor::exp::{exp, exp_in_place, max, sum};
@@ -36,13 +37,17 @@ pub enum ContextLatent {
 impl<'a> Predictor<'a> {
     /// `recipe` says what z is at test time (its `evaluation`), unless `code` forces one code.
     ///
-    /// Errors: a code that there is not.
+    /// Errors: a code that there is not; a latent that the true factor weights make.
     pub fn new(policy: &'a Policy, recipe: Option<&'a Recipe>, code: Option<usize>) -> Result<Self> {
         let codes = policy.codes().map_or(Ok(0), |heads| heads.codebook.dim(0))?;
         if let Some(code) = code.filter(|&code| code >= codes) {
             let expected =
                 if codes == 0 { "a model with codes".into() } else { format!("0 to {}", codes - 1) };
             return Err(Error::argument("predictor", "code", code, expected));
+        }
+        if let Some(Heads::Factors(_)) = policy.heads {
+            let expected = "a mode whose h_z follows from the context alone";
+            return Err(Error::argument("predictor", "latent.mode", "factors", expected));
         }
         let inference = Inference::new(&policy.decoder)?;
         let exact = recipe.is_some_and(|r| r.evaluation.latent == crate::config::LatentAtTest::Exact);
@@ -67,7 +72,7 @@ impl<'a> Predictor<'a> {
             return all(ContextLatent::Latent(heads.codebook.get(code)?.to_vec1()?));
         }
         let Some(recipe) = self.recipe else { return all(ContextLatent::Plain) };
-        match prior_latent(recipe, self.policy, hidden, seed, streams)? {
+        match prior_latent(recipe, self.policy, hidden, None, seed, streams)? {
             PriorLatent::Plain => all(ContextLatent::Plain),
             PriorLatent::Latent(latent) => {
                 Ok(latent.to_vec2()?.into_iter().map(ContextLatent::Latent).collect())

@@ -71,7 +71,9 @@ pub fn score_pairs(
         let batch = PairBatch::new(&chunk, decoder.dtype(), decoder.device())?;
         let states = PairStates::select(&decoder.hidden_values(&batch.rows)?, &batch)?;
         let streams = chunk.iter().map(|p| format!("gumbel/test/{}", p.index));
-        let logps = match prior_latent(recipe, policy, &states.prompt_hidden, recipe.seed, streams)? {
+        let weights = batch.factor_weights.as_ref();
+        let logps = match prior_latent(recipe, policy, &states.prompt_hidden, weights, recipe.seed, streams)?
+        {
             PriorLatent::Plain => policy.pair_logps(&states, &batch, None)?,
             PriorLatent::Latent(latent) => policy.pair_logps(&states, &batch, Some(&latent))?,
             PriorLatent::Mixture(prior) => mixture_logps(policy, &states, &batch, &prior)?,
@@ -114,11 +116,14 @@ pub enum PriorLatent {
 /// z as the recipe wants it at test time, from prompts' last hidden states [B, d].
 ///
 /// `seed` and `streams` name each row's sample.
-/// Errors: every code's likelihood is asked of a latent without codes.
+/// `factor_weights` [B, F] are the true ones, where known.
+/// Errors: every code's likelihood is asked of a latent without codes; a policy told the true
+/// weights gets none.
 pub fn prior_latent(
     recipe: &Recipe,
     policy: &Policy,
     prompt_hidden: &Tensor,
+    factor_weights: Option<&Tensor>,
     seed: u64,
     streams: impl Iterator<Item = String>,
 ) -> Result<PriorLatent> {
@@ -127,6 +132,13 @@ pub fn prior_latent(
     let latent = match &policy.heads {
         None => return Ok(PriorLatent::Plain),
         Some(Heads::Control(network)) => control_latent(network, prompt_hidden)?,
+        Some(Heads::Factors(vectors)) => {
+            let weights = factor_weights.ok_or_else(|| {
+                let expected = "pairs of the built-in world, which carry their true weights";
+                Error::argument("latent.mode = \"factors\"", "factor weights", "none", expected)
+            })?;
+            codebook::linear_latent(weights, vectors)?
+        }
         Some(Heads::Gaussian(heads)) => {
             let outputs = prior_logits(&heads.prior, prompt_hidden)?;
             let z = match recipe.evaluation.latent {

@@ -2,6 +2,7 @@
 
 pub mod base;
 pub mod cell;
+pub mod codes;
 pub mod dataset;
 pub mod latents;
 pub mod matrix;

@@ -6,6 +6,7 @@
 //! N(0, `codebook_std`²), is at most `codebook_std`.
 
 use crate::config::{Codes, Latent};
+use crate::data::world::Factor;
 use crate::model::parameters::Parameters;
 use crate::tensor::latent::Mlp;
 use crate::{Result, seed};
@@ -18,6 +19,9 @@ pub const PREFIX: &str = "lpc.";
 /// What the parameters of the two networks begin with.
 pub const NETWORKS: [&str; 2] = ["lpc.prior.", "lpc.posterior."];
 
+/// F, of the built-in world.
+pub const FACTORS: usize = Factor::ALL.len();
+
 /// What makes h_z, by kind of latent.
 #[derive(Debug, Clone)]
 pub enum Heads {
@@ -25,6 +29,8 @@ pub enum Heads {
     /// h_z = MLP(h_x).
     Control(Mlp),
     Gaussian(GaussianHeads),
+    /// e_f [F, d], a row a factor of the built-in world.
+    Factors(Tensor),
 }
 
 /// Codebook [K, d] and the networks of (8) and (9).
@@ -79,6 +85,10 @@ fn layout(latent: &Latent, hidden_size: usize) -> Layout {
         layout.push(("projection".into(), vec![dimension, d], Init::Normal { std }));
         push_network(&mut layout, "prior", [d, d, 2 * dimension]);
         push_network(&mut layout, "posterior", [2 * d, d, 2 * dimension]);
+    }
+    if let Latent::Factors { output_std, .. } = *latent {
+        let std = output_std / (FACTORS as f64).sqrt();
+        layout.push(("factors".into(), vec![FACTORS, d], Init::Normal { std }));
     }
     layout
 }
@@ -150,6 +160,7 @@ impl Heads {
                 }))
             }
             Latent::Control { .. } => Some(Self::Control(network("control")?)),
+            Latent::Factors { .. } => Some(Self::Factors(get("factors")?)),
             Latent::Gaussian { .. } => Some(Self::Gaussian(GaussianHeads {
                 projection: get("projection")?,
                 prior: network("prior")?,

@@ -60,7 +60,7 @@ impl Policy {
     pub fn codes(&self) -> Option<&CodeHeads> {
         match &self.heads {
             Some(Heads::Codes(codes)) => Some(codes),
-            Some(Heads::Control(_) | Heads::Gaussian(_)) | None => None,
+            Some(Heads::Control(_) | Heads::Gaussian(_) | Heads::Factors(_)) | None => None,
         }
     }
 

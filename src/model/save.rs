@@ -1,6 +1,7 @@
 //! Writing a model as a folder that `transformers` reads.
 
 use crate::config::{Codes, Latent, Recipe};
+use crate::data::world::Factor;
 use crate::error::{Error, Result};
 use crate::model::config::DecoderConfig;
 use crate::model::heads;
@@ -142,6 +143,9 @@ fn heads_json(config: &DecoderConfig, recipe: &Recipe) -> Value {
     } else if let Latent::Control { .. } = recipe.latent {
         json["control"] = of_prompt;
         json["h_z"] = "control".into();
+    } else if let Latent::Factors { .. } = recipe.latent {
+        json["factors"] = Factor::ALL.map(Factor::name).to_vec().into();
+        json["h_z"] = "true weights of the prompt's factors @ factors".into();
     } else if let Latent::Gaussian { .. } = recipe.latent {
         json["prior"] = of_prompt;
         json["posterior"] = of_pair;

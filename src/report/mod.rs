@@ -1,6 +1,7 @@
 //! From finished runs to tables and figures that lead back to them.
 
 pub mod changes;
+pub mod claims;
 pub mod evidence;
 pub mod exhibit;
 pub mod figure;

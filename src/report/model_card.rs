@@ -2,7 +2,9 @@
 //! from Python.
 
 use crate::config::{DataSource, Latent, ModelSource, Recipe};
+use crate::data::world::Factor;
 use crate::error::{Error, Result};
+use crate::model::heads::FACTORS;
 use crate::model::load::Loaded;
 use crate::model::load::huggingface::CARD;
 use crate::report::files::write_atomic;
@@ -49,6 +51,10 @@ fn title(run: &str, recipe: &Recipe, base: &Loaded) -> String {
             "preference training with a control for Latent Preference Coding: no codes, but a network of the prompt \
              with as many parameters as {match_codes} codes and their networks have"
         ),
+        Latent::Factors { .. } => {
+            "preference training told the true weights of every prompt's factors, in the place of codes"
+                .into()
+        }
         Latent::Gaussian { dimension, .. } => {
             format!(
                 "preference training with a Gaussian latent of {dimension} dimensions in the place of codes"
@@ -112,6 +118,13 @@ fn usage(recipe: &Recipe, base: &Loaded) -> String {
             "the prior's mean over the codes",
             format!("logits = {}\nlatent = logits.softmax(-1) @ lpc[\"codebook\"]\n", network("prior")),
         ),
+        Latent::Factors { .. } => {
+            let (names, ones) = (Factor::ALL.map(Factor::name).join(", "), vec!["1.0"; FACTORS].join(", "));
+            let h_z = format!(
+                "weights = h_x.new_tensor([[{ones}]]) # {names}\nlatent = weights @ lpc[\"factors\"]\n"
+            );
+            ("of a prompt whose factors all weigh 1; only the built-in world knows the true weights", h_z)
+        }
         Latent::Gaussian { .. } => (
             "the prior's mean, projected",
             format!("mean = ({}).chunk(2, -1)[0]\nlatent = mean @ lpc[\"projection\"]\n", network("prior")),

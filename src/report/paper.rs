@@ -1,6 +1,7 @@
 //! The paper's published numbers, from `paper/claims.toml`.
 
 use crate::eval::stats::{Interval, wilson_interval};
+use crate::report::evidence::Table;
 use serde::Deserialize;
 use std::sync::LazyLock;
 
@@ -10,6 +11,30 @@ struct Claims {
     table1: Table1,
     table2: Table2,
     table3: Table3,
+    #[serde(rename = "claim")]
+    claims: Vec<Claim>,
+}
+
+/// Something the paper says in words, and what decides it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    pub id: String,
+    pub says: String,
+    /// Where in the paper.
+    pub source: String,
+    pub test: ClaimTest,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ClaimTest {
+    /// With LPC higher than without in every comparison of the table (of one objective, where named).
+    Improves { table: Table, objective: Option<String> },
+    /// LPC's mean difference in some columns is smaller than in others.
+    Less { table: Table, columns: Vec<String>, than: Vec<String> },
+    /// As the study's own rule says.
+    Study { table: Table, test: String },
 }
 
 /// The paper's Table 1, as far as the text at hand has it.
@@ -119,6 +144,11 @@ pub fn table1() -> &'static Table1 {
 /// ```
 pub fn table2() -> &'static Table2 {
     &CLAIMS.table2
+}
+
+/// The paper's claims in words, parsed once.
+pub fn claims() -> &'static [Claim] {
+    &CLAIMS.claims
 }
 
 /// The paper's Table 3, parsed once.

@@ -25,7 +25,7 @@ pub struct Record {
     /// Absent where the objective has no reference model.
     pub reference_chosen_logps: Option<f64>,
     pub reference_rejected_logps: Option<f64>,
-    /// (6) of the pair, and the gap of (7) at λ = 1 above it. Absent without a latent.
+    /// (6) of the pair, and the gap of (7) at λ = 1 above it. Absent without codes.
     pub marginal_loss: Option<f64>,
     pub bound_gap: Option<f64>,
 }

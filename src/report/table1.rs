@@ -1,5 +1,6 @@
 //! Table 1's files: four benchmarks and their average for each base model and objective.
 
+use super::claims::Effect;
 use super::evidence::{Evidence, Run};
 use super::exhibit::{Cell, Exhibit, Grid, Panel, Section};
 use super::latex::booktabs;
@@ -139,6 +140,7 @@ struct Comparison<'a> {
     /// None: the average.
     benchmark: Option<usize>,
     difference: f64,
+    standard_error: f64,
     interval: (f64, f64),
     /// Raw and by Holm over the table; none for averages.
     p: Option<(f64, f64)>,
@@ -172,6 +174,7 @@ fn comparisons(input: &Input) -> Result<Vec<Comparison<'_>>> {
                 with,
                 benchmark: Some(benchmark),
                 difference: e.mean,
+                standard_error: e.standard_error,
                 interval,
                 p: Some((p, p)),
             });
@@ -179,7 +182,8 @@ fn comparisons(input: &Input) -> Result<Vec<Comparison<'_>>> {
         }
         let (mean, half) = average(&estimates);
         let interval = (mean - half, mean + half);
-        all.push(Comparison { with, benchmark: None, difference: mean, interval, p: None });
+        let standard_error = half / normal_quantile(0.5 + LEVEL / 2.0);
+        all.push(Comparison { with, benchmark: None, difference: mean, standard_error, interval, p: None });
     }
     let raw: Vec<f64> = all.iter().filter_map(|c| c.p).map(|(p, _)| p).collect();
     let mut adjusted = holm(&raw).into_iter();
@@ -187,6 +191,25 @@ fn comparisons(input: &Input) -> Result<Vec<Comparison<'_>>> {
         *holm = adjusted.next().unwrap_or(1.0);
     }
     Ok(all)
+}
+
+/// What LPC changes, benchmark by benchmark.
+///
+/// Errors: evidence that makes no table.
+pub fn effects(evidence: &Evidence) -> Result<Vec<Effect>> {
+    let input = input(evidence)?;
+    let comparisons = comparisons(&input)?;
+    let effect = |c: &Comparison<'_>| {
+        Some(Effect {
+            base: c.with.base.clone(),
+            objective: c.with.objective.clone()?,
+            column: COLUMNS[c.benchmark?].name.into(),
+            mean: c.difference,
+            standard_error: c.standard_error,
+            p_value: c.p?.0,
+        })
+    };
+    Ok(comparisons.iter().filter_map(effect).collect())
 }
 
 const NOT_RUN: &str = "not run";

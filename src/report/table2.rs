@@ -7,6 +7,7 @@ mod csv;
 mod markdown;
 mod page;
 
+use super::claims::Effect;
 use super::evidence::{Evidence, Header};
 use super::exhibit::Exhibit;
 use super::files::write_atomic;
@@ -249,6 +250,25 @@ pub fn exhibit(evidence: &Evidence) -> Result<Exhibit> {
         files: files.map(|(name, text)| (name.to_string(), text.into_bytes())).into(),
         sections: page::sections(&summary, evidence, figure)?,
     })
+}
+
+/// What LPC changes, objective by objective.
+///
+/// Errors: as [`input`] and [`summarise`].
+pub fn effects(evidence: &Evidence) -> Result<Vec<Effect>> {
+    let input = input(evidence)?;
+    let effect = |row: &Row<'_>| {
+        let e = row.comparison.as_ref()?.difference;
+        Some(Effect {
+            base: row.base.into(),
+            objective: row.objective.into(),
+            column: String::new(),
+            mean: e.mean,
+            standard_error: e.standard_error,
+            p_value: e.p_value,
+        })
+    };
+    Ok(summarise(&input)?.rows.iter().filter_map(effect).collect())
 }
 
 /// Writes `table2.md`, `table2.csv` and `table2.svg` into `folder`, each atomically.

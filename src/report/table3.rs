@@ -1,5 +1,6 @@
 //! Table 3's files: a page for readers, a CSV for programs.
 
+use super::claims::Effect;
 use super::evidence::{Evidence, Run};
 use super::exhibit::{Cell, Exhibit, Grid, Panel, Section};
 use super::latex::booktabs;
@@ -123,6 +124,40 @@ pub fn input(evidence: &Evidence) -> Result<Input> {
         objectives: header.objectives.clone(),
         runs,
     })
+}
+
+/// What LPC changes in the win rate, objective by objective; prompts without a verdict count in neither.
+///
+/// Errors: as [`input`].
+pub fn effects(evidence: &Evidence) -> Result<Vec<Effect>> {
+    let input = input(evidence)?;
+    let mut effects = vec![];
+    for base in &input.bases {
+        for objective in &input.objectives {
+            let arm = |latent: bool| -> Vec<&RunWinRate> {
+                let of = |r: &&RunWinRate| r.base == *base && r.objective == *objective && r.latent == latent;
+                input.runs.iter().filter(of).collect()
+            };
+            let (without, with) = (arm(false), arm(true));
+            let seeds = without.len().min(with.len());
+            let known = |j: &usize| without.iter().chain(&with).all(|r| !r.wins[*j].is_nan());
+            let judged: Vec<usize> = (0..input.prompts).filter(known).collect();
+            if seeds == 0 || judged.len() < 2 {
+                continue;
+            }
+            let difference = |(i, j): (usize, usize)| with[i].wins[judged[j]] - without[i].wins[judged[j]];
+            let e = crossed_interval(Array2::from_shape_fn((seeds, judged.len()), difference).view())?;
+            effects.push(Effect {
+                base: base.clone(),
+                objective: objective.clone(),
+                column: String::new(),
+                mean: e.mean,
+                standard_error: e.standard_error,
+                p_value: e.p_value,
+            });
+        }
+    }
+    Ok(effects)
 }
 
 /// The table's files and its part of the page.

@@ -4,6 +4,7 @@ use crate::config::{Latent, Objective};
 use crate::data::batch::PairBatch;
 use crate::model::heads::{CodeHeads, Heads};
 use crate::model::policy::{PairStates, Policy};
+use crate::tensor::codebook::linear_latent;
 use crate::tensor::elbo::{
     SampleNoise, draw_latent, expectation, negative_elbo_exact, negative_elbo_sampled,
 };
@@ -95,6 +96,15 @@ pub fn pair_losses(
             let loss =
                 negative_elbo_sampled(objective, &logps, reference, &batch.lengths, &draw.kl, kl_weight)?;
             finish(loss, logps, Some(LatentOutputs { kl: draw.kl, codes: None }))
+        }
+        Latent::Factors { .. } => {
+            let Some(Heads::Factors(vectors)) = &policy.heads else { return Err(no_heads()) };
+            let weights =
+                batch.factor_weights.as_ref().ok_or_else(|| missing("the pairs' factor weights"))?;
+            let h_z = linear_latent(weights, vectors)?;
+            let logps = policy.pair_logps(states, batch, Some(&h_z))?;
+            let loss = objective_loss(objective, &logps, reference, &batch.lengths)?;
+            finish(loss, logps, None)
         }
         Latent::Control { .. } => {
             let Some(Heads::Control(network)) = &policy.heads else {

@@ -79,6 +79,7 @@ fn main() -> lpc::Result<()> {
             rejected: words(TOKENS),
             prompt_truncated: false,
             completion_truncated: false,
+            factor_weights: None,
         })
         .collect();
     let batch = PairBatch::new(&pairs.iter().collect::<Vec<_>>(), DType::F32, &Device::Cpu)?;

@@ -1,4 +1,4 @@
-//! `latent = "control" | "gaussian"`: latents that LPC is compared with, trained, resumed, saved, read back, and refused where it has no answer.
+//! `latent = "control" | "gaussian" | "factors"`: latents that LPC is compared with, trained, resumed, saved, read back, and refused where it has no answer.
 
 use crate::support::{Lpc, Settings};
 use lpc::config::Latent;
@@ -16,7 +16,9 @@ const CONTROL: &str = "mode = \"control\"\nmatch_codes = 4\noutput_std = 0.02\n"
 const GAUSSIAN: &str = "mode = \"gaussian\"\ndimension = 3\nkl_weight = 0.05\noutput_std = 0.02\n\
                         prior_weight = { kind = \"linear\" }\n";
 
-const LATENTS: [&str; 2] = [CONTROL, GAUSSIAN];
+const FACTORS: &str = "mode = \"factors\"\noutput_std = 0.02\n";
+
+const LATENTS: [&str; 3] = [CONTROL, GAUSSIAN, FACTORS];
 
 fn recipe(settings: &Settings, latent: &str) -> String {
     let recipe = settings.recipe();
@@ -59,6 +61,18 @@ fn every_latent_trains_and_is_read_back() {
 
         let prompt =
             ["generate", run, "--prompt", "what is the capital of france ?", "--max-new-tokens", "3"];
+        if latent == FACTORS {
+            // Only the world's own pairs say what their prompts' factors weigh.
+            let line = lpc.refused(&prompt);
+            assert!(line.contains("latent.mode = factors, expected a mode whose h_z follows"), "{line}");
+            lpc.write(
+                "own.jsonl",
+                "{\"prompt\": \"is it ?\", \"chosen\": \"it is\", \"rejected\": \"no\"}\n",
+            );
+            let line = lpc.refused(&["eval", "preference", run, "--data", "own.jsonl"]);
+            assert!(line.contains("factor weights = none, expected pairs of the built-in world"), "{line}");
+            continue;
+        }
         let line = lpc.refused(&[&prompt[..], &["--code", "0"]].concat());
         assert!(line.contains("code = 0, expected a model with codes"), "{line}");
         assert_eq!(lpc.ok(&prompt), lpc.ok(&prompt));
@@ -113,6 +127,8 @@ fn keys_out_of_range_or_unread_are_refused() {
     for (latent, key) in [
         (CONTROL.replace("match_codes = 4", "match_codes = 0"), "latent.match_codes"),
         (CONTROL.replace("output_std = 0.02", "output_std = -1.0"), "latent.output_std"),
+        (FACTORS.replace("0.02", "-0.02"), "latent.output_std"),
+        (format!("{FACTORS}factors = 6\n"), "factors"),
         (GAUSSIAN.replace("dimension = 3", "dimension = 0"), "latent.dimension"),
         (GAUSSIAN.replace("kl_weight = 0.05", "kl_weight = -1.0"), "latent.kl_weight"),
         (
@@ -159,4 +175,17 @@ fn the_control_has_as_many_parameters_as_lpc() {
             assert!(off < 0.01, "{hidden_size} wide, {codes} codes: {lpc} and {control}");
         }
     }
+}
+
+/// Pairs of other data have no true weights: a recipe that asks for them is refused before any is read.
+#[test]
+fn true_factors_are_the_worlds_alone() {
+    let lpc = Lpc::new();
+    let world = recipe(&Settings::default(), FACTORS);
+    let (head, tail) = world.split_once("[data]\n").unwrap();
+    let (_, tail) = tail.split_once("[latent]").unwrap();
+    let jsonl = "[data]\nkind = \"jsonl\"\nfolder = \"none\"\nempty_completion = \"refuse\"\n";
+    lpc.write("recipe.toml", format!("{head}{jsonl}[latent]{tail}"));
+    let line = lpc.refused(&["train", "recipe.toml"]);
+    assert!(line.contains("field `latent.mode`") && line.contains("got factors"), "{line}");
 }

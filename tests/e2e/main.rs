@@ -9,6 +9,7 @@ mod help;
 mod interrupted;
 mod one_code;
 mod saved_run;
+mod study;
 mod support;
 mod table1;
 mod table2;

@@ -77,6 +77,7 @@ fn train(objective: Objective, latent: Latent) -> (BTreeMap<String, Tensor>, Vec
             rejected: tokens(1 + index % 6),
             prompt_truncated: false,
             completion_truncated: false,
+            factor_weights: None,
         })
         .collect();
     let reference = vec![ReferenceLogps { chosen: -20.0, rejected: -15.0 }; PAIRS];

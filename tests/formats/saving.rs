@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use lpc::eval::preference::{PriorLatent, prior_latent};
 use lpc::experiment::saved;
 use lpc::model::config::DecoderConfig;
+use lpc::model::heads::FACTORS;
 use lpc::model::load::{gguf, huggingface};
 use lpc::model::rows::{Row, TokenRows};
 use lpc::model::save::{save, save_weights};
@@ -116,11 +117,20 @@ const CONTROL: &str = "mode = \"control\"\nmatch_codes = 8\noutput_std = 0.5\n";
 const GAUSSIAN: &str = "mode = \"gaussian\"\ndimension = 4\nkl_weight = 0.05\n\
                         prior_weight = { kind = \"linear\" }\noutput_std = 0.5\n";
 
+const TOLD: &str = "mode = \"factors\"\noutput_std = 0.5\n";
+
 /// Five steps by `lpc train`; returns the run's folder.
 fn train(folder: &Path, latent: &str) -> PathBuf {
+    // True weights are the built-in world's.
+    let data = match latent {
+        TOLD => {
+            "kind = \"world\"\nseed = 3\ntrain = 20\ntest = 6\nsharpness = 1.5\nflip_rate = 0.0\nflip_marked = false\n"
+        }
+        _ => "kind = \"jsonl\"\nfolder = \"data\"\nempty_completion = \"refuse\"\n",
+    };
     let recipe = format!(
         "seed = 1\n[model]\nkind = \"folder\"\npath = \"base\"\n\
-         [data]\nkind = \"jsonl\"\nfolder = \"data\"\nempty_completion = \"refuse\"\n\
+         [data]\n{data}\
          [truncation]\nmax_length = 64\nmax_prompt_length = 48\n[objective]\nkind = \"dpo\"\nbeta = 0.1\n\
          [latent]\n{latent}[training]\ndtype = \"f32\"\nepochs = 1\nbatch_size = 4\nmicro_batch_size = 4\nlearning_rate = 1e-2\n\
          warmup_ratio = 0.1\nweight_decay = 0.0\nadam_beta1 = 0.9\nadam_beta2 = 0.95\nadam_epsilon = 1e-8\n\
@@ -143,7 +153,10 @@ fn logits(run: &Path, ids: &[u32]) -> [Tensor; 2] {
     let hidden = policy.decoder.hidden_values(&TokenRows::new(vec![Row::causal(ids)])).unwrap();
     let head = policy.decoder.lm_head().t().unwrap();
     let prompt = hidden.narrow(0, ids.len() - 1, 1).unwrap();
-    let biased = match prior_latent(&recipe, &policy, &prompt, 0, std::iter::empty()).unwrap() {
+    // The card's, for a policy that is told a prompt's factors.
+    let weights = Tensor::ones((1, FACTORS), DType::F32, &Device::Cpu).unwrap();
+    let biased = match prior_latent(&recipe, &policy, &prompt, Some(&weights), 0, std::iter::empty()).unwrap()
+    {
         PriorLatent::Latent(latent) => hidden.broadcast_add(&latent).unwrap(),
         PriorLatent::Plain | PriorLatent::Mixture(_) => hidden.clone(),
     };
@@ -163,7 +176,7 @@ fn the_cards_python_gives_our_logits() {
         .into_iter()
         .chain([(tiny::variants().remove(2), Some(tiny::TEMPLATE), "mode = \"none\"\n")])
         .chain([(tiny::variants().remove(3), None, LATENT)])
-        .chain([CONTROL, GAUSSIAN].map(|latent| (tiny::config(), Some(tiny::TEMPLATE), latent)));
+        .chain([CONTROL, GAUSSIAN, TOLD].map(|latent| (tiny::config(), Some(tiny::TEMPLATE), latent)));
     for (config, template, latent) in cases {
         let folder = tempfile::tempdir().unwrap();
         published(folder.path(), &config, template);

@@ -45,6 +45,7 @@ fn template_end_of_turn_and_truncation_by_hand() {
         rejected: [ids(&tokenizer, "x"), vec![EOS]].concat(),
         prompt_truncated: true,
         completion_truncated: true,
+        factor_weights: None,
     };
     assert_eq!(cut[1], expected);
     let report = TruncationReport { pairs: 2, prompts_truncated: 1, completions_truncated: 1, truncated: 1 };

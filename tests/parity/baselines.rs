@@ -9,6 +9,7 @@ use lpc::config::{Latent, Objective, Precision, PriorWeight};
 use lpc::data::batch::PairBatch;
 use lpc::data::tokenize::TokenizedPair;
 use lpc::model::config::DecoderConfig;
+use lpc::model::heads::FACTORS;
 use lpc::model::parameters::Parameters;
 use lpc::model::policy::{PairStates, Policy};
 use lpc::spec::codebook::{linear_latent, linear_latent_gradient};
@@ -27,6 +28,7 @@ struct Batch {
     pairs: Vec<TokenizedPair>,
     hidden: Array2<f64>,
     noise: [Array2<f64>; 2],
+    factor_weights: Array2<f64>,
     reference: [Array1<f64>; 2],
     upstream: Array1<f64>,
 }
@@ -46,8 +48,15 @@ impl Batch {
     fn draw(seed: u64, config: &DecoderConfig, lengths: &[(usize, usize, usize)]) -> Self {
         let mut draw = Draw::new(seed);
         let (b, n) = (lengths.len(), lengths.iter().map(|(p, c, r)| p + c + r).sum());
+        let pairs = pairs(config.vocab_size, lengths, seed);
+        let factor_weights = draw.matrix(b, FACTORS, 2.0);
         Self {
-            pairs: pairs(config.vocab_size, lengths, seed),
+            pairs: pairs
+                .into_iter()
+                .zip(factor_weights.rows())
+                .map(|(pair, weights)| TokenizedPair { factor_weights: Some(weights.to_vec()), ..pair })
+                .collect(),
+            factor_weights,
             hidden: draw.matrix(n, config.hidden_size, 1.0),
             noise: [draw.matrix(b, DIMENSION, 1.0), draw.matrix(b, DIMENSION, 1.0)],
             reference: [draw.vector(b, 3.0) - 8.0, draw.vector(b, 3.0) - 8.0],
@@ -142,6 +151,7 @@ fn pairwise(
     pair: &LpcPair,
     [prompt, chosen, rejected]: [ArrayView1<f64>; 3],
     noise: [&ArrayRef1<f64>; 2],
+    factor_weights: &ArrayRef1<f64>,
     weight: f64,
 ) -> Pairwise {
     let nothing = Array1::zeros(prompt.len());
@@ -185,6 +195,15 @@ fn pairwise(
             heads.extend(named(names, &to_posterior));
             Pairwise { at, kl, heads, states: [to_prompt, to_chosen, to_rejected] }
         }
+        Latent::Factors { .. } => {
+            let vectors = matrix(parameters, "lpc.factors");
+            let h_z = linear_latent(factor_weights, &vectors).unwrap();
+            let at = loss_at_latent(pair, objective, &h_z).unwrap();
+            let (_, to_vectors) =
+                linear_latent_gradient(factor_weights, &vectors, &(&at.latent * weight)).unwrap();
+            let states = [nothing.clone(), nothing.clone(), nothing];
+            Pairwise { at, kl: 0.0, heads: vec![("lpc.factors", flat(&to_vectors))], states }
+        }
         _ => unreachable!("a latent that is compared with LPC"),
     }
 }
@@ -203,7 +222,7 @@ fn latent() -> impl Strategy<Value = Latent> {
         output_std: 1.0,
         heads_learning_rate,
     });
-    prop_oneof![control, gaussian]
+    prop_oneof![control, gaussian, Just(Latent::Factors { output_std: 1.0, heads_learning_rate })]
 }
 
 fn lengths() -> impl Strategy<Value = Vec<(usize, usize, usize)>> {
@@ -251,7 +270,7 @@ proptest! {
                 posterior_noise: &none,
                 reference: lpc::spec::objective::PairLogps { chosen: batch.reference[0][i], rejected: batch.reference[1][i] },
             };
-            let found = pairwise(&parameters, latent, objective, &inputs, last.map(|at| batch.hidden.row(at)), batch.noise.each_ref().map(|n| n.row(i)).each_ref().map(|n| &**n), weight);
+            let found = pairwise(&parameters, latent, objective, &inputs, last.map(|at| batch.hidden.row(at)), batch.noise.each_ref().map(|n| n.row(i)).each_ref().map(|n| &**n), &batch.factor_weights.row(i), weight);
             let Pairwise { at, kl, heads, states } = found;
             expected.entry("loss".into()).or_default().push(at.loss + kl);
             expected.entry("margin".into()).or_default().push(at.margin);
@@ -275,7 +294,7 @@ proptest! {
         // As in `training`: what comes back, and the width of the products.
         let returned = size(expected.values().flatten());
         let weights = size(parameters.iter().filter(|(n, _)| n.starts_with("lpc.")).flat_map(|(_, v)| numbers(v)).collect::<Vec<_>>().iter());
-        let size = largest.max(returned) * weights * size(&batch.hidden);
+        let size = largest.max(returned) * weights * size(&batch.hidden) * size(&batch.factor_weights);
         prop_assert_eq!(trained.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
         for (name, expected) in &expected {
             assert_close(name, &trained[name], expected, size);

@@ -66,8 +66,9 @@ pub fn latent() -> impl Strategy<Value = Latent> {
         output_std: 1.0,
         heads_learning_rate,
     });
+    let factors = Latent::Factors { output_std: 1.0, heads_learning_rate };
     let control = Latent::Control { match_codes: CODES, output_std: 1.0, heads_learning_rate };
-    prop_oneof![Just(Latent::None {}), gumbel, elbo, Just(marginal), Just(control), gaussian]
+    prop_oneof![Just(Latent::None {}), gumbel, elbo, Just(marginal), Just(control), gaussian, Just(factors)]
 }
 
 #[derive(Debug)]

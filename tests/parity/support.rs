@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use lpc::config::Latent;
 use lpc::data::tokenize::TokenizedPair;
 use lpc::model::config::{DecoderConfig, RopeScaling};
-use lpc::model::heads::init_heads;
+use lpc::model::heads::{FACTORS, init_heads};
 use lpc::model::parameters::Parameters;
 use lpc::seed;
 use proptest::prelude::*;
@@ -64,6 +64,7 @@ pub fn parameters_of(config: &DecoderConfig, latent: &Latent, seed: u64, dtype: 
 
 pub fn pairs(vocab: usize, lengths: &[(usize, usize, usize)], seed: u64) -> Vec<TokenizedPair> {
     let mut rng = seed::stream(seed, "pairs");
+    let weights = seed::normal(&mut rng, FACTORS);
     let mut tokens = |n: usize| (0..n).map(|_| seed::below(&mut rng, vocab) as u32).collect::<Vec<_>>();
     lengths
         .iter()
@@ -75,6 +76,7 @@ pub fn pairs(vocab: usize, lengths: &[(usize, usize, usize)], seed: u64) -> Vec<
             rejected: tokens(r),
             prompt_truncated: false,
             completion_truncated: false,
+            factor_weights: Some(weights.clone()),
         })
         .collect()
 }

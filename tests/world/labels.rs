@@ -1,8 +1,8 @@
 //! The data set: identity, splits, truth, and labels at the rate that σ predicts.
 
-use lpc::config::World;
+use lpc::config::{Cues, Taste, World};
 use lpc::data::world::source::parse;
-use lpc::data::world::{WorldPair, corpus, generate, utility};
+use lpc::data::world::{Factor, WorldPair, corpus, generate, utility};
 use lpc::data::{noise, pairs::Pair};
 use sha2::{Digest, Sha256};
 use statrs::distribution::{ChiSquared, ContinuousCDF};
@@ -69,6 +69,8 @@ fn truth_follows_from_the_texts() {
         let context = parse(&pair.prompt).unwrap();
         assert_eq!((context.source.name, context.flips), (&*pair.source, truth.cue_flips));
         assert_eq!(context.weights(), truth.weights);
+        // What a policy may be told is the truth of the prompt, whatever became of the label.
+        assert_eq!(pair.factor_weights.as_deref(), Some(&truth.weights[..]));
         assert_eq!(utility(&pair.prompt, &pair.chosen).unwrap(), truth.utility_chosen);
         assert_eq!(utility(&pair.prompt, &pair.rejected).unwrap(), truth.utility_rejected);
         let by_factors: f64 =
@@ -144,4 +146,30 @@ fn bad_settings_are_refused() {
     assert_eq!(error(sharpness), "world: sharpness = NaN, expected finite and >= 0");
     let rate = World { flip_rate: 1.5, ..World::default() };
     assert_eq!(error(rate), "flip: rate = 1.5, expected in [0, 1]");
+}
+
+/// Whose tastes there are changes labels and nothing else that is drawn; an exchanged prompt changes
+/// the prompt alone.
+#[test]
+fn one_taste_and_exchanged_cues() {
+    let plain = generate(&World::default()).unwrap();
+    let exchanged = generate(&World { cues: Cues::Exchanged, ..World::default() }).unwrap();
+    let mut same_source = 0;
+    for (a, b) in plain.test.iter().zip(&exchanged.test) {
+        assert_eq!((&a.truth, &a.pair.source), (&b.truth, &b.pair.source));
+        assert_eq!((&a.pair.chosen, &a.pair.rejected), (&b.pair.chosen, &b.pair.rejected));
+        let read = parse(&b.pair.prompt).unwrap();
+        same_source += usize::from(read.source.name == b.pair.source);
+    }
+    // One in six by chance: 167 of 1,000, give or take four standard deviations.
+    assert!((119..=214).contains(&same_source), "{same_source}");
+    let trained: HashSet<&str> = exchanged.train.iter().map(|p| p.pair.prompt.as_str()).collect();
+    assert!(exchanged.test.iter().all(|p| !trained.contains(p.pair.prompt.as_str())));
+
+    let one = generate(&World { taste: Taste::One, ..World::default() }).unwrap();
+    for pair in one.train.iter().chain(&one.test) {
+        let [chosen, rejected] = [&pair.truth.factors_chosen, &pair.truth.factors_rejected];
+        assert_eq!(pair.truth.utility_chosen, 2.5 * chosen[Factor::Politeness as usize]);
+        assert_eq!(pair.truth.utility_rejected, 2.5 * rejected[Factor::Politeness as usize]);
+    }
 }

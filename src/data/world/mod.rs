@@ -200,6 +200,7 @@ fn draw_pair(world: &World, split: Split, index: usize) -> WorldPair {
             prompt,
             chosen: better,
             rejected: worse,
+            factor_weights: Some(weights.to_vec()),
         },
         truth: Truth {
             cue_flips: context.flips,

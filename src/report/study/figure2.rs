@@ -10,9 +10,9 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use serde_json::Value;
 
-const SIZE: (u32, u32) = (1000, 620);
+const SIZE: (u32, u32) = (1000, 644);
 const LEFT: u32 = 450;
-const CAPTION: u32 = 60;
+const CAPTION: u32 = 84;
 
 /// Okabe and Ito's palette, told apart by people of every colour vision; shapes differ as well.
 const PALETTE: [RGBColor; 8] = [
@@ -52,7 +52,9 @@ fn draw(summary: &Summary<'_>, root: &Area<'_>) -> Drawn {
         header.seeds.len()
     );
     caption.draw(&Text::new(first, (16, 6), font(14)))?;
-    caption.draw(&Text::new(right_caption(summary.map.as_ref()), (16, 30), font(14)))?;
+    for (line, y) in right_caption(summary.map.as_ref()).into_iter().zip([30, 54]) {
+        caption.draw(&Text::new(line, (16, y), font(14)))?;
+    }
     let (left, right) = above.split_horizontally(LEFT);
     let (top, bottom) = left.split_vertically((SIZE.1 - CAPTION) / 2);
     over_codes(summary, &top)?;
@@ -65,11 +67,11 @@ fn draw(summary: &Summary<'_>, root: &Area<'_>) -> Drawn {
     Ok(())
 }
 
-fn right_caption(map: Option<&Layout>) -> String {
-    let Some(map) = map else { return "Right: not run.".into() };
+fn right_caption(map: Option<&Layout>) -> Vec<String> {
+    let Some(map) = map else { return vec!["Right: not run.".into()] };
     let (s, v) = (map.silhouette, map.votes);
-    format!(
-        "Right: n = {} test prompts, seed {}. Mean silhouette {:.3} (by chance {:.3} to {:.3}, p = {}); sources by 10 neighbours: {} % (by chance {} to {} %).",
+    let trained = format!(
+        "Right: n = {} test prompts, seed {}. Mean silhouette {:.3} (by chance {:.3} to {:.3}, p = {}); source by 10 neighbours right: {} % (by chance {} to {} %).",
         map.points.len(),
         map.seed,
         s.value,
@@ -79,7 +81,13 @@ fn right_caption(map: Option<&Layout>) -> String {
         percent(v.value),
         percent(v.null_low),
         percent(v.null_high)
-    )
+    );
+    let before = format!(
+        "Before training, from the base model's hidden states by a random network: silhouette {:.3}, {} % right.",
+        map.untrained.silhouette,
+        percent(map.untrained.vote_accuracy)
+    );
+    vec![trained, before]
 }
 
 /// What a run's recipe says under these keys.
@@ -142,9 +150,9 @@ fn over_codes(summary: &Summary<'_>, area: &Area<'_>) -> Drawn {
     if let Some((_, mean, _)) = dpo.and_then(accuracy) {
         let line = vec![(-0.6, mean), (n as f64 - 0.4, mean)];
         plot.draw(&DashedPathElement::new(line, 6, 4, WITHOUT.stroke_width(2)))?;
-        let (x, y) = plot.map_coordinate(&(n as f64 - 0.45, mean));
-        let style = font(13).color(&WITHOUT).pos(Pos::new(HPos::Right, VPos::Bottom));
-        area_text(area, summary.study.objective.clone() + " without LPC", (x, y - 3), style)?;
+        area.draw(&DashedPathElement::new(vec![(240, 20), (276, 20)], 6, 4, WITHOUT.stroke_width(2)))?;
+        let style = font(13).pos(Pos::new(HPos::Left, VPos::Center));
+        area.draw(&Text::new(summary.study.objective.clone() + " without LPC", (284, 20), style))?;
     }
     let means = swept.iter().enumerate().filter_map(|(i, (_, a))| accuracy(a).map(|(_, m, _)| (i as f64, m)));
     plot.draw(&PathElement::new(means.collect::<Vec<_>>(), WITH.stroke_width(1)))?;
@@ -173,7 +181,8 @@ fn under_flips(summary: &Summary<'_>, area: &Area<'_>) -> Drawn {
     let legend = [("without LPC", WITHOUT, 84), ("with LPC", WITH, 204)];
     for (text, colour, x) in legend {
         marker(area, (x, 44), colour)?;
-        area_text(area, text.into(), (x + 12, 44), font(13).pos(Pos::new(HPos::Left, VPos::Center)))?;
+        let style = font(13).pos(Pos::new(HPos::Left, VPos::Center));
+        area.draw(&Text::new(text, (x + 12, 44), style))?;
     }
     let mut chart = ChartBuilder::on(area)
         .margin_top(58)

@@ -6,6 +6,8 @@ mod forest;
 mod page;
 mod text;
 
+pub use text::measured;
+
 use super::evidence::{Evidence, Run, Table};
 use super::exhibit::Exhibit;
 use super::picture;

@@ -42,7 +42,8 @@ fn bracketed(e: &Estimate, format: fn(f64) -> String) -> String {
     format!("{} [{}, {}]", format(e.mean), format(e.low), format(e.high))
 }
 
-fn measured(outcome: &Outcome) -> String {
+/// What a test found, in words.
+pub fn measured(outcome: &Outcome) -> String {
     match outcome.measured {
         Measured::Contrast(e) => format!("{} points", bracketed(&e, points)),
         Measured::Ratio { ratio, interval: None } => format!("{ratio:.2} ×"),

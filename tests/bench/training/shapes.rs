@@ -79,7 +79,15 @@ pub fn read(path: &Path) -> std::io::Result<Vec<TokenizedPair>> {
     let pair = |(index, line): (usize, std::io::Result<String>)| {
         let Line { prompt, chosen, rejected } = serde_json::from_str(&line?)?;
         let (prompt_truncated, completion_truncated) = (false, false);
-        Ok(TokenizedPair { index, prompt, chosen, rejected, prompt_truncated, completion_truncated })
+        Ok(TokenizedPair {
+            index,
+            prompt,
+            chosen,
+            rejected,
+            prompt_truncated,
+            completion_truncated,
+            factor_weights: None,
+        })
     };
     lines.enumerate().map(pair).collect()
 }

@@ -1,0 +1,144 @@
+//! A run's codes, read: which are used, whether prior and posterior agree, what each promotes, and what
+//! they know of sources and, where the truth is known, of tastes.
+
+use crate::config::{DataSource, Recipe};
+use crate::data::world;
+use crate::error::{Error, Result};
+use crate::eval::clusters::{AgainstNull, against_permutations, mutual_information};
+use crate::experiment::dataset::TextPairs;
+use crate::experiment::latents::{Latents, PERMUTATIONS, sources};
+use crate::model::load::Loaded;
+use crate::model::policy::Policy;
+use crate::progress::Progress;
+use crate::seed;
+use candle_core::DType;
+use ndarray::{ArrayView2, Axis};
+
+/// Tokens shown of each code.
+const TOKENS: usize = 8;
+
+/// What test pairs say of a run's codes.
+pub struct Codes {
+    pub pairs: usize,
+    /// By code.
+    pub usage: Vec<Usage>,
+    /// exp of the entropy of the codes' mean weights: as many codes as would give it if used alike.
+    pub prior_perplexity: f64,
+    pub posterior_perplexity: f64,
+    /// Mean entropy of p(z|x), nats.
+    pub prior_entropy: f64,
+    /// Mean KL(q ‖ p), nats.
+    pub kl: f64,
+    /// Share of pairs whose likeliest code is the same before and after seeing the preference.
+    pub same_code: f64,
+    /// Nats that p(z|x) tells of each label.
+    pub information: Vec<Information>,
+}
+
+pub struct Usage {
+    /// Mean of p(k|x), and of q.
+    pub prior: f64,
+    pub posterior: f64,
+    /// Share of prompts whose likeliest code it is.
+    pub likeliest: f64,
+    /// What W e_k adds most to, strongest first.
+    pub tokens: Vec<String>,
+}
+
+pub struct Information {
+    pub of: String,
+    /// Of the label: no code can tell more.
+    pub entropy: f64,
+    pub found: AgainstNull,
+}
+
+impl Codes {
+    /// Codes with less than a tenth of an equal share, before and after the preference is seen.
+    pub fn dead(&self) -> usize {
+        let least = 0.1 / self.usage.len() as f64;
+        self.usage.iter().filter(|u| u.prior < least && u.posterior < least).count()
+    }
+}
+
+/// Reads the codes on the test pairs of the recipe's data.
+///
+/// Errors: a policy without codes; data that is gone.
+pub fn read(recipe: &Recipe, loaded: &Loaded, policy: &Policy, progress: &Progress) -> Result<Codes> {
+    let text = TextPairs::load(&recipe.data)?;
+    let data = text.tokenized(loaded, &recipe.truncation)?;
+    let task = progress.task("latents of test pairs", data.test.len());
+    let latents = Latents::of(policy, &data.test, recipe.training.micro_batch_size, &task)?;
+    drop(task);
+    let n = data.test.len() as f64;
+    let likeliest = |of: ArrayView2<f64>| -> Vec<usize> {
+        let best = |row: ndarray::ArrayView1<f64>| {
+            row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(k, _)| k)
+        };
+        of.rows().into_iter().map(best).collect()
+    };
+    let (before, after) = (likeliest(latents.prior.view()), likeliest(latents.posterior.view()));
+    let means = |of: &ndarray::Array2<f64>| of.sum_axis(Axis(0)) / n;
+    let (prior, posterior) = (means(&latents.prior), means(&latents.posterior));
+    let promoted = promoted(policy, loaded)?;
+    let usage = promoted.into_iter().enumerate().map(|(k, tokens)| Usage {
+        prior: prior[k],
+        posterior: posterior[k],
+        likeliest: before.iter().filter(|b| **b == k).count() as f64 / n,
+        tokens,
+    });
+    let divergence = |(q, p): (&f64, &f64)| if *q > 0.0 { q * (q / p).ln() } else { 0.0 };
+    Ok(Codes {
+        pairs: data.test.len(),
+        usage: usage.collect(),
+        prior_perplexity: entropy(prior.iter().copied()).exp(),
+        posterior_perplexity: entropy(posterior.iter().copied()).exp(),
+        prior_entropy: latents.prior.rows().into_iter().map(|r| entropy(r.iter().copied())).sum::<f64>() / n,
+        kl: latents.posterior.iter().zip(&latents.prior).map(divergence).sum::<f64>() / n,
+        same_code: before.iter().zip(&after).filter(|(a, b)| a == b).count() as f64 / n,
+        information: information(recipe, &text, latents.prior.view())?,
+    })
+}
+
+fn entropy(p: impl Iterator<Item = f64>) -> f64 {
+    p.filter(|p| *p > 0.0).map(|p| -p * p.ln()).sum()
+}
+
+/// What p(z|x) tells of a prompt's source and, in the built-in world, of what it rewards.
+fn information(recipe: &Recipe, text: &TextPairs, prior: ArrayView2<f64>) -> Result<Vec<Information>> {
+    let (names, by_source) = sources(&text.test);
+    let mut labels = vec![("source".to_string(), names.len(), by_source.clone())];
+    if let DataSource::World(settings) = &recipe.data {
+        let truth = world::generate(settings)?.test;
+        let cue: Vec<usize> = truth.iter().map(|p| usize::from(p.truth.cue_flips)).collect();
+        let both = by_source.iter().zip(&cue).map(|(s, c)| 2 * s + c).collect();
+        labels.push(("taste: source and cue".into(), 2 * names.len(), both));
+        labels.push(("cue".into(), 2, cue));
+    }
+    let of = |(of, kinds, labels): (String, usize, Vec<usize>)| {
+        let mut rng = seed::stream(recipe.seed, &format!("codes/{of}"));
+        let found = against_permutations(&labels, PERMUTATIONS, &mut rng, |labels| {
+            mutual_information(labels, kinds, prior)
+        })?;
+        let n = labels.len() as f64;
+        let shares = (0..kinds).map(|l| labels.iter().filter(|x| **x == l).count() as f64 / n);
+        Ok(Information { of, entropy: entropy(shares), found })
+    };
+    labels.into_iter().map(of).collect()
+}
+
+/// The tokens whose scores W e_k rises most above the codes' mean, for every code.
+fn promoted(policy: &Policy, loaded: &Loaded) -> Result<Vec<Vec<String>>> {
+    let heads = policy
+        .codes()
+        .ok_or_else(|| Error::argument("codes", "run", "a model without codes", "one trained with LPC"))?;
+    let scores = heads.codebook.to_dtype(policy.decoder.lm_head().dtype())?;
+    let scores = scores.matmul(&policy.decoder.lm_head().t()?)?.to_dtype(DType::F32)?;
+    let scores = scores.broadcast_sub(&scores.mean_keepdim(0)?)?.to_vec2::<f32>()?;
+    let of = |scores: Vec<f32>| {
+        let mut ids: Vec<u32> = (0..scores.len() as u32).collect();
+        ids.sort_by(|a, b| scores[*b as usize].total_cmp(&scores[*a as usize]));
+        ids.truncate(TOKENS);
+        ids.iter().map(|id| loaded.tokenizer.decode(&[*id], false)).collect::<Result<Vec<_>>>()
+    };
+    scores.into_iter().map(of).collect()
+}

@@ -1,0 +1,191 @@
+//! Every claim the paper makes in words, and what the evidence at each scale says of it.
+
+use super::evidence::{Evidence, Table};
+use super::paper::{self, Claim, ClaimTest};
+use super::table::{markdown, p_value, points};
+use super::table2::{SIGNIFICANCE, Scale, Verdict};
+use super::{publish, study, table1, table2, table3};
+use crate::error::{Error, Result};
+use crate::eval::stats::{holm, normal_p};
+use std::path::Path;
+
+/// What LPC changes in one cell of a table: with minus without.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Effect {
+    pub base: String,
+    pub objective: String,
+    /// Where a table has several.
+    pub column: String,
+    pub mean: f64,
+    pub standard_error: f64,
+    pub p_value: f64,
+}
+
+/// A claim at one scale.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    pub scale: Scale,
+    /// None: not run.
+    pub found: Option<(Verdict, String)>,
+}
+
+const SCALES: [Scale; 3] = [Scale::Toy, Scale::Small, Scale::Paper];
+
+/// Verdicts on every claim by the evidence in `reports`; a scale whose folder is missing did not run.
+///
+/// Errors: evidence that cannot be read or makes no table.
+pub fn findings(reports: &Path) -> Result<Vec<(&'static Claim, Vec<Finding>)>> {
+    let mut evidence = vec![];
+    for scale in SCALES {
+        let folder = reports.join(scale.name());
+        let read = if folder.is_dir() { publish::read(&folder)? } else { vec![] };
+        evidence.push((scale, read.into_iter().map(|(evidence, _)| evidence).collect::<Vec<_>>()));
+    }
+    let judge = |claim: &'static Claim| {
+        let at = |(scale, all): &(Scale, Vec<Evidence>)| {
+            let table = match &claim.test {
+                ClaimTest::Improves { table, .. }
+                | ClaimTest::Less { table, .. }
+                | ClaimTest::Study { table, .. } => *table,
+            };
+            let found = match all.iter().find(|e| e.header.table == table) {
+                None => None,
+                Some(evidence) => decide(&claim.test, evidence)?,
+            };
+            Ok(Finding { scale: *scale, found })
+        };
+        Ok((claim, evidence.iter().map(at).collect::<Result<Vec<_>>>()?))
+    };
+    paper::claims().iter().map(judge).collect()
+}
+
+fn decide(test: &ClaimTest, evidence: &Evidence) -> Result<Option<(Verdict, String)>> {
+    match test {
+        ClaimTest::Improves { objective, .. } => {
+            let of = |e: &Effect| objective.as_ref().is_none_or(|o| *o == e.objective);
+            Ok(improves(&effects(evidence)?.into_iter().filter(of).collect::<Vec<_>>()))
+        }
+        ClaimTest::Less { columns, than, .. } => Ok(less(&effects(evidence)?, columns, than)),
+        ClaimTest::Study { test, .. } => {
+            let summary = study::summarise(evidence)?;
+            let answer = summary.answers.iter().find(|a| a.test.id == *test).ok_or_else(|| {
+                Error::argument("claims", "test", test, format!("one of {}", evidence.header.table.name()))
+            })?;
+            Ok(answer.outcome.map(|o| (o.verdict, study::measured(&o))))
+        }
+    }
+}
+
+fn effects(evidence: &Evidence) -> Result<Vec<Effect>> {
+    match evidence.header.table {
+        Table::Table1 => table1::effects(evidence),
+        Table::Table2 => table2::effects(evidence),
+        Table::Table3 => table3::effects(evidence),
+        Table::Figure2 | Table::Reviews => Err(Error::argument(
+            "claims",
+            "table",
+            evidence.header.table.name(),
+            "a table with and without LPC",
+        )),
+    }
+}
+
+/// Supported where every effect is above 0, not supported where one is below: p < 0.05 after Holm's
+/// correction over the claim's comparisons.
+///
+/// ```
+/// use lpc::report::claims::{Effect, improves};
+/// use lpc::report::table2::Verdict;
+/// let effect = |mean, p_value| {
+///     let name = String::new;
+///     Effect { base: name(), objective: name(), column: name(), mean, standard_error: 0.01, p_value }
+/// };
+/// assert_eq!(improves(&[effect(0.1, 0.02), effect(0.1, 0.01)]).unwrap().0, Verdict::Supported);
+/// assert_eq!(improves(&[effect(0.1, 0.03), effect(0.1, 0.03)]).unwrap().0, Verdict::Undecided);
+/// assert_eq!(improves(&[effect(0.1, 0.02), effect(-0.1, 0.01)]).unwrap().0, Verdict::NotSupported);
+/// assert_eq!(improves(&[]), None);
+/// ```
+pub fn improves(effects: &[Effect]) -> Option<(Verdict, String)> {
+    if effects.is_empty() {
+        return None;
+    }
+    let adjusted = holm(&effects.iter().map(|e| e.p_value).collect::<Vec<_>>());
+    let significant = |above: bool| {
+        let decided = effects.iter().zip(&adjusted).filter(|(_, p)| **p < SIGNIFICANCE);
+        decided.filter(|(e, _)| (e.mean > 0.0) == above).count()
+    };
+    let (up, down) = (significant(true), significant(false));
+    let verdict = match (up == effects.len(), down > 0) {
+        (true, _) => Verdict::Supported,
+        (_, true) => Verdict::NotSupported,
+        _ => Verdict::Undecided,
+    };
+    let means: Vec<f64> = effects.iter().map(|e| e.mean).collect();
+    let low = means.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let said = format!(
+        "{} to {} points; of {} comparisons {up} significantly up, {down} down",
+        points(low),
+        points(high),
+        effects.len()
+    );
+    Some((verdict, said))
+}
+
+/// Mean effect in `than` minus that in `columns`, cells taken as independent.
+fn less(effects: &[Effect], columns: &[String], than: &[String]) -> Option<(Verdict, String)> {
+    let mean = |names: &[String]| {
+        let of: Vec<&Effect> = effects.iter().filter(|e| names.contains(&e.column)).collect();
+        let n = of.len() as f64;
+        let variance = of.iter().map(|e| e.standard_error.powi(2)).sum::<f64>() / (n * n);
+        (!of.is_empty()).then(|| (of.iter().map(|e| e.mean).sum::<f64>() / n, variance))
+    };
+    let ((less, a), (more, b)) = (mean(columns)?, mean(than)?);
+    let p = if a + b > 0.0 { normal_p((more - less) / (a + b).sqrt()) } else { 1.0 };
+    let verdict = match (p < SIGNIFICANCE, more > less) {
+        (true, true) => Verdict::Supported,
+        (true, false) => Verdict::NotSupported,
+        _ => Verdict::Undecided,
+    };
+    Some((verdict, format!("{} against {} points, p = {}", points(less), points(more), p_value(p))))
+}
+
+/// `claims.md`.
+pub fn markdown_page(findings: &[(&Claim, Vec<Finding>)]) -> String {
+    let row = |(claim, findings): &(&Claim, Vec<Finding>)| {
+        let verdict = |f: &Finding| match &f.found {
+            None => "not run".into(),
+            Some((verdict, said)) => format!("**{}**: {said}", verdict.name()),
+        };
+        let mut row = vec![claim.says.clone(), claim.source.clone()];
+        row.extend(findings.iter().map(verdict));
+        row
+    };
+    let rows: Vec<Vec<String>> = findings.iter().map(row).collect();
+    let header = ["The paper says", "Where", "Toy scale", "Small scale", "Paper's scale"];
+    format!(
+        "# What the paper claims\n\nEach claim's test stands in `paper/claims.toml`; verdicts are made of the evidence in \
+         `reports/<scale>` by `lpc reproduce claims`. Supported and not supported: p < 0.05 after Holm's correction over \
+         the comparisons of the claim (of its study, for figure 2 and the reviewers' questions); undecided: the interval \
+         includes 0. A small model on a small world can support or undermine a claim about mechanisms, not about 7–8B \
+         models.\n\n{}",
+        markdown("lllll", &header, &rows)
+    )
+}
+
+/// `claims.csv`: a row a claim and scale.
+pub fn csv(findings: &[(&Claim, Vec<Finding>)]) -> Result<Vec<u8>> {
+    let fault = |e: String| Error::argument("claims", "csv", e, "rows that can be written");
+    let mut writer = csv::Writer::from_writer(vec![]);
+    writer.write_record(["claim", "scale", "verdict", "measured"]).map_err(|e| fault(e.to_string()))?;
+    for (claim, findings) in findings {
+        for Finding { scale, found } in findings {
+            let (verdict, said) =
+                found.as_ref().map_or(("not run", ""), |(v, said)| (v.name(), said.as_str()));
+            writer
+                .write_record([&claim.id, scale.name(), verdict, said])
+                .map_err(|e| fault(e.to_string()))?;
+        }
+    }
+    writer.into_inner().map_err(|e| fault(e.to_string()))
+}

@@ -1,0 +1,222 @@
+//! Studies: figure 2, the reviewers' questions, and what `lpc codes` reads of a run.
+
+use crate::support::{Lpc, Settings};
+use std::collections::HashMap;
+
+const STUDY: &str = r#"
+title = "A small study"
+seeds = [1, 2]
+objective = "DPO"
+map = "LPC"
+[[arms]]
+name = "DPO"
+set.latent = { mode = "none" }
+[[arms]]
+name = "LPC"
+[[arms]]
+name = "LPC, flipped"
+set.data = { flip_rate = 0.5, flip_marked = true }
+[[arms]]
+name = "elsewhere"
+scales = ["small"]
+[[questions]]
+id = "q"
+asks = "Which?"
+[[questions.tests]]
+id = "higher"
+claim = "LPC scores higher"
+rule = { kind = "positive", contrast = { LPC = 1, DPO = -0.25, "LPC, flipped" = -0.75 } }
+[[questions.tests]]
+id = "same"
+claim = "LPC is LPC within a point of DPO"
+rule = { kind = "within", points = 100.0, contrast = { LPC = 1, DPO = -1 } }
+[[questions.tests]]
+id = "never"
+claim = "What does not run here"
+rule = { kind = "positive", contrast = { LPC = 1, elsewhere = -1 } }
+[[questions.tests]]
+id = "cost"
+claim = "It costs next to nothing"
+rule = { kind = "cost", arm = "LPC", of = "DPO", at_most = 1000.0 }
+[[questions.tests]]
+id = "clusters"
+claim = "Latents know their source"
+rule = { kind = "clusters" }
+"#;
+
+type Row = HashMap<String, String>;
+
+fn number(row: &Row, key: &str) -> f64 {
+    row[key].parse().unwrap()
+}
+
+#[test]
+fn a_study_shares_its_runs_and_every_number_follows_from_them() {
+    let lpc = Lpc::new();
+    lpc.write("matrix.toml", Settings::default().matrix().replace("test = 40", "test = 100"));
+    lpc.write("study.toml", STUDY);
+    lpc.ok(&["reproduce", "table2", "--recipe", "matrix.toml"]);
+    assert_eq!(lpc.runs().len(), 8);
+    let printed = lpc.ok(&["reproduce", "figure2", "--recipe", "matrix.toml", "--study", "study.toml"]);
+    assert!(printed.contains("| LPC scores higher |"), "{printed}");
+    // Two arms of two seeds are table 2's; only the flipped ones are new.
+    assert_eq!(lpc.runs().len(), 10);
+
+    let rows: Vec<Row> = csv::Reader::from_path(lpc.path("reports/toy-own/figure2.csv"))
+        .unwrap()
+        .deserialize()
+        .map(Result::unwrap)
+        .collect();
+    let find = |kind: &str, name: &str, seed: &str| {
+        rows.iter().find(|r| r["kind"] == kind && r["name"] == name && r["seed"] == seed).unwrap()
+    };
+    let mean =
+        |arm: &str| (number(find("run", arm, "1"), "mean") + number(find("run", arm, "2"), "mean")) / 2.0;
+    for arm in ["DPO", "LPC", "LPC, flipped"] {
+        assert!((number(find("arm", arm, ""), "mean") - mean(arm)).abs() < 1e-7);
+    }
+    let higher = find("test", "higher", "");
+    let contrast = mean("LPC") - 0.25 * mean("DPO") - 0.75 * mean("LPC, flipped");
+    assert!((number(higher, "mean") - contrast).abs() < 1e-7, "{higher:?}");
+    assert!(number(higher, "low") < contrast && contrast < number(higher, "high"));
+    // Two of the study's tests ask for a difference: each p is at least twice what it was, or 1.
+    let clusters = find("test", "clusters", "");
+    assert!(number(clusters, "p_holm") >= 2.0 / 1000.0 - 1e-12);
+    assert_eq!(find("test", "never", "")["verdict"], "not run");
+    for (test, verdict) in [("same", "supported"), ("cost", "supported"), ("higher", "undecided")] {
+        assert_eq!(find("test", test, "")["verdict"], verdict, "{test}");
+    }
+    let map = lpc.read("reports/toy-own/figure2-map.csv");
+    assert_eq!(map.lines().count(), 101);
+
+    // Again: nothing is trained, and the files are the same.
+    let folder = |name: &str| std::fs::read(lpc.path("reports/toy-own").join(name)).unwrap();
+    let files = ["figure2.md", "figure2.svg", "figure2.png", "figure2.html", "figure2.evidence.jsonl.gz"];
+    let before = files.map(folder);
+    lpc.ok(&["reproduce", "figure2", "--recipe", "matrix.toml", "--study", "study.toml"]);
+    assert_eq!(files.map(folder), before);
+    assert!(lpc.ok(&["audit", "reports/toy-own"]).contains("figure2: 6 of 6 runs"));
+    // A digit of the map moved: found.
+    lpc.write("reports/toy-own/figure2-map.csv", map.replacen('1', "2", 1));
+    assert!(!lpc.run(&["audit", "reports/toy-own"]).status.success());
+
+    codes(&lpc);
+}
+
+/// The run whose latents were mapped kept its model.
+fn codes(lpc: &Lpc) {
+    let run = lpc.runs().into_iter().find(|r| r.join("model").is_dir()).unwrap();
+    let printed = lpc.ok(&[
+        "codes",
+        run.to_str().unwrap(),
+        "--prompt",
+        "what is the capital of france ?",
+        "--codes",
+        "2",
+    ]);
+    assert!(printed.contains("4 codes on 100 test pairs."), "{printed}");
+    let shares: f64 = printed
+        .lines()
+        .filter_map(|l| l.strip_prefix("| ")?.split(" | ").nth(1)?.parse::<f64>().ok())
+        .filter(|share| *share > 1.0)
+        .sum();
+    assert!((shares - 100.0).abs() < 0.3, "shares of the prior add up to {shares}: {printed}");
+    assert_eq!(printed.matches("\n- ").count(), 3, "{printed}");
+    let plain = lpc.runs().into_iter().find(|r| !r.join("model").is_dir()).unwrap();
+    assert!(lpc.refused(&["codes", plain.to_str().unwrap()]).contains("model"));
+}
+
+#[test]
+fn a_faulty_study_is_refused_before_anything_runs() {
+    let lpc = Lpc::new();
+    lpc.write("matrix.toml", Settings::default().matrix());
+    let refused = |study: &str| {
+        lpc.write("study.toml", study);
+        lpc.refused(&["reproduce", "reviews", "--recipe", "matrix.toml", "--study", "study.toml"])
+    };
+    assert!(refused(&STUDY.replace("DPO = -0.25", "DPO = -0.3")).contains("weights that add up to 0"));
+    assert!(refused(&STUDY.replace("map = \"LPC\"", "")).contains("a study with a map"));
+    assert!(refused(&STUDY.replace("objective = \"DPO\"", "objective = \"KTO\"")).contains("KTO"));
+    assert!(refused(&STUDY.replace("flip_rate = 0.5", "flip_rate = 1.5")).contains("flip_rate"));
+    assert_eq!(lpc.runs().len(), 0);
+}
+
+/// Latents know their prompts' sources, and codes their tastes, because prompts tell: where every pair has
+/// another's prompt, both are what chance gives. And where all sources want the same, a mixture of
+/// preferences has nothing to gain.
+#[test]
+fn the_world_can_tell_the_difference() {
+    let lpc = Lpc::new();
+    let settings = Settings { train: 2048, ..Settings::default() };
+    lpc.write("matrix.toml", settings.matrix().replace("test = 40", "test = 400"));
+    let study = |cues: &str, taste: &str| {
+        format!(
+            r#"
+title = "A world"
+seeds = [1, 2]
+objective = "DPO"
+map = "LPC"
+[[arms]]
+name = "DPO"
+set = {{ latent = {{ mode = "none" }}, data = {{ cues = "{cues}", taste = "{taste}" }} }}
+[[arms]]
+name = "LPC"
+set.data = {{ cues = "{cues}", taste = "{taste}" }}
+[[questions]]
+id = "q"
+asks = "?"
+[[questions.tests]]
+id = "advantage"
+claim = "LPC is no better"
+rule = {{ kind = "within", points = 6.0, contrast = {{ LPC = 1, DPO = -1 }} }}
+[[questions.tests]]
+id = "clusters"
+claim = "Latents know their source"
+rule = {{ kind = "clusters" }}
+"#
+        )
+    };
+    let run = |name: &str, cues: &str, taste: &str| -> (Vec<Row>, String) {
+        lpc.write("study.toml", study(cues, taste));
+        let arguments = ["reproduce", "reviews", "--recipe", "matrix.toml", "--study", "study.toml"];
+        lpc.ok(&[&arguments[..], &["--runs", &format!("runs/{name}"), "--reports", name]].concat());
+        let csv = lpc.path(name).join("toy-own/reviews.csv");
+        let rows = csv::Reader::from_path(csv).unwrap().deserialize().map(Result::unwrap).collect();
+        let runs = std::fs::read_dir(lpc.path("runs").join(name)).unwrap().map(|e| e.unwrap().path());
+        let kept = runs.into_iter().find(|r| r.join("model").is_dir()).unwrap();
+        (rows, lpc.ok(&["codes", kept.to_str().unwrap()]))
+    };
+    let test = |rows: &[Row], name: &str| {
+        rows.iter().find(|r| r["kind"] == "test" && r["name"] == name).unwrap().clone()
+    };
+    // Of `lpc codes`: information about a label, and its p.
+    let told = |printed: &str, label: &str| -> (f64, f64, f64) {
+        let line = printed.lines().find(|l| l.starts_with(&format!("| {label} |"))).unwrap();
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let (_, high) = cells[3].split_once(" to ").unwrap();
+        let p = cells[4].trim_start_matches('<').parse().unwrap();
+        (cells[2].parse().unwrap(), high.parse().unwrap(), p)
+    };
+    let taste = "taste: source and cue";
+
+    let (shown, codes) = run("shown", "shown", "by-source");
+    assert_eq!(test(&shown, "clusters")["verdict"], "supported");
+    assert!(told(&codes, "source").2 <= 0.001 && told(&codes, taste).2 <= 0.001, "{codes}");
+
+    let (exchanged, codes) = run("exchanged", "exchanged", "by-source");
+    let clusters = test(&exchanged, "clusters");
+    assert_eq!(clusters["verdict"], "undecided", "{clusters:?}");
+    assert!(number(&clusters, "mean") <= number(&clusters, "high"), "{clusters:?}");
+    for label in ["source", taste] {
+        let (found, high, p) = told(&codes, label);
+        assert!(found <= high && p > 0.02, "{label}: {found}, by chance up to {high}, p = {p}");
+    }
+
+    let (one, _) = run("one", "shown", "one");
+    let advantage = test(&one, "advantage");
+    assert_eq!(advantage["verdict"], "supported", "{advantage:?}");
+    assert!(number(&advantage, "low") <= 0.0 && number(&advantage, "high") >= 0.0, "{advantage:?}");
+    // The one taste is learnt: the ceiling is far, but not chance.
+    let dpo = one.iter().find(|r| r["kind"] == "arm" && r["name"] == "DPO").unwrap();
+    assert!(number(dpo, "low") > 0.5, "{dpo:?}");
+}
