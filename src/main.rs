@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     // candle and gemm read this variable, rayon too; nothing else runs yet.
     // SAFETY: the process has a single thread here.
     unsafe { std::env::set_var("RAYON_NUM_THREADS", arguments.threads_a_run().to_string()) };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,usvg=error"));
     // At its finest the HTTP library logs every byte it sends, keys included.
     let no_wire = filter_fn(|event| !event.target().starts_with("ureq"));
     let lines = fmt::layer().with_writer(std::io::stderr).without_time();

@@ -190,7 +190,7 @@ struct ReproduceArguments {
     /// Folder of reports
     #[arg(long, default_value = "reports")]
     reports: PathBuf,
-    /// Keep every trained model in its run's folder
+    /// Keep every trained model in its run's folder, as those of toy decoders always are
     #[arg(long)]
     keep_models: bool,
     /// table1: documents of the benchmarks, as for `lpc eval --data`, instead of the built-in world's

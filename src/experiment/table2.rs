@@ -1,5 +1,6 @@
 //! Table 2: preference accuracy of each objective without and with LPC, on each base model.
 
+use crate::config::{ModelSource, Recipe};
 use crate::experiment::cell;
 use crate::experiment::dataset::TextPairs;
 use crate::experiment::matrix::{Matrix, MatrixCell, Model};
@@ -25,6 +26,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// A toy model is half a megabyte, and table 1, table 3 and the map of latents want it.
+    pub(super) fn keeps_model(&self, recipe: &Recipe) -> bool {
+        self.keep_models || matches!(recipe.model, ModelSource::World { .. })
+    }
+
     /// Runs at a time, and threads for each: toy runs are too small to share the CPU, anything else
     /// has the machine to itself.
     pub(super) fn workers(&self) -> (usize, usize) {
@@ -88,7 +94,14 @@ pub fn reproduce(matrix: &Matrix, settings: &Settings, progress: &Progress) -> R
     let total = progress.task("table2", cells.len());
     let results = parallel(&cells, workers, threads_each, |cell| {
         let prepared = find(&cell.base).expect("a cell's model is in its matrix");
-        let run = cell::run(&cell.recipe, &label(cell), prepared, &store, settings.keep_models, progress);
+        let run = cell::run(
+            &cell.recipe,
+            &label(cell),
+            prepared,
+            &store,
+            settings.keeps_model(&cell.recipe),
+            progress,
+        );
         total.advance(1, || label(cell));
         match run {
             Err(diverged @ Error::Diverged { .. }) => {

@@ -13,13 +13,13 @@ use crate::tensor::objective::PairLogps;
 use crate::train::checkpoint::{self, Checkpoint};
 use crate::train::gradients::Gradients;
 use crate::train::interrupt;
-use crate::train::loss::{LatentInputs, pair_losses};
+use crate::train::loss::{ExactLatents, LatentInputs, exact_latents, pair_losses};
 use crate::train::metrics::{MetricsFile, StepMetrics};
 use crate::train::optim::{AdamW, linear_schedule};
 use crate::train::reference::ReferenceLogps;
 use crate::train::step::{StepSums, backward};
 use crate::{Error, Result, seed};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rand_chacha::ChaCha12Rng;
 use std::path::Path;
 use std::time::Instant;
@@ -90,7 +90,8 @@ pub fn fit(inputs: &FitInputs<'_>, parameters: &Parameters, run: &Path, progress
             _ => prior_weight(step, steps)?,
         };
         let mut gradients = Gradients::default();
-        let sums = accumulate(inputs, &policy, parameters, &batch, epoch, alpha, &mut gradients)?;
+        let now = Now { epoch, alpha, gap: (step + 1) % GAP_EVERY == 0 || step + 1 == steps };
+        let sums = accumulate(inputs, &policy, parameters, &batch, now, &mut gradients)?;
         let schedule = linear_schedule(step, steps, training.warmup_ratio);
         let norm = if sums.loss.is_finite() {
             optimiser.step(&gradients.into_tensors(parameters)?, schedule)?
@@ -123,17 +124,30 @@ fn batch_of(seed: u64, epoch: usize, index: usize, size: usize, pairs: &[Tokeniz
     batch
 }
 
+/// Steps between those whose metrics have the exact gap of the bound: it takes every code's pass.
+const GAP_EVERY: usize = 32;
+
+/// Where training is.
+#[derive(Clone, Copy)]
+struct Now {
+    epoch: usize,
+    /// α of (11).
+    alpha: f64,
+    /// Whether the step's metrics have the gap.
+    gap: bool,
+}
+
 /// Gradients of the batch's mean loss, over its micro-batches.
 fn accumulate(
     inputs: &FitInputs<'_>,
     policy: &Policy,
     parameters: &Parameters,
     batch: &[usize],
-    epoch: usize,
-    alpha: f64,
+    now: Now,
     gradients: &mut Gradients,
 ) -> Result<StepSums> {
     let FitInputs { recipe, pairs, reference, .. } = inputs;
+    let Now { epoch, alpha, gap } = now;
     let mut total = StepSums::default();
     for micro in batch.chunks(recipe.training.micro_batch_size) {
         let members: Vec<&TokenizedPair> = micro.iter().map(|&i| &pairs[i]).collect();
@@ -169,7 +183,15 @@ fn accumulate(
                     latent.as_ref(),
                 )?;
                 let mean = (outputs.loss.sum_all()? / batch.len() as f64)?;
-                Ok((mean, outputs.sums(&rows)?))
+                let mut sums = outputs.sums(&rows)?;
+                if gap {
+                    let states = PairStates::select(&hidden.detach(), &rows)?;
+                    let exact = exact_latents(policy, &states, &rows, reference.as_ref(), recipe.objective)?;
+                    let sum =
+                        |e: ExactLatents| e.bound_gap.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>();
+                    sums.bound_gap = exact.map(sum).transpose()?;
+                }
+                Ok((mean, sums))
             })?;
         total.add(&sums);
     }

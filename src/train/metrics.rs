@@ -43,6 +43,9 @@ pub struct LatentMetrics {
     /// Mean entropy of the prior over codes, nats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prior_entropy: Option<f64>,
+    /// Exact gap of the bound (7) at λ = 1, of every 32nd step and the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bound_gap: Option<f64>,
 }
 
 impl StepMetrics {
@@ -63,6 +66,7 @@ impl StepMetrics {
                 prior_weight,
                 code_perplexity: has_codes.then(|| usage.map(|w| -w * w.ln()).sum::<f64>().exp()),
                 prior_entropy: has_codes.then_some(sums.prior_entropy / n),
+                bound_gap: sums.bound_gap.map(|gap| gap / n),
             }
         });
         Self {
@@ -102,6 +106,7 @@ impl StepMetrics {
             scalars.extend([("latent/kl", latent.kl), ("latent/prior_weight", latent.prior_weight)]);
             scalars.extend(latent.code_perplexity.map(|value| ("latent/code_perplexity", value)));
             scalars.extend(latent.prior_entropy.map(|value| ("latent/prior_entropy", value)));
+            scalars.extend(latent.bound_gap.map(|value| ("latent/bound_gap", value)));
         }
         scalars
     }

@@ -26,6 +26,8 @@ pub struct StepSums {
     /// Σ over pairs of the code weights, [K]; empty without codes.
     pub code_weights: Vec<f64>,
     pub prior_entropy: f64,
+    /// Σ of the gaps of (7) at λ = 1, where they were calculated.
+    pub bound_gap: Option<f64>,
     pub tokens: usize,
     pub pairs: usize,
 }
@@ -64,6 +66,8 @@ impl StepSums {
     pub fn add(&mut self, other: &Self) {
         self.loss += other.loss;
         self.kl = other.kl.map_or(self.kl, |kl| Some(self.kl.unwrap_or(0.0) + kl));
+        self.bound_gap =
+            other.bound_gap.map_or(self.bound_gap, |gap| Some(self.bound_gap.unwrap_or(0.0) + gap));
         self.margin += other.margin;
         self.correct += other.correct;
         self.chosen_logps += other.chosen_logps;

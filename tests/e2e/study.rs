@@ -2,6 +2,7 @@
 
 use crate::support::{Lpc, Settings};
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 const STUDY: &str = r#"
 title = "A small study"
@@ -103,9 +104,13 @@ fn a_study_shares_its_runs_and_every_number_follows_from_them() {
     codes(&lpc);
 }
 
-/// The run whose latents were mapped kept its model.
+/// A toy run keeps its model.
 fn codes(lpc: &Lpc) {
-    let run = lpc.runs().into_iter().find(|r| r.join("model").is_dir()).unwrap();
+    let with = |mode: &str| {
+        let recipe = |run: &PathBuf| std::fs::read_to_string(run.join("recipe.toml")).unwrap();
+        lpc.runs().into_iter().find(|run| recipe(run).contains(mode)).unwrap()
+    };
+    let run = with("mode = \"gumbel\"");
     let printed = lpc.ok(&[
         "codes",
         run.to_str().unwrap(),
@@ -122,8 +127,8 @@ fn codes(lpc: &Lpc) {
         .sum();
     assert!((shares - 100.0).abs() < 0.3, "shares of the prior add up to {shares}: {printed}");
     assert_eq!(printed.matches("\n- ").count(), 3, "{printed}");
-    let plain = lpc.runs().into_iter().find(|r| !r.join("model").is_dir()).unwrap();
-    assert!(lpc.refused(&["codes", plain.to_str().unwrap()]).contains("model"));
+    let plain = with("mode = \"none\"");
+    assert!(lpc.refused(&["codes", plain.to_str().unwrap()]).contains("a run with LPC"));
 }
 
 #[test]
@@ -183,7 +188,10 @@ rule = {{ kind = "clusters" }}
         let csv = lpc.path(name).join("toy-own/reviews.csv");
         let rows = csv::Reader::from_path(csv).unwrap().deserialize().map(Result::unwrap).collect();
         let runs = std::fs::read_dir(lpc.path("runs").join(name)).unwrap().map(|e| e.unwrap().path());
-        let kept = runs.into_iter().find(|r| r.join("model").is_dir()).unwrap();
+        let gumbel = |run: &PathBuf| {
+            std::fs::read_to_string(run.join("recipe.toml")).is_ok_and(|text| text.contains("gumbel"))
+        };
+        let kept = runs.into_iter().find(gumbel).unwrap();
         (rows, lpc.ok(&["codes", kept.to_str().unwrap()]))
     };
     let test = |rows: &[Row], name: &str| {

@@ -88,7 +88,7 @@ pub fn reproduce(
         let run = match mapped(cell) {
             true => with_model(cell, prepared, &store, progress),
             false => {
-                let keep = settings.keep_models;
+                let keep = settings.keeps_model(&cell.recipe);
                 cell::run(&cell.recipe, &label(cell), prepared, &store, keep, progress).map(|m| m.run)
             }
         };
