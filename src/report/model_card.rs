@@ -119,7 +119,7 @@ fn usage(recipe: &Recipe, base: &Loaded) -> String {
             format!("logits = {}\nlatent = logits.softmax(-1) @ lpc[\"codebook\"]\n", network("prior")),
         ),
         Latent::Factors { .. } => {
-            let (names, ones) = (Factor::ALL.map(Factor::name).join(", "), vec!["1.0"; FACTORS].join(", "));
+            let (names, ones) = (Factor::ALL.map(Factor::name).join(", "), ["1.0"; FACTORS].join(", "));
             let h_z = format!(
                 "weights = h_x.new_tensor([[{ones}]]) # {names}\nlatent = weights @ lpc[\"factors\"]\n"
             );

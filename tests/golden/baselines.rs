@@ -122,6 +122,7 @@ fn gaussians() {
         TORCH.check_one("kl", kl, c.kl);
         let at = c.pair.with(|pair| loss_at_latent(pair, c.objective, &h_z).unwrap());
         TORCH.check_one("loss", negative_elbo_sampled(at.loss, kl, c.kl_weight).unwrap(), c.loss);
+        TORCH.check("∂h_z", &at.latent, &c.latent_gradient);
         c.gradients.check(&at);
 
         let (to_z, to_projection) = linear_latent_gradient(&z, &projection, &at.latent).unwrap();

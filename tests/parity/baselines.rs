@@ -143,16 +143,21 @@ fn named(names: [&'static str; 4], network: &Mlp) -> Vec<(&'static str, Vec<f64>
     ]
 }
 
-/// One pair under `latent`; `weight` is that of its loss in the batch's.
+/// What a pair has beside its states; `weight` is that of its loss in the batch's.
+struct Given<'a> {
+    noise: [&'a ArrayRef1<f64>; 2],
+    factor_weights: &'a ArrayRef1<f64>,
+    weight: f64,
+}
+
+/// One pair under `latent`.
 fn pairwise(
     parameters: &Parameters,
     latent: Latent,
     objective: Objective,
     pair: &LpcPair,
     [prompt, chosen, rejected]: [ArrayView1<f64>; 3],
-    noise: [&ArrayRef1<f64>; 2],
-    factor_weights: &ArrayRef1<f64>,
-    weight: f64,
+    Given { noise, factor_weights, weight }: Given<'_>,
 ) -> Pairwise {
     let nothing = Array1::zeros(prompt.len());
     let prior_weight = prior_weight(latent);
@@ -270,7 +275,10 @@ proptest! {
                 posterior_noise: &none,
                 reference: lpc::spec::objective::PairLogps { chosen: batch.reference[0][i], rejected: batch.reference[1][i] },
             };
-            let found = pairwise(&parameters, latent, objective, &inputs, last.map(|at| batch.hidden.row(at)), batch.noise.each_ref().map(|n| n.row(i)).each_ref().map(|n| &**n), &batch.factor_weights.row(i), weight);
+            let (noise, factor_weights) = (batch.noise.each_ref().map(|n| n.row(i)), batch.factor_weights.row(i));
+            let given = Given { noise: noise.each_ref().map(|n| &**n), factor_weights: &factor_weights, weight };
+            let states = last.map(|at| batch.hidden.row(at));
+            let found = pairwise(&parameters, latent, objective, &inputs, states, given);
             let Pairwise { at, kl, heads, states } = found;
             expected.entry("loss".into()).or_default().push(at.loss + kl);
             expected.entry("margin".into()).or_default().push(at.margin);

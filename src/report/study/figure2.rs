@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::report::figure::{FAINT, INK, WITH, WITHOUT, font};
 use crate::report::table::{p_value, percent};
 use plotters::coord::Shift;
+use plotters::coord::types::RangedCoordf64;
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -27,6 +28,7 @@ const PALETTE: [RGBColor; 8] = [
 ];
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Plot<'a> = DrawingArea<SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 /// Errors: the drawing library refuses, which plain numbers do not cause.
@@ -160,7 +162,7 @@ fn over_codes(summary: &Summary<'_>, area: &Area<'_>) -> Drawn {
         let bottom = plot.map_coordinate(&(i as f64, low));
         let style = || font(14).pos(Pos::new(HPos::Center, VPos::Top));
         area_text(area, format!("{codes}"), (bottom.0, bottom.1 + 6), style())?;
-        interval(&plot, i as f64, arm, WITH)?;
+        interval(plot, i as f64, arm, WITH)?;
     }
     let middle = plot.map_coordinate(&((n as f64 - 1.0) / 2.0, low));
     let style = font(14).pos(Pos::new(HPos::Center, VPos::Top));
@@ -206,7 +208,7 @@ fn under_flips(summary: &Summary<'_>, area: &Area<'_>) -> Drawn {
     for (i, (rate, arms)) in groups.iter().enumerate() {
         for arm in arms {
             let (shift, colour) = if plain(arm) { (-0.12, WITHOUT) } else { (0.12, WITH) };
-            interval(&plot, i as f64 + shift, arm, colour)?;
+            interval(plot, i as f64 + shift, arm, colour)?;
         }
         let bottom = plot.map_coordinate(&(i as f64, low));
         let style = font(14).pos(Pos::new(HPos::Center, VPos::Top));
@@ -222,9 +224,6 @@ fn area_text(area: &Area<'_>, text: String, at: (i32, i32), style: TextStyle<'_>
     let (x, y) = area.get_base_pixel();
     Ok(area.draw(&Text::new(text, (at.0 - x, at.1 - y), style))?)
 }
-
-type Plot<'a> = DrawingArea<SVGBackend<'a>, Cartesian2d<RangedF64, RangedF64>>;
-use plotters::coord::types::RangedCoordf64 as RangedF64;
 
 fn interval(plot: &Plot<'_>, x: f64, arm: &Arm<'_>, colour: RGBColor) -> Drawn {
     let Some((low, mean, high)) = accuracy(arm) else { return Ok(()) };
