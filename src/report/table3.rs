@@ -126,6 +126,24 @@ pub fn input(evidence: &Evidence) -> Result<Input> {
     })
 }
 
+/// A row's runs, and the prompts on which every one of them has a verdict.
+struct Sides<'a> {
+    without: Vec<&'a RunWinRate>,
+    with: Vec<&'a RunWinRate>,
+    judged: Vec<usize>,
+}
+
+fn sides<'a>(input: &'a Input, base: &str, objective: &str) -> Sides<'a> {
+    let arm = |latent: bool| -> Vec<&RunWinRate> {
+        let of = |r: &&RunWinRate| r.base == base && r.objective == objective && r.latent == latent;
+        input.runs.iter().filter(of).collect()
+    };
+    let (without, with) = (arm(false), arm(true));
+    let known = |j: &usize| without.iter().chain(&with).all(|r| !r.wins[*j].is_nan());
+    let judged = (0..input.prompts).filter(known).collect();
+    Sides { without, with, judged }
+}
+
 /// What LPC changes in the win rate, objective by objective; prompts without a verdict count in neither.
 ///
 /// Errors: as [`input`].
@@ -134,14 +152,8 @@ pub fn effects(evidence: &Evidence) -> Result<Vec<Effect>> {
     let mut effects = vec![];
     for base in &input.bases {
         for objective in &input.objectives {
-            let arm = |latent: bool| -> Vec<&RunWinRate> {
-                let of = |r: &&RunWinRate| r.base == *base && r.objective == *objective && r.latent == latent;
-                input.runs.iter().filter(of).collect()
-            };
-            let (without, with) = (arm(false), arm(true));
+            let Sides { without, with, judged } = sides(&input, base, objective);
             let seeds = without.len().min(with.len());
-            let known = |j: &usize| without.iter().chain(&with).all(|r| !r.wins[*j].is_nan());
-            let judged: Vec<usize> = (0..input.prompts).filter(known).collect();
             if seeds == 0 || judged.len() < 2 {
                 continue;
             }
@@ -288,14 +300,7 @@ fn protocol(input: &Input) -> String {
 }
 
 fn row(input: &Input, base: &str, objective: &str) -> Result<Vec<String>> {
-    let arm = |latent: bool| -> Vec<&RunWinRate> {
-        let of = |r: &&RunWinRate| r.base == base && r.objective == objective && r.latent == latent;
-        input.runs.iter().filter(of).collect()
-    };
-    let (without, with) = (arm(false), arm(true));
-    // Prompts on which every run of the row has a verdict.
-    let known = |j: &usize| without.iter().chain(&with).all(|r| !r.wins[*j].is_nan());
-    let judged: Vec<usize> = (0..input.prompts).filter(known).collect();
+    let Sides { without, with, judged } = sides(input, base, objective);
     let mean = |runs: &[&RunWinRate], value: fn(&RunWinRate) -> f64| {
         runs.iter().map(|r| value(r)).sum::<f64>() / runs.len() as f64
     };

@@ -56,6 +56,9 @@ pub struct Test {
     pub rule: Rule,
 }
 
+/// Of an arm in a contrast: beyond it nobody means accuracies, and squares must not overflow.
+const LARGEST_WEIGHT: f64 = 100.0;
+
 /// When a claim is supported. A contrast weighs the arms' accuracies; its weights add up to 0, and it
 /// is paired by seed and test pair.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -141,6 +144,9 @@ impl Study {
                 let sum: f64 = contrast.values().sum();
                 if !sum.is_finite() || sum.abs() > 1e-9 || contrast.values().all(|w| *w == 0.0) {
                     return fault(field("contrast"), "weights that add up to 0", sum.to_string());
+                }
+                if let Some(weight) = contrast.values().find(|w| w.abs() > LARGEST_WEIGHT) {
+                    return fault(field("contrast"), "weights of at most 100", weight.to_string());
                 }
             }
         }
@@ -244,16 +250,14 @@ mod tests {
         assert!(
             one("{ kind = 'positive', contrast = { LPC = 1, K = -1 } }").contains("arms of the study, got K")
         );
+        assert!(
+            one("{ kind = 'within', points = 1.0, contrast = { LPC = 1e3, plain = -1e3 } }")
+                .contains("at most 100")
+        );
         assert!(one("{ kind = 'better' }").contains("study.toml:"));
         let arm = |set: &str| {
-            let arms = format!("[[arms]]\nname = 'a'\n{set}");
-            let study = study(&arms, "questions = []").or_else(|_| {
-                Study::parse(
-                    &format!("title = ''\nseeds = [1]\nobjective = 'DPO'\nquestions = []\n{arms}"),
-                    Path::new("s"),
-                )
-            });
-            study.unwrap().cells(&Matrix::built_in(Scale::Toy).unwrap(), Scale::Toy).unwrap_err().to_string()
+            let study = study(&format!("questions = []\n[[arms]]\nname = 'a'\n{set}"), "").unwrap();
+            study.cells(&Matrix::built_in(Scale::Toy).unwrap(), Scale::Toy).unwrap_err().to_string()
         };
         assert!(arm("set.latent.cods = 8").contains("unknown field `cods`"));
         assert!(arm("set.latent.codes = 0").contains("latent.codes = 0"));

@@ -103,10 +103,11 @@ fn section(evidence: &Evidence, exhibit: &Exhibit, panels: &mut Vec<Value>) -> S
 fn runs(evidence: &Evidence) -> Section {
     let row = |(i, run): (usize, &Run)| {
         let m = &run.manifest;
-        let lpc = if run.latent { "with" } else { "without" };
+        let side = if run.latent { "with" } else { "without" };
+        let latent = if evidence.header.plan.is_some() { "a latent" } else { "LPC" };
         let panel = Panel {
             title: format!("Run {}", m.run),
-            how: format!("{}, {}, {lpc} LPC, seed {}.", run.base, run.objective, run.seed()),
+            how: format!("{}, {}, {side} {latent}, seed {}.", run.base, run.objective, run.seed()),
             facts: vec![],
             runs: vec![i],
             filter: String::new(),
@@ -121,7 +122,7 @@ fn runs(evidence: &Evidence) -> Section {
         vec![
             Cell::plain(&run.base),
             Cell::plain(&run.objective),
-            Cell::plain(lpc),
+            Cell::plain(side),
             Cell::plain(run.seed().to_string()),
             Cell::leading_to(&m.run, panel),
             Cell::plain(accuracy),
@@ -130,8 +131,12 @@ fn runs(evidence: &Evidence) -> Section {
             Cell::plain(format!("{commit}, {tree}")),
         ]
     };
+    let [named, latent] = match evidence.header.plan {
+        None => ["Objective", "LPC"],
+        Some(_) => ["Arm", "Latent"],
+    };
     let header =
-        ["Base model", "Objective", "LPC", "Seed", "Run", "Accuracy, %", "Seconds", "Device", "Commit, tree"];
+        ["Base model", named, latent, "Seed", "Run", "Accuracy, %", "Seconds", "Device", "Commit, tree"];
     let rows: Vec<_> = evidence.runs.iter().enumerate().map(row).collect();
     let caption = String::new();
     let grid = Grid { caption, alignment: "lllrlrrll".into(), header: header.map(String::from).into(), rows };

@@ -35,7 +35,8 @@ function evidence(table) {
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     const lines = (await new Response(stream).text()).trim().split("\n").map((line) => JSON.parse(line));
     const columns = lines.filter((l) => l.column).map((l) => l.column.json ?? l.column.f32);
-    return lines.filter((l) => l.run).map((l) => unpack(l.run, columns));
+    const study = lines.some((l) => l.header?.plan);
+    return lines.filter((l) => l.run).map((l) => ({ ...unpack(l.run, columns), study }));
   })());
 }
 
@@ -86,6 +87,7 @@ async function open(index, button) {
   }
 }
 const label = (run, runs) => {
+  if (run.study) return `${run.objective}, seed ${run.seed}`;
   const arms = new Set(runs.map((r) => r.latent)).size > 1;
   return `seed ${run.seed}` + (arms ? (run.latent ? " with" : " without") : "");
 };
@@ -109,7 +111,7 @@ function runList(runs) {
       "cargo run --release --locked -- train recipe.toml   # the recipe below; gives the same run id";
     const accuracy = m.outcome.metrics.test_accuracy;
     return make("details", {},
-      make("summary", {}, `${run.base}, ${run.objective}${run.latent ? " with LPC" : ""}, seed ${run.seed}: `,
+      make("summary", {}, `${run.base}, ${run.objective}${run.latent && !run.study ? " with LPC" : ""}, seed ${run.seed}: `,
         make("span", { class: "mono" }, m.run), accuracy === undefined ? "" : `, ${(100 * accuracy).toFixed(1)} %`),
       make("dl", {}, ...facts.flatMap(([k, v]) => [make("dt", {}, k), make("dd", { class: "mono" }, String(v))])),
       make("p", {}, "To run it again:"), make("pre", {}, commands),
@@ -152,7 +154,7 @@ function curveList(runs) {
     return make("figure", {}, make("figcaption", {}, name), svg);
   });
   const arms = [...new Set(runs.map((r) => r.latent))].map((latent) => [
-    make("span", { class: "key " + (latent ? "with" : "without") }), latent ? "with LPC" : "without LPC"]).flat();
+    make("span", { class: "key " + (latent ? "with" : "without") }), (latent ? "with " : "without ") + (runs[0].study ? "a latent" : "LPC")]).flat();
   return [make("h3", {}, "Training curves"),
     make("p", { class: "faint" }, "Means over stretches of steps; one line a run, dashes tell seeds apart.", ...arms),
     make("div", { class: "curves" }, ...charts)];
@@ -167,8 +169,9 @@ function recordList(runs, panel) {
     ...(runs.length > 1 ? [make("option", { value: "all" }, "margins of all runs")] : []),
     ...runs.map((run, i) => make("option", { value: i }, `every field, ${label(run, runs)}`)));
   const outcomes = { all: "all pairs", right: "right in every run", wrong: "wrong in every run", mixed: "runs disagree" };
+  const mixture = runs[0].study ? "a latent" : "LPC";
   const arms = [false, true].map((latent) => runs.filter((r) => r.latent === latent));
-  if (arms[0].length && arms[1].length) Object.assign(outcomes, { gained: "right more often with LPC", lost: "right less often with LPC" });
+  if (arms[0].length && arms[1].length) Object.assign(outcomes, { gained: `right more often with ${mixture}`, lost: `right less often with ${mixture}` });
   const outcome = make("select", { "aria-label": "Outcome" },
     ...Object.entries(outcomes).map(([value, text]) => make("option", { value }, text)));
   const search = make("input", { type: "search", placeholder: "id or source", "aria-label": "Search by id or source", value: panel.filter });

@@ -169,6 +169,11 @@ fn contrast(arms: &[(f64, Vec<&Scored<'_>>)]) -> Result<Estimate> {
             ));
         }
     }
+    // A seed given twice.
+    if let Some((_, other)) = arms.iter().find(|(_, runs)| runs.len() != first.len()) {
+        let expected = format!("{}, one a seed", first.len());
+        return Err(Error::argument("study", "runs of an arm", other.len(), expected));
+    }
     let weighed = |s: usize, e: usize| arms.iter().map(|(w, runs)| w * runs[s].correct[e]).sum();
     crossed_interval(Array2::from_shape_fn((first.len(), pairs.len()), |(s, e)| weighed(s, e)).view())
 }
