@@ -174,6 +174,10 @@ struct ReproduceArguments {
     /// Folder with train and test as .jsonl, .jsonl.gz or .parquet (see `lpc data --help`)
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// reviews: a second data set beside --data: a folder like it, or one file of pairs, of which a fifth
+    /// (at most 1,000) is held out, conversation by conversation
+    #[arg(long, value_name = "PATH")]
+    second_data: Option<PathBuf>,
     /// At most N training and N test pairs; the report says so
     #[arg(long, value_name = "N", value_parser = values::at_least_1)]
     limit: Option<usize>,
