@@ -88,8 +88,8 @@ pub fn in_words(codes: &Codes) -> String {
 pub fn information_rows(codes: &Codes) -> Vec<Vec<String>> {
     let row = |i: &crate::experiment::codes::Information| {
         let f = i.found;
-        let null = format!("{:.5} to {:.5}", f.null_low, f.null_high);
-        vec![i.of.clone(), format!("{:.5}", f.value), null, p_value(f.p_value), format!("{:.3}", i.entropy)]
+        let null = format!("{:.1e} to {:.1e}", f.null_low, f.null_high);
+        vec![i.of.clone(), format!("{:.2e}", f.value), null, p_value(f.p_value), format!("{:.3}", i.entropy)]
     };
     codes.information.iter().map(row).collect()
 }
@@ -109,7 +109,7 @@ fn told(codes: &Codes) -> String {
     let of = |i: &crate::experiment::codes::Information| {
         let f = i.found;
         format!(
-            "{:.5} nats of {:.3} about {} (by chance {:.5} to {:.5}, p = {})",
+            "{:.2e} nats of {:.3} about {} (by chance {:.1e} to {:.1e}, p = {})",
             f.value,
             i.entropy,
             i.of,
@@ -209,7 +209,7 @@ pub(super) fn files(
     Ok((files, svg))
 }
 
-const SIZE: (u32, u32) = (1000, 700);
+const SIZE: (u32, u32) = (1000, 720);
 const TITLE: u32 = 40;
 const BARS: u32 = 330;
 const BELOW: u32 = 640;
@@ -239,19 +239,27 @@ fn draw(summary: &Summary<'_>, reading: &Reading<'_>, root: &Area<'_>) -> Drawn 
     used(codes, &bars)?;
     gap(reading, &left)?;
     known(codes, &right)?;
-    let first = format!(
-        "Above and right: n = {} test pairs, seed {}. Above: {} of {} codes are dead (less than a tenth of an equal share).",
-        codes.pairs,
-        run.seed(),
-        codes.dead(),
-        codes.usage.len()
-    );
-    caption.draw(&Text::new(first, (16, 6), font(14)))?;
-    let second = format!(
-        "Left: one thin line a seed ({}), thick their mean; taken every 32 steps. Right: bars from 0 by chance: 95 % of orders of the labels.",
-        reading.gaps.len()
-    );
-    caption.draw(&Text::new(second, (16, 30), font(14)))?;
+    let [prior, posterior] = codes.perplexities();
+    let lines = [
+        format!(
+            "Above and right: n = {} test pairs, seed {}. Left: a thin line a seed ({}), thick their mean, taken every 32 steps.",
+            codes.pairs,
+            run.seed(),
+            reading.gaps.len()
+        ),
+        format!(
+            "Perplexity of use: {prior:.1} by the prior, {posterior:.1} by the posterior, of {}; dead (less than a tenth of an equal share): {}.",
+            codes.usage.len(),
+            codes.dead()
+        ),
+        format!(
+            "Prior and posterior have the same likeliest code for {} % of the pairs. Right, grey: 95 % of random orders of the labels.",
+            percent(codes.same_code)
+        ),
+    ];
+    for (line, y) in lines.into_iter().zip([6, 28, 50]) {
+        caption.draw(&Text::new(line, (16, y), font(16)))?;
+    }
     root.present()?;
     Ok(())
 }
@@ -264,8 +272,9 @@ fn used(codes: &Codes, area: &Area<'_>) -> Drawn {
     let mut chart = ChartBuilder::on(area)
         .margin_top(36)
         .margin_right(16)
-        .x_label_area_size(50)
-        .y_label_area_size(70)
+        .margin_left(8)
+        .x_label_area_size(54)
+        .y_label_area_size(66)
         .build_cartesian_2d(-0.6..k as f64 - 0.4, 0.0..112.0 * highest)?;
     axes(&mut chart, "mean share of weight, %", &|v| format!("{v}"))?;
     let plot = chart.plotting_area();
@@ -278,7 +287,7 @@ fn used(codes: &Codes, area: &Area<'_>) -> Drawn {
             under(area, plot, x, code.to_string(), 4)?;
         }
     }
-    under(area, plot, (k as f64 - 1.0) / 2.0, "code, by its share under the prior".into(), 24)?;
+    under(area, plot, (k as f64 - 1.0) / 2.0, "code, by its share under the prior".into(), 26)?;
     let equal = 100.0 / k as f64;
     plot.draw(&DashedPathElement::new(
         vec![(-0.6, equal), (k as f64 - 0.4, equal)],
@@ -287,29 +296,30 @@ fn used(codes: &Codes, area: &Area<'_>) -> Drawn {
         INK.stroke_width(1),
     ))?;
     let text = |text: &'static str, x| {
-        area.draw(&Text::new(text, (x, 16), font(14).pos(Pos::new(HPos::Left, VPos::Center))))
+        area.draw(&Text::new(text, (x, 16), font(16).pos(Pos::new(HPos::Left, VPos::Center))))
     };
-    for (name, colour, x) in [("prior p(k|x)", WITHOUT, 80), ("posterior q(k|x, pair)", WITH, 212)] {
+    for (name, colour, x) in [("prior p(k|x)", WITHOUT, 80), ("posterior q(k|x, pair)", WITH, 218)] {
         area.draw(&Rectangle::new([(x, 9), (x + 14, 23)], colour.filled()))?;
         text(name, x + 22)?;
     }
-    area.draw(&DashedPathElement::new(vec![(420, 16), (456, 16)], 6, 4, INK.stroke_width(1)))?;
-    text("an equal share", 464)?;
+    area.draw(&DashedPathElement::new(vec![(436, 16), (472, 16)], 6, 4, INK.stroke_width(1)))?;
+    text("an equal share", 480)?;
     Ok(())
 }
 
 /// The bound's gap over training.
 fn gap(reading: &Reading<'_>, area: &Area<'_>) -> Drawn {
-    area.draw(&Text::new("Gap of the bound (7), exact", (24, 8), font(17)))?;
+    area.draw(&Text::new("Gap of the bound (7), exact", (24, 8), font(18)))?;
     if reading.gaps.is_empty() {
-        return Ok(area.draw(&Text::new("not recorded", (80, 60), font(14)))?);
+        return Ok(area.draw(&Text::new("not recorded", (80, 60), font(16)))?);
     }
     let highest = reading.gaps.iter().flatten().map(|p| p.1).fold(0.0, f64::max).max(1e-12);
     let mut chart = ChartBuilder::on(area)
         .margin_top(40)
         .margin_right(16)
-        .x_label_area_size(50)
-        .y_label_area_size(86)
+        .margin_left(8)
+        .x_label_area_size(54)
+        .y_label_area_size(88)
         .build_cartesian_2d(0.0..100.0, 0.0..1.1 * highest)?;
     let number = move |v: &f64| match (*v == 0.0, highest < 0.01) {
         (true, _) => "0".into(),
@@ -330,22 +340,22 @@ fn gap(reading: &Reading<'_>, area: &Area<'_>) -> Drawn {
     for share in [0.0, 25.0, 50.0, 75.0, 100.0] {
         under(area, plot, share, format!("{share}"), 4)?;
     }
-    under(area, plot, 50.0, "share of training steps, %".into(), 24)
+    under(area, plot, 50.0, "share of training steps, %".into(), 26)
 }
 
 /// What p(z|x) tells of labels, beside what chance gives.
 fn known(codes: &Codes, area: &Area<'_>) -> Drawn {
-    area.draw(&Text::new("What p(z|x) tells of a prompt", (24, 8), font(17)))?;
+    area.draw(&Text::new("What p(z|x) tells of a prompt", (24, 8), font(18)))?;
     let n = codes.information.len();
     if n == 0 {
-        return Ok(area.draw(&Text::new("one source: nothing to tell", (40, 60), font(14)))?);
+        return Ok(area.draw(&Text::new("one source: nothing to tell", (40, 60), font(16)))?);
     }
     let ends = codes.information.iter().flat_map(|i| [i.found.value, i.found.null_high]);
     let highest = ends.fold(0.0, f64::max).max(1e-12);
     let mut chart = ChartBuilder::on(area)
         .margin_top(40)
         .margin_right(36)
-        .x_label_area_size(50)
+        .x_label_area_size(54)
         .y_label_area_size(24)
         .build_cartesian_2d(0.0..1.12 * highest, n as f64..0.0)?;
     chart
@@ -362,8 +372,8 @@ fn known(codes: &Codes, area: &Area<'_>) -> Drawn {
         .light_line_style(WHITE)
         .bold_line_style(FAINT)
         .axis_style(INK)
-        .label_style(font(14))
-        .axis_desc_style(font(14))
+        .label_style(font(16))
+        .axis_desc_style(font(16))
         .draw()?;
     let plot = chart.plotting_area();
     for (i, information) in codes.information.iter().enumerate() {
@@ -372,9 +382,15 @@ fn known(codes: &Codes, area: &Area<'_>) -> Drawn {
         let (x, y) = plot.map_coordinate(&(0.0, top + 0.28));
         let (left, above) = area.get_base_pixel();
         let name = format!("{}: p = {}", information.of, p_value(found.p_value));
-        let style = font(14).pos(Pos::new(HPos::Left, VPos::Center));
+        let style = font(16).pos(Pos::new(HPos::Left, VPos::Center));
         area.draw(&Text::new(name, (x - left + 4, y - above), style))?;
-        plot.draw(&Rectangle::new([(0.0, middle - 0.12), (found.null_high, middle + 0.12)], GREY.filled()))?;
+        let corner = |x: f64, y: f64| {
+            let (x, y) = plot.map_coordinate(&(x, y));
+            (x - left, y - above)
+        };
+        // A null next to nothing is still seen.
+        let (from, to) = (corner(found.null_low, middle - 0.12), corner(found.null_high, middle + 0.12));
+        area.draw(&Rectangle::new([from, (to.0.max(from.0 + 3), to.1)], GREY.filled()))?;
         plot.draw(&TriangleMarker::new((found.value, middle), 9, WITH.filled()))?;
     }
     Ok(())
@@ -396,8 +412,8 @@ fn axes(
         .light_line_style(WHITE)
         .bold_line_style(FAINT)
         .axis_style(INK)
-        .label_style(font(14))
-        .axis_desc_style(font(14))
+        .label_style(font(16))
+        .axis_desc_style(font(16))
         .draw()?;
     Ok(())
 }
@@ -406,6 +422,6 @@ fn axes(
 fn under(area: &Area<'_>, plot: &Plot<'_>, x: f64, text: String, below: i32) -> Drawn {
     let (left, top) = area.get_base_pixel();
     let at = plot.map_coordinate(&(x, 0.0));
-    let style = font(14).pos(Pos::new(HPos::Center, VPos::Top));
+    let style = font(16).pos(Pos::new(HPos::Center, VPos::Top));
     Ok(area.draw(&Text::new(text, (at.0 - left, at.1 - top + below), style))?)
 }

@@ -177,7 +177,7 @@ pub(super) fn markdown(summary: &Summary<'_>, codes: Option<&Reading<'_>>) -> St
         text += &format!("{}\n\n", map_text(map));
     }
     if let Some(reading) = codes {
-        text += &format!("{}\n", markdown_section(reading, name));
+        text += &markdown_section(reading, name);
     }
     let arms: Vec<_> = summary.arms.iter().map(arm_row).collect();
     text += &format!("## Arms\n\n{}\n", table::markdown(ARMS_ALIGNMENT, &ARMS, &arms));
