@@ -2,9 +2,11 @@
 
 use super::input::{Completion, Latent, Pair, Problem};
 use super::{Gradients, PairNumbers};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::tensor::codebook::linear_latent;
 use crate::tensor::elbo::{SampleNoise, draw_latent, negative_elbo_exact, negative_elbo_sampled};
-use crate::tensor::latent::kl_divergence;
+use crate::tensor::gaussian::draw_gaussian;
+use crate::tensor::latent::{Mlp, control_latent, kl_divergence};
 use crate::tensor::logprob::{add_latent, code_logps, completion_logps_sum, token_logps};
 use crate::tensor::marginal::{bound_gap, marginal_loss, true_posterior_logps};
 use crate::tensor::objective::{PairLengths, PairLogps, PairLoss, code_losses, objective_loss};
@@ -12,40 +14,71 @@ use candle_core::{Device, Tensor, Var};
 use ndarray::{Array1, Array2};
 
 pub fn numbers(problem: &Problem) -> Result<(Vec<PairNumbers>, Gradients)> {
-    let (codebook, lm_head) = (matrix(&problem.codebook)?, matrix(&problem.lm_head)?);
-    let (codebook, lm_head) = (Var::from_tensor(&codebook)?, Var::from_tensor(&lm_head)?);
-    let (mut to_codebook, mut to_lm_head) = (codebook.zeros_like()?, lm_head.zeros_like()?);
+    let variable = |values: Tensor| Ok::<_, Error>(Var::from_tensor(&values)?);
+    let lm_head = variable(matrix(&problem.lm_head)?)?;
+    let vectors = variable(matrix(&problem.vectors)?)?;
+    let network = match &problem.network {
+        None => None,
+        Some(n) => Some(Network {
+            inner_weight: variable(matrix(&n.inner_weight)?)?,
+            inner_bias: variable(vector(&n.inner_bias)?)?,
+            outer_weight: variable(matrix(&n.outer_weight)?)?,
+            outer_bias: variable(vector(&n.outer_bias)?)?,
+        }),
+    };
+    let mut variables = vec![("lm_head", &lm_head)];
+    match (problem.latent, &network) {
+        (Latent::Gaussian { .. }, _) => variables.push(("projection", &vectors)),
+        (Latent::Factors {}, _) => variables.push(("vectors", &vectors)),
+        (Latent::Control {}, Some(n)) => variables.extend([
+            ("inner_weight", &n.inner_weight),
+            ("inner_bias", &n.inner_bias),
+            ("outer_weight", &n.outer_weight),
+            ("outer_bias", &n.outer_bias),
+        ]),
+        (latent, _) if latent.has_codes() => variables.push(("codebook", &vectors)),
+        _ => {}
+    }
+    let mut sums = variables.iter().map(|(_, v)| v.zeros_like()).collect::<candle_core::Result<Vec<_>>>()?;
     let mut numbers = Vec::with_capacity(problem.pairs.len());
     let share = 1.0 / problem.pairs.len() as f64;
     for pair in &problem.pairs {
-        let row = Row { problem, pair, codebook: &codebook, lm_head: &lm_head };
+        let row = Row { problem, pair, vectors: &vectors, network: network.as_ref(), lm_head: &lm_head };
         let (loss, found) = row.numbers()?;
         let store = (loss.sum_all()? * share)?.backward()?;
-        // What the loss does not reach has no gradient: a hinge that is flat.
-        if let Some(gradient) = store.get(&codebook) {
-            to_codebook = (to_codebook + gradient)?;
-        }
-        if let Some(gradient) = store.get(&lm_head) {
-            to_lm_head = (to_lm_head + gradient)?;
+        for (sum, (_, variable)) in sums.iter_mut().zip(&variables) {
+            // What the loss does not reach has no gradient: a hinge that is flat.
+            if let Some(gradient) = store.get(variable) {
+                *sum = (&*sum + gradient)?;
+            }
         }
         numbers.push(found);
     }
-    let to_codebook = if problem.latent == (Latent::None {}) { None } else { Some(to_codebook.to_vec2()?) };
-    Ok((numbers, Gradients { codebook: to_codebook, lm_head: to_lm_head.to_vec2()? }))
+    let named = variables.iter().zip(sums).map(|((name, _), sum)| Ok((*name, sum.to_vec2()?)));
+    Ok((numbers, Gradients(named.collect::<Result<_>>()?)))
+}
+
+/// The control's; a bias is one row.
+struct Network {
+    inner_weight: Var,
+    inner_bias: Var,
+    outer_weight: Var,
+    outer_bias: Var,
 }
 
 /// A batch of one pair.
 struct Row<'a> {
     problem: &'a Problem,
     pair: &'a Pair,
-    codebook: &'a Tensor,
+    vectors: &'a Tensor,
+    network: Option<&'a Network>,
     lm_head: &'a Tensor,
 }
 
 impl Row<'_> {
     fn numbers(&self) -> Result<(Tensor, PairNumbers)> {
         let (problem, pair) = (self.problem, self.pair);
-        let (prior, posterior) = (vector(&pair.prior_logits)?, vector(&pair.posterior_logits)?);
+        let (prior, posterior) = (vector(&pair.prior)?, vector(&pair.posterior)?);
         match problem.latent {
             Latent::None {} => {
                 let policy = self.policy(None)?;
@@ -60,7 +93,7 @@ impl Row<'_> {
                     prior: vector(&pair.prior_noise)?,
                     posterior: vector(&pair.posterior_noise)?,
                 };
-                let draw = draw_latent(&prior, &posterior, &noise, self.codebook, gumbel_tau, prior_weight)?;
+                let draw = draw_latent(&prior, &posterior, &noise, self.vectors, gumbel_tau, prior_weight)?;
                 let policy = self.policy(Some(&draw.latent))?;
                 let outcome = negative_elbo_sampled(
                     problem.objective,
@@ -90,7 +123,54 @@ impl Row<'_> {
                 self.every_code(&mut found, &codes, &prior, &posterior)?;
                 Ok((loss, found))
             }
+            Latent::Gaussian { prior_weight, kl_weight } => {
+                let noise = SampleNoise {
+                    prior: vector(&pair.prior_noise)?,
+                    posterior: vector(&pair.posterior_noise)?,
+                };
+                let draw = draw_gaussian(&prior, &posterior, &noise, self.vectors, prior_weight)?;
+                let policy = self.policy(Some(&draw.latent))?;
+                let outcome = negative_elbo_sampled(
+                    problem.objective,
+                    &policy,
+                    self.reference()?.as_ref(),
+                    &self.lengths()?,
+                    &draw.kl,
+                    kl_weight,
+                )?;
+                let mut found = PairNumbers::of(&outcome.loss)?;
+                found.at_one_h_z(&outcome, &policy)?;
+                found.kl = Some(number(&draw.kl)?);
+                found.latent = Some(draw.latent.squeeze(0)?.to_vec1()?);
+                Ok((outcome.loss, found))
+            }
+            Latent::Control {} => {
+                let Some(n) = self.network else {
+                    return Err(Error::argument("check", "network", "none", "the control's"));
+                };
+                let mlp = Mlp {
+                    w1: n.inner_weight.as_tensor().clone(),
+                    b1: n.inner_bias.squeeze(0)?,
+                    w2: n.outer_weight.as_tensor().clone(),
+                    b2: n.outer_bias.squeeze(0)?,
+                };
+                self.at_latent(&control_latent(&mlp, &vector(&pair.prompt_hidden)?)?)
+            }
+            Latent::Factors {} => {
+                self.at_latent(&linear_latent(&vector(&pair.factor_weights)?, self.vectors)?)
+            }
         }
+    }
+
+    /// The plain objective at h_z [1, d].
+    fn at_latent(&self, h_z: &Tensor) -> Result<(Tensor, PairNumbers)> {
+        let policy = self.policy(Some(h_z))?;
+        let objective = self.problem.objective;
+        let outcome = objective_loss(objective, &policy, self.reference()?.as_ref(), &self.lengths()?)?;
+        let mut found = PairNumbers::of(&outcome.loss)?;
+        found.at_one_h_z(&outcome, &policy)?;
+        found.latent = Some(h_z.squeeze(0)?.to_vec1()?);
+        Ok((outcome.loss, found))
     }
 
     /// The policy's summed log-probabilities, [1] each, at one h_z [1, d] or at none.
@@ -109,7 +189,7 @@ impl Row<'_> {
     fn codes(&self) -> Result<PairLoss> {
         let policy = self.each(|completion| {
             let (hidden, tokens) = states(completion)?;
-            code_logps(&hidden, self.lm_head, self.codebook, &tokens)
+            code_logps(&hidden, self.lm_head, self.vectors, &tokens)
         })?;
         code_losses(self.problem.objective, &policy, self.reference()?.as_ref(), &self.lengths()?)
     }
@@ -159,6 +239,7 @@ impl PairNumbers {
             kl: None,
             policy_chosen_logps: None,
             policy_rejected_logps: None,
+            latent: None,
             code_weights: None,
             code_margins: None,
             exact_posterior: None,

@@ -3,6 +3,7 @@
 use crate::config::Objective;
 use crate::error::{Error, Place, Result};
 use crate::report::files::json_fault;
+use crate::spec::latent::Mlp;
 use ndarray::{Array1, Array2};
 use serde::Deserialize;
 use std::fs::File;
@@ -21,8 +22,10 @@ pub struct Problem {
     pub latent: Latent,
     /// [V, d]
     pub lm_head: Array2<f64>,
-    /// [K, d]
-    pub codebook: Array2<f64>,
+    /// What h_z is a mixture of: codes [K, d], the Gaussian's projection [D, d], the factors' vectors [F, d].
+    pub vectors: Array2<f64>,
+    /// The control's.
+    pub network: Option<Mlp>,
     pub pairs: Vec<Pair>,
 }
 
@@ -38,17 +41,28 @@ pub enum Latent {
     ExactElbo { kl_weight: f64 },
     /// (6).
     Marginal {},
+    /// (7) at one sample of diagonal Gaussians in the codes' place, whose noise is given.
+    Gaussian { prior_weight: f64, kl_weight: f64 },
+    /// The plain objective at h_z = MLP(h_x).
+    Control {},
+    /// The plain objective at h_z = Σ w_f e_f of given weights.
+    Factors {},
 }
 
 #[derive(Debug, Clone)]
 pub struct Pair {
-    /// [K] each
-    pub prior_logits: Array1<f64>,
-    pub posterior_logits: Array1<f64>,
+    /// Logits [K] each, or a Gaussian's μ and then log σ, [2D]
+    pub prior: Array1<f64>,
+    pub posterior: Array1<f64>,
     /// Whether the file gives a posterior: (6) needs none.
     pub has_posterior: bool,
+    /// [K] or [D] each
     pub prior_noise: Array1<f64>,
     pub posterior_noise: Array1<f64>,
+    /// [F]
+    pub factor_weights: Array1<f64>,
+    /// h_x [d]
+    pub prompt_hidden: Array1<f64>,
     pub chosen: Completion,
     pub rejected: Completion,
     pub reference_chosen_logps: f64,
@@ -70,7 +84,19 @@ struct RawProblem {
     latent: Latent,
     lm_head: Vec<Vec<f64>>,
     codebook: Option<Vec<Vec<f64>>>,
+    projection: Option<Vec<Vec<f64>>>,
+    vectors: Option<Vec<Vec<f64>>>,
+    network: Option<RawNetwork>,
     pairs: Vec<RawPair>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawNetwork {
+    inner_weight: Vec<Vec<f64>>,
+    inner_bias: Vec<f64>,
+    outer_weight: Vec<Vec<f64>>,
+    outer_bias: Vec<f64>,
 }
 
 #[derive(Deserialize)]
@@ -80,6 +106,10 @@ struct RawPair {
     posterior_logits: Option<Vec<f64>>,
     prior_noise: Option<Vec<f64>>,
     posterior_noise: Option<Vec<f64>>,
+    prior_outputs: Option<Vec<f64>>,
+    posterior_outputs: Option<Vec<f64>>,
+    factor_weights: Option<Vec<f64>>,
+    prompt_hidden: Option<Vec<f64>>,
     chosen: RawCompletion,
     rejected: RawCompletion,
     reference_chosen_logps: Option<f64>,
@@ -119,7 +149,7 @@ impl Problem {
 
 impl RawProblem {
     fn checked(self) -> Result<Problem> {
-        let Self { objective, latent, lm_head, codebook, pairs } = self;
+        let Self { objective, latent, lm_head, codebook, projection, vectors, network, pairs } = self;
         objective.validate()?;
         latent.validate()?;
         let d = lm_head.first().map_or(0, Vec::len);
@@ -127,26 +157,60 @@ impl RawProblem {
             return Err(fault("lm_head", "at least one row of at least one number", "none"));
         }
         let lm_head = matrix("lm_head", &lm_head, d)?;
-        let codebook = match codebook {
-            Some(rows) if rows.is_empty() => return Err(fault("codebook", "at least one code", "none")),
-            Some(rows) => matrix("codebook", &rows, d)?,
-            None if latent.has_codes() => return Err(missing("codebook")),
+        let (key, rows) = match latent {
+            Latent::Gaussian { .. } => ("projection", projection),
+            Latent::Factors {} => ("vectors", vectors),
+            _ => ("codebook", codebook),
+        };
+        let vectors = match rows {
+            Some(rows) if rows.is_empty() => return Err(fault(key, "at least one row", "none")),
+            Some(rows) => matrix(key, &rows, d)?,
+            None if latent.has_vectors() => return Err(missing(key)),
             None => Array2::zeros((1, d)),
+        };
+        let network = match (network, latent) {
+            (None, Latent::Control {}) => return Err(missing("network")),
+            (network, _) => network.map(|network| network.checked(d)).transpose()?,
         };
         if pairs.is_empty() {
             return Err(fault("pairs", "at least one pair", "none"));
         }
         let check = |(i, pair): (usize, RawPair)| {
-            pair.checked(&format!("pairs[{i}]"), objective, latent, lm_head.dim(), codebook.nrows())
+            pair.checked(&format!("pairs[{i}]"), objective, latent, lm_head.dim(), vectors.nrows())
         };
         let pairs: Vec<Pair> = pairs.into_iter().enumerate().map(check).collect::<Result<_>>()?;
         let tokens: usize = pairs.iter().map(|p| p.chosen.tokens.len() + p.rejected.tokens.len()).sum();
-        let scores = tokens.saturating_mul(lm_head.nrows()).saturating_mul(codebook.nrows());
+        // One h_z where there are no codes.
+        let codes = if latent.has_codes() { vectors.nrows() } else { 1 };
+        let scores = tokens.saturating_mul(lm_head.nrows()).saturating_mul(codes);
         if scores > MOST_SCORES {
             let expected = format!("tokens × vocabulary × codes of at most {MOST_SCORES} in all");
             return Err(fault("pairs", expected, scores));
         }
-        Ok(Problem { objective, latent, lm_head, codebook, pairs })
+        Ok(Problem { objective, latent, lm_head, vectors, network, pairs })
+    }
+}
+
+impl RawNetwork {
+    /// From d numbers to d, over as many inner ones as `inner_weight` has rows.
+    fn checked(self, d: usize) -> Result<Mlp> {
+        let width = self.inner_weight.len();
+        if width == 0 {
+            return Err(fault("network.inner_weight", "at least one row", "none"));
+        }
+        if self.outer_weight.len() != d {
+            return Err(fault("network.outer_weight", format!("{d} rows"), self.outer_weight.len()));
+        }
+        let vector = |name: &str, values: Vec<f64>, n: usize| match values.len() {
+            len if len == n => Ok(Array1::from(values)),
+            len => Err(count(&format!("network.{name}"), n, len)),
+        };
+        Ok(Mlp {
+            inner_weight: matrix("network.inner_weight", &self.inner_weight, d)?,
+            inner_bias: vector("inner_bias", self.inner_bias, width)?,
+            outer_weight: matrix("network.outer_weight", &self.outer_weight, width)?,
+            outer_bias: vector("outer_bias", self.outer_bias, d)?,
+        })
     }
 }
 
@@ -157,25 +221,44 @@ impl RawPair {
         objective: Objective,
         latent: Latent,
         lm_head: (usize, usize),
-        codes: usize,
+        vectors: usize,
     ) -> Result<Pair> {
-        let vector = |name: &str, values: Option<Vec<f64>>, needed: bool| match values {
-            Some(values) if values.len() == codes => Ok(Array1::from(values)),
-            Some(values) => Err(count(&format!("{at}.{name}"), codes, values.len())),
+        let vector = |name: &str, values: Option<Vec<f64>>, n: usize, needed: bool| match values {
+            Some(values) if values.len() == n => Ok(Array1::from(values)),
+            Some(values) => Err(count(&format!("{at}.{name}"), n, values.len())),
             None if needed => Err(missing(format!("{at}.{name}"))),
-            None => Ok(Array1::zeros(codes)),
+            None => Ok(Array1::zeros(n)),
         };
         let number = |name: &str, value: Option<f64>| match value {
             None if objective.needs_reference() => Err(missing(format!("{at}.{name}"))),
             value => Ok(value.unwrap_or(0.0)),
         };
-        let (sampled, posterior) = (matches!(latent, Latent::Gumbel { .. }), latent.has_posterior());
+        let gaussian = matches!(latent, Latent::Gaussian { .. });
+        let sampled = gaussian || matches!(latent, Latent::Gumbel { .. });
+        let (names, prior, posterior, n) = match gaussian {
+            true => (
+                ["prior_outputs", "posterior_outputs"],
+                self.prior_outputs,
+                self.posterior_outputs,
+                2 * vectors,
+            ),
+            false => {
+                (["prior_logits", "posterior_logits"], self.prior_logits, self.posterior_logits, vectors)
+            }
+        };
+        let has_posterior = posterior.is_some();
+        let (factors, d) = (latent == Latent::Factors {}, lm_head.1);
         Ok(Pair {
-            has_posterior: self.posterior_logits.is_some(),
-            prior_logits: vector("prior_logits", self.prior_logits, latent.has_codes())?,
-            posterior_logits: vector("posterior_logits", self.posterior_logits, posterior)?,
-            prior_noise: vector("prior_noise", self.prior_noise, sampled)?,
-            posterior_noise: vector("posterior_noise", self.posterior_noise, sampled)?,
+            has_posterior,
+            prior: vector(names[0], prior, n, gaussian || latent.has_codes())?,
+            posterior: vector(names[1], posterior, n, gaussian || latent.has_posterior())?,
+            prior_noise: vector("prior_noise", self.prior_noise, vectors, sampled)?,
+            posterior_noise: vector("posterior_noise", self.posterior_noise, vectors, sampled)?,
+            factor_weights: match factors {
+                true => vector("factor_weights", self.factor_weights, vectors, true)?,
+                false => Array1::zeros(0),
+            },
+            prompt_hidden: vector("prompt_hidden", self.prompt_hidden, d, latent == Latent::Control {})?,
             chosen: self.chosen.checked(&format!("{at}.chosen"), lm_head)?,
             rejected: self.rejected.checked(&format!("{at}.rejected"), lm_head)?,
             reference_chosen_logps: number("reference_chosen_logps", self.reference_chosen_logps)?,
@@ -203,8 +286,12 @@ impl RawCompletion {
 }
 
 impl Latent {
-    fn has_codes(self) -> bool {
-        self != Self::None {}
+    pub(super) fn has_codes(self) -> bool {
+        matches!(self, Self::Gumbel { .. } | Self::ExactElbo { .. } | Self::Marginal {})
+    }
+
+    fn has_vectors(self) -> bool {
+        self.has_codes() || matches!(self, Self::Gaussian { .. } | Self::Factors {})
     }
 
     fn has_posterior(self) -> bool {
@@ -214,15 +301,17 @@ impl Latent {
     fn validate(self) -> Result<()> {
         let at_least_0 = |v: f64| if v >= 0.0 { Ok(()) } else { Err(fault("latent.kl_weight", ">= 0", v)) };
         match self {
-            Self::None {} | Self::Marginal {} => Ok(()),
+            Self::None {} | Self::Marginal {} | Self::Control {} | Self::Factors {} => Ok(()),
             Self::ExactElbo { kl_weight } => at_least_0(kl_weight),
             Self::Gumbel { gumbel_tau, .. } if gumbel_tau <= 0.0 => {
                 Err(fault("latent.gumbel_tau", "> 0", gumbel_tau))
             }
-            Self::Gumbel { prior_weight, .. } if !(0.0..=1.0).contains(&prior_weight) => {
+            Self::Gumbel { prior_weight, .. } | Self::Gaussian { prior_weight, .. }
+                if !(0.0..=1.0).contains(&prior_weight) =>
+            {
                 Err(fault("latent.prior_weight", "in [0, 1]", prior_weight))
             }
-            Self::Gumbel { kl_weight, .. } => at_least_0(kl_weight),
+            Self::Gumbel { kl_weight, .. } | Self::Gaussian { kl_weight, .. } => at_least_0(kl_weight),
         }
     }
 }

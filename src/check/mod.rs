@@ -7,6 +7,7 @@ pub mod input;
 use crate::error::{Error, Place, Result};
 use input::Problem;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// How far the two sides may lie apart: |a − b| / max(1, |a|, |b|). Both compute in f64 and differ in
@@ -30,6 +31,9 @@ pub struct PairNumbers {
     pub policy_chosen_logps: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy_rejected_logps: Option<f64>,
+    /// [d]: h_z, where it is no mixture of codes
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latent: Option<Vec<f64>>,
     /// [K], the mixture of (11)
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code_weights: Option<Vec<f64>>,
@@ -44,15 +48,12 @@ pub struct PairNumbers {
     pub bound_gap: Option<f64>,
 }
 
-/// ∂(mean loss over the pairs) / ∂(matrix), row by row.
+/// ∂(mean loss over the pairs) / ∂(matrix), row by row, by the matrix's name in the file: `lm_head` [V, d]
+/// and, of what the mode has, `codebook` [K, d], `projection` [D, d], `vectors` [F, d], or the network's
+/// four (a bias is a row).
 #[derive(Debug, Clone, Serialize)]
-pub struct Gradients {
-    /// [K, d]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub codebook: Option<Vec<Vec<f64>>>,
-    /// [V, d]
-    pub lm_head: Vec<Vec<f64>>,
-}
+#[serde(transparent)]
+pub struct Gradients(pub BTreeMap<&'static str, Vec<Vec<f64>>>);
 
 /// Something that both sides calculate.
 #[derive(Debug, Clone, Serialize)]
@@ -153,6 +154,7 @@ impl PairNumbers {
             ("bound_gap", &self.bound_gap),
         ];
         let vectors = [
+            ("latent[#]", &self.latent),
             ("code_weights[#]", &self.code_weights),
             ("code_margins[#]", &self.code_margins),
             ("exact_posterior[#]", &self.exact_posterior),
@@ -165,9 +167,7 @@ impl PairNumbers {
 
 impl Gradients {
     fn blocks(&self) -> Blocks<'_> {
-        let codebook = self.codebook.iter().map(|m| ("codebook", m));
-        let matrices = codebook.chain([("lm_head", &self.lm_head)]);
-        let rows = matrices.flat_map(|(name, matrix)| matrix.iter().enumerate().map(move |r| (name, r)));
+        let rows = self.0.iter().flat_map(|(name, rows)| rows.iter().enumerate().map(move |r| (name, r)));
         rows.map(|(name, (i, row))| (format!("{name}[{i}][#]"), row.as_slice())).collect()
     }
 }

@@ -477,7 +477,7 @@ struct CheckArguments {
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
-    /// Add the gradients of the mean loss for codebook and LM head
+    /// Add the gradients of the mean loss for the LM head and for what h_z is made of
     #[arg(long)]
     grad: bool,
 }

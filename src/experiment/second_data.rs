@@ -53,11 +53,12 @@ impl SecondData {
                     return Err(Error::input(Place::file(path), expected, format!("{total} pairs")));
                 }
                 let note = format!(
-                    "Second data: {name} (SHA-256 {}), split here: {} pairs for training, {} for the test; no conversation \
-                     opens in both.",
+                    "Second data: {name} (SHA-256 {}), split here: {} pairs for training, {} for the test{}; no \
+                     conversation opens in both.",
                     &sha256[..16],
                     splits.train.len(),
-                    splits.test.len()
+                    splits.test.len(),
+                    left_out(&read)
                 );
                 let folder = runs.join("data").join(&sha256[..16]);
                 binarize::write(&folder, &files, &read, &splits, SEED)?;
@@ -81,6 +82,10 @@ fn read(files: &[std::path::PathBuf]) -> Result<Pairs> {
         true => Err(Error::input(Place::file(&files[0]), "at least one pair", "none")),
         false => Ok(read),
     }
+}
+
+fn left_out(read: &Pairs) -> String {
+    read.left_out_by_reason().iter().map(|(reason, rows)| format!(", {rows} left out {reason}")).collect()
 }
 
 /// What the user said first: HH-RLHF asks the same thing again, and has a conversation once as it began

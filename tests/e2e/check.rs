@@ -43,7 +43,7 @@ fn fixture() -> Vec<Value> {
 fn every_objective_in_every_mode_is_what_torch_says() {
     let lpc = Lpc::bare();
     let cases = fixture();
-    assert_eq!(cases.len(), 9 * 4);
+    assert_eq!(cases.len(), 9 * 7);
     for (i, case) in cases.iter().enumerate() {
         let name = format!("{i}.json");
         lpc.write(&name, case["input"].to_string());
@@ -150,7 +150,7 @@ fn bad_input_is_named() {
         (with("/lm_head", json!([])), "field `lm_head`: expected at least one row"),
         (with("/lm_head", json!([[]])), "field `lm_head`"),
         (with("/codebook/0", json!([1.0])), "field `codebook[0]`: expected 2 numbers, got 1"),
-        (with("/codebook", json!([])), "field `codebook`: expected at least one code"),
+        (with("/codebook", json!([])), "field `codebook`: expected at least one row"),
         (
             with("/pairs/0/prior_logits", json!([1.0])),
             "field `pairs[0].prior_logits`: expected 2 numbers, got 1",
@@ -218,6 +218,112 @@ fn bad_input_is_named() {
     let line = lpc.refused(&["check", "none.json"]);
     assert!(line.contains("none.json: No such file"), "{line}");
     lpc.refused(&["check", "."]);
+}
+
+/// A good input of each latent that LPC is compared with.
+fn compared(mode: Value) -> Value {
+    let mut input = good();
+    let pair = input["pairs"][0].as_object_mut().unwrap();
+    for key in ["prior_logits", "posterior_logits", "prior_noise", "posterior_noise"] {
+        pair.remove(key);
+    }
+    match mode["mode"].as_str().unwrap() {
+        "gaussian" => {
+            pair.insert("prior_outputs".into(), json!([0.0, 1.0, 0.0, -0.5]));
+            pair.insert("posterior_outputs".into(), json!([1.0, 0.0, 0.5, 0.0]));
+            pair.insert("prior_noise".into(), json!([0.1, -0.2]));
+            pair.insert("posterior_noise".into(), json!([0.3, 0.4]));
+            input["projection"] = input["codebook"].take();
+        }
+        "control" => {
+            pair.insert("prompt_hidden".into(), json!([0.5, -0.5]));
+            input["network"] = json!({
+                "inner_weight": [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], "inner_bias": [0.0, 0.1, 0.2],
+                "outer_weight": [[1.0, 0.0, 2.0], [0.0, 1.0, 2.0]], "outer_bias": [0.0, 0.1],
+            });
+        }
+        _ => {
+            pair.insert("factor_weights".into(), json!([2.0, -1.0]));
+            input["vectors"] = input["codebook"].take();
+        }
+    }
+    input.as_object_mut().unwrap().remove("codebook");
+    input["latent"] = mode;
+    input
+}
+
+#[test]
+fn bad_input_of_the_latents_compared_with_is_named() {
+    let lpc = Lpc::bare();
+    let gaussian = || compared(json!({"mode": "gaussian", "prior_weight": 0.3, "kl_weight": 0.05}));
+    let control = || compared(json!({"mode": "control"}));
+    let factors = || compared(json!({"mode": "factors"}));
+    for input in [gaussian(), control(), factors()] {
+        lpc.write("in.json", input.to_string());
+        lpc.ok(&["check", "in.json", "--grad"]);
+    }
+    let without = |mut input: Value, parent: &str, key: &str| {
+        input.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(key).unwrap();
+        input
+    };
+    let with = |mut input: Value, pointer: &str, value: Value| {
+        *input.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = value;
+        input
+    };
+    let pair = "/pairs/0";
+    for (input, named) in [
+        (without(gaussian(), "", "projection"), "field `projection`"),
+        (without(gaussian(), pair, "posterior_outputs"), "field `pairs[0].posterior_outputs`"),
+        (without(gaussian(), pair, "prior_noise"), "field `pairs[0].prior_noise`"),
+        (
+            with(gaussian(), "/pairs/0/prior_outputs", json!([0.0, 1.0])),
+            "field `pairs[0].prior_outputs`: expected 4 numbers, got 2",
+        ),
+        (with(gaussian(), "/projection", json!([])), "field `projection`: expected at least one row"),
+        (
+            with(gaussian(), "/latent/prior_weight", json!(1.5)),
+            "field `latent.prior_weight`: expected in [0, 1]",
+        ),
+        (with(gaussian(), "/latent/kl_weight", json!(-1)), "field `latent.kl_weight`"),
+        (
+            with(gaussian(), "/pairs/0/posterior_outputs/2", json!(1e4)),
+            "in.json: expected numbers that stay finite",
+        ),
+        (without(control(), "", "network"), "field `network`"),
+        (without(control(), pair, "prompt_hidden"), "field `pairs[0].prompt_hidden`"),
+        (
+            with(control(), "/network/inner_weight", json!([])),
+            "field `network.inner_weight`: expected at least one row",
+        ),
+        (
+            with(control(), "/network/inner_weight/1", json!([1])),
+            "field `network.inner_weight[1]`: expected 2 numbers, got 1",
+        ),
+        (
+            with(control(), "/network/inner_bias", json!([1])),
+            "field `network.inner_bias`: expected 3 numbers, got 1",
+        ),
+        (
+            with(control(), "/network/outer_weight", json!([[1, 2, 3]])),
+            "field `network.outer_weight`: expected 2 rows, got 1",
+        ),
+        (
+            with(control(), "/network/outer_bias", json!([])),
+            "field `network.outer_bias`: expected 2 numbers, got 0",
+        ),
+        (with(control(), "/network", json!({"inner": []})), "unknown field `inner`"),
+        (without(factors(), "", "vectors"), "field `vectors`"),
+        (without(factors(), pair, "factor_weights"), "field `pairs[0].factor_weights`"),
+        (
+            with(factors(), "/pairs/0/factor_weights", json!([1.0])),
+            "field `pairs[0].factor_weights`: expected 2 numbers, got 1",
+        ),
+        (with(factors(), "/latent", json!({"mode": "factors", "kl_weight": 1})), "unknown field `kl_weight`"),
+    ] {
+        lpc.write("in.json", input.to_string());
+        let line = lpc.refused(&["check", "in.json", "--json"]);
+        assert!(line.contains("in.json") && line.contains(named), "{line:?} does not name {named:?}");
+    }
 }
 
 #[test]

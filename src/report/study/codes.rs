@@ -132,7 +132,7 @@ fn gap_text(reading: &Reading<'_>) -> String {
     }
     let mean = |of: fn(&(f64, f64)) -> f64| ends.iter().map(of).sum::<f64>() / ends.len() as f64;
     format!(
-        "Exact gap of the bound (7) at λ = 1, mean over {} seeds: {:.1e} nats where it was first taken, {:.1e} at the end.",
+        "Exact gap of the bound (7) at λ = 1, mean over seeds (n = {}): {:.1e} nats where it was first taken, {:.1e} at the end.",
         ends.len(),
         mean(|e| e.0),
         mean(|e| e.1)
