@@ -472,7 +472,7 @@ enum GlmName {
 
 #[derive(Debug, Args)]
 struct CheckArguments {
-    /// Objective, latent mode, LM head, codebook and pairs, as JSON; unknown keys are refused
+    /// Objective, latent mode, LM head, what h_z is made of, and pairs, as JSON; unknown keys are refused
     file: PathBuf,
     /// Print JSON instead of a table
     #[arg(long)]

@@ -136,8 +136,10 @@ fn drawn_codes(lpc: &Lpc) {
     let prior: Vec<f64> = rows.iter().map(|row| number(row, "prior")).collect();
     assert!(prior.is_sorted_by(|a, b| a >= b), "{prior:?}");
     // exp of the entropy of these shares.
-    let perplexity = prior.iter().map(|p| -p * p.ln()).sum::<f64>().exp();
-    assert!(said.contains(&format!("{perplexity:.1} by the prior")), "{perplexity}: {said}");
+    for side in ["prior", "posterior"] {
+        let entropy: f64 = rows.iter().map(|row| number(row, side)).map(|p| -p * p.ln()).sum();
+        assert!(said.contains(&format!("{:.1} by the {side}", entropy.exp())), "{entropy}: {said}");
+    }
 
     // The gap is the mean of what both seeds' runs measured at their last step.
     let last_gap = |run: &PathBuf| -> Option<f64> {
