@@ -102,7 +102,7 @@ impl Matrix {
         Ok(matrix)
     }
 
-    /// The same experiment, wherever its model and data files lie.
+    /// The same experiment, wherever its model and data files lie and however much memory it takes.
     pub fn same_experiment(&self, other: &Self) -> bool {
         let placeless = |matrix: &Self| {
             let mut matrix = matrix.clone();
@@ -115,6 +115,8 @@ impl Matrix {
             if let DataSource::Jsonl { folder, .. } = &mut matrix.data {
                 *folder = Default::default();
             }
+            matrix.training.micro_batch_size = 1;
+            matrix.training.recompute = false;
             matrix
         };
         placeless(self) == placeless(other)
