@@ -8,7 +8,8 @@ use crate::eval::generation::{Sampling, generate};
 use crate::eval::predictor::Predictor;
 use crate::experiment::{codes, saved};
 use crate::progress::Progress;
-use crate::report::table::{markdown, p_value, percent};
+use crate::report::study::codes::{INFORMATION, USE, in_words, information_rows, use_rows};
+use crate::report::table::markdown;
 use crate::{Error, Result};
 use candle_core::Device;
 
@@ -19,61 +20,15 @@ pub fn run(arguments: CodesArguments, device: &Device) -> Result<()> {
     }
     let read = codes::read(&recipe, &loaded, &policy, &Progress::stderr())?;
     print_line(format_args!("# Codes of {}\n", arguments.run.display()))?;
-    print_line(format_args!(
-        "{} codes on {} test pairs. Perplexity of their use: {:.1} by the prior, {:.1} by the posterior; dead: {}. Mean \
-         entropy of p(z|x): {:.3} of ln {} = {:.3} nats. KL(q ‖ p): {:.4} nats; prior and posterior have the same \
-         likeliest code for {} % of the pairs.\n",
-        read.usage.len(),
-        read.pairs,
-        read.prior_perplexity,
-        read.posterior_perplexity,
-        read.dead(),
-        read.prior_entropy,
-        read.usage.len(),
-        (read.usage.len() as f64).ln(),
-        read.kl,
-        percent(read.same_code),
-    ))?;
+    print_line(format_args!("{}\n", in_words(&read)))?;
     print_line("Nats that p(z|x) tells of each label, against labels in random order:\n")?;
-    let rows: Vec<Vec<String>> = read
-        .information
-        .iter()
-        .map(|i| {
-            let f = i.found;
-            let null = format!("{:.5} to {:.5}", f.null_low, f.null_high);
-            vec![
-                i.of.clone(),
-                format!("{:.5}", f.value),
-                null,
-                p_value(f.p_value),
-                format!("{:.3}", i.entropy),
-            ]
-        })
-        .collect();
-    print_line(markdown("lrrrr", &["Label", "Information", "By chance", "p", "Its entropy"], &rows))?;
-    let mut order: Vec<usize> = (0..read.usage.len()).collect();
-    order.sort_by(|a, b| read.usage[*b].prior.total_cmp(&read.usage[*a].prior));
-    let rows: Vec<Vec<String>> = order
-        .iter()
-        .map(|&k| {
-            let u = &read.usage[k];
-            let tokens: Vec<String> = u.tokens.iter().map(|t| format!("`{}`", t.escape_debug())).collect();
-            vec![
-                k.to_string(),
-                percent(u.prior),
-                percent(u.posterior),
-                percent(u.likeliest),
-                tokens.join(" "),
-            ]
-        })
-        .collect();
-    let header = ["Code", "Prior, %", "Posterior, %", "Likeliest, %", "Tokens that W e_k promotes"];
-    print_line(markdown("rrrrl", &header, &rows))?;
+    print_line(markdown("lrrrr", &INFORMATION, &information_rows(&read)))?;
+    print_line(markdown("rrrrl", &USE, &use_rows(&read, read.usage.len())))?;
 
     recipe.evaluation.latent = LatentAtTest::Mean;
     for prompt in &arguments.prompt {
         print_line(format_args!("> {prompt}\n"))?;
-        let forced = order.iter().take(arguments.codes).map(|k| Some(*k));
+        let forced = read.by_use().into_iter().take(arguments.codes).map(Some);
         for code in std::iter::once(None).chain(forced) {
             let predictor = Predictor::new(&policy, Some(&recipe), code)?;
             let ids = tokenize_prompt(prompt, &loaded.tokenizer)?;

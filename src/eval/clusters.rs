@@ -6,7 +6,7 @@ use crate::eval::stats::LEVEL;
 use crate::seed::permutation;
 use ndarray::{Array2, ArrayView2};
 use rand::Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Euclidean distances between rows. Shapes: [n, d] → [n, n].
 pub fn distances(points: ArrayView2<f64>) -> Array2<f64> {
@@ -73,7 +73,8 @@ pub fn votes_right(neighbours: &[Vec<usize>], labels: &[usize], kinds: usize) ->
 }
 
 /// A statistic beside what it is for labels in random order.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AgainstNull {
     pub value: f64,
     pub null_mean: f64,

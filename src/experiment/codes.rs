@@ -13,18 +13,18 @@ use crate::progress::Progress;
 use crate::seed;
 use candle_core::DType;
 use ndarray::{ArrayView2, Axis};
+use serde::{Deserialize, Serialize};
 
 /// Tokens shown of each code.
 const TOKENS: usize = 8;
 
 /// What test pairs say of a run's codes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Codes {
     pub pairs: usize,
     /// By code.
     pub usage: Vec<Usage>,
-    /// exp of the entropy of the codes' mean weights: as many codes as would give it if used alike.
-    pub prior_perplexity: f64,
-    pub posterior_perplexity: f64,
     /// Mean entropy of p(z|x), nats.
     pub prior_entropy: f64,
     /// Mean KL(q ‖ p), nats.
@@ -35,6 +35,8 @@ pub struct Codes {
     pub information: Vec<Information>,
 }
 
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Usage {
     /// Mean of p(k|x), and of q.
     pub prior: f64,
@@ -45,6 +47,8 @@ pub struct Usage {
     pub tokens: Vec<String>,
 }
 
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Information {
     pub of: String,
     /// Of the label: no code can tell more.
@@ -53,6 +57,20 @@ pub struct Information {
 }
 
 impl Codes {
+    /// exp of the entropy of the codes' mean weights, by prior and by posterior: as many codes as would
+    /// give it if used alike.
+    pub fn perplexities(&self) -> [f64; 2] {
+        let of = |share: fn(&Usage) -> f64| entropy(self.usage.iter().map(share)).exp();
+        [of(|u| u.prior), of(|u| u.posterior)]
+    }
+
+    /// Codes by how much the prior uses them, most used first.
+    pub fn by_use(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.usage.len()).collect();
+        order.sort_by(|a, b| self.usage[*b].prior.total_cmp(&self.usage[*a].prior));
+        order
+    }
+
     /// Codes with less than a tenth of an equal share, before and after the preference is seen.
     pub fn dead(&self) -> usize {
         let least = 0.1 / self.usage.len() as f64;
@@ -90,8 +108,6 @@ pub fn read(recipe: &Recipe, loaded: &Loaded, policy: &Policy, progress: &Progre
     Ok(Codes {
         pairs: data.test.len(),
         usage: usage.collect(),
-        prior_perplexity: entropy(prior.iter().copied()).exp(),
-        posterior_perplexity: entropy(posterior.iter().copied()).exp(),
         prior_entropy: latents.prior.rows().into_iter().map(|r| entropy(r.iter().copied())).sum::<f64>() / n,
         kl: latents.posterior.iter().zip(&latents.prior).map(divergence).sum::<f64>() / n,
         same_code: before.iter().zip(&after).filter(|(a, b)| a == b).count() as f64 / n,
@@ -106,7 +122,11 @@ fn entropy(p: impl Iterator<Item = f64>) -> f64 {
 /// What p(z|x) tells of a prompt's source and, in the built-in world, of what it rewards.
 fn information(recipe: &Recipe, text: &TextPairs, prior: ArrayView2<f64>) -> Result<Vec<Information>> {
     let (names, by_source) = sources(&text.test);
-    let mut labels = vec![("source".to_string(), names.len(), by_source.clone())];
+    let mut labels = vec![];
+    // Where every pair has the same source there is nothing to tell.
+    if names.len() > 1 {
+        labels.push(("source".to_string(), names.len(), by_source.clone()));
+    }
     if let DataSource::World(settings) = &recipe.data {
         let truth = world::generate(settings)?.test;
         let cue: Vec<usize> = truth.iter().map(|p| usize::from(p.truth.cue_flips)).collect();

@@ -10,6 +10,7 @@ pub mod pool;
 pub mod prepared;
 pub mod reference;
 pub mod saved;
+pub mod second_data;
 pub mod study;
 pub mod table1;
 pub mod table2;

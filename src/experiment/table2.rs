@@ -7,7 +7,7 @@ use crate::experiment::matrix::{Matrix, MatrixCell, Model};
 use crate::experiment::pool::parallel;
 use crate::experiment::prepared::{Prepared, Where};
 use crate::progress::Progress;
-use crate::report::evidence::{Base, Evidence, Header, Table};
+use crate::report::evidence::{Base, Evidence, Header, NotRun, Table};
 use crate::report::publish::publish;
 use crate::report::store::Store;
 use crate::report::table2::Scale;
@@ -77,7 +77,7 @@ pub struct Reproduced {
 /// Trains what is missing and writes `table2.{md,csv,svg,tex}`, their evidence and the page.
 ///
 /// Finished runs are read, not trained again; a run that was interrupted goes on. A run that
-/// diverges is `not run` in the report, which is written, and then the error.
+/// diverges is `not run` in the report, with the reason; the report is written, and then the error.
 pub fn reproduce(matrix: &Matrix, settings: &Settings, progress: &Progress) -> Result<Reproduced> {
     let (workers, threads_each) = settings.workers();
     let text = TextPairs::load(&matrix.data)?;
@@ -128,8 +128,15 @@ pub fn reproduce(matrix: &Matrix, settings: &Settings, progress: &Progress) -> R
     }
     let mut evidence = Evidence::new(header(Table::Table2, matrix, settings.scale, own, notes));
     for (cell, run) in cells.iter().zip(&results) {
-        if let Ok(run) = run {
-            evidence.add(&store, run, (&cell.base, &cell.objective, cell.latent), vec![])?;
+        match run {
+            Ok(run) => evidence.add(&store, run, (&cell.base, &cell.objective, cell.latent), vec![])?,
+            Err(diverged) => evidence.header.not_run.push(NotRun {
+                base: cell.base.clone(),
+                objective: cell.objective.clone(),
+                latent: cell.latent,
+                seed: Some(cell.recipe.seed),
+                why: why(diverged),
+            }),
         }
     }
     let reproduced = settings.publish(&evidence)?;
@@ -153,6 +160,16 @@ pub(super) fn header(table: Table, matrix: &Matrix, scale: Scale, own: bool, not
         objectives: matrix.objectives.iter().map(|o| o.name.clone()).collect(),
         settings: Default::default(),
         plan: None,
+        not_run: vec![],
+        codes: None,
+    }
+}
+
+/// For a report, which does not care where checkpoints lie.
+pub(super) fn why(error: &Error) -> String {
+    match error {
+        Error::Diverged { step, what, got, .. } => format!("diverged at step {step}, {what} {got}"),
+        other => other.to_string(),
     }
 }
 

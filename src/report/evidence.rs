@@ -10,6 +10,7 @@ use super::records::Record;
 use super::store::{Store, recipe_text};
 use crate::config::{Objective, Recipe};
 use crate::error::{Error, Place, Result};
+use crate::experiment::codes::Codes;
 use flate2::read::GzDecoder;
 use flate2::{Compression, GzBuilder};
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,44 @@ pub struct Header {
     /// A study's recipe: its arms, questions and rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_run: Vec<NotRun>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codes: Option<CodesOfRun>,
+}
+
+/// What the codes of one of the runs are for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodesOfRun {
+    pub run: String,
+    pub codes: Codes,
+}
+
+/// A run of the plan that there is not, or all of a cell's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotRun {
+    pub base: String,
+    pub objective: String,
+    pub latent: bool,
+    /// None: every seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    pub why: String,
+}
+
+impl Header {
+    /// The notes, and what did not run and why.
+    pub fn remarks(&self) -> Vec<String> {
+        let not_run = self.not_run.iter().map(|n| {
+            // An arm of a study is called by its name.
+            let latent = if n.latent && self.plan.is_none() { " w. LPC" } else { "" };
+            let seed = n.seed.map_or(String::new(), |seed| format!(", seed {seed}"));
+            format!("Not run: {}, {}{latent}{seed}: {}.", n.base, n.objective, n.why)
+        });
+        self.notes.iter().cloned().chain(not_run).collect()
+    }
 }
 
 /// The tables that have evidence.

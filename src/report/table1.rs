@@ -106,7 +106,7 @@ fn input(evidence: &Evidence) -> Result<Input> {
         scale: header.scale,
         own: header.own,
         world: header.settings.get(WORLD) == Some(&1.0),
-        notes: header.notes.clone(),
+        notes: header.remarks(),
         arms,
     })
 }

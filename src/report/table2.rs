@@ -186,7 +186,7 @@ pub fn render(input: &Input) -> Result<Rendered> {
 ///
 /// Errors: evidence that does not give back its records.
 pub fn input(evidence: &Evidence) -> Result<Input> {
-    let Header { scale, notes, bases, objectives, .. } = &evidence.header;
+    let Header { scale, bases, objectives, .. } = &evidence.header;
     let mut cells = vec![];
     for base in bases {
         for objective in objectives {
@@ -218,7 +218,7 @@ pub fn input(evidence: &Evidence) -> Result<Input> {
         paper: base.paper.clone(),
         accuracy: accuracy(&base.name),
     });
-    Ok(Input { scale: *scale, notes: notes.clone(), bases: bases.collect(), cells })
+    Ok(Input { scale: *scale, notes: evidence.header.remarks(), bases: bases.collect(), cells })
 }
 
 /// Pairs whose chosen completion the base model, the reference of these records, finds likelier

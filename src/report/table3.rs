@@ -119,7 +119,7 @@ pub fn input(evidence: &Evidence) -> Result<Input> {
         own: header.own,
         prompts,
         sharpness: header.settings.get("sharpness").copied(),
-        notes: header.notes.clone(),
+        notes: header.remarks(),
         bases: header.bases.iter().map(|base| base.name.clone()).collect(),
         objectives: header.objectives.clone(),
         runs,

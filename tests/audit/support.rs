@@ -45,6 +45,8 @@ impl Published {
             objectives: vec!["DPO".into(), "SimPO".into()],
             settings: Default::default(),
             plan: None,
+            not_run: vec![],
+            codes: None,
         });
         let mut ids = vec![];
         for (objective, name) in

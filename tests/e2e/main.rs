@@ -9,7 +9,11 @@ mod help;
 mod interrupted;
 mod one_code;
 mod saved_run;
+mod second_data;
 mod study;
 mod support;
 mod table1;
 mod table2;
+#[path = "../loading/tiny.rs"]
+#[expect(dead_code, reason = "shared with another test target")]
+mod tiny;

@@ -1,6 +1,7 @@
 //! Studies: figure 2, the reviewers' questions, and what `lpc codes` reads of a run.
 
 use crate::support::{Lpc, Settings};
+use lpc::report::evidence::{CodesOfRun, Evidence};
 use std::collections::HashMap;
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ title = "A small study"
 seeds = [1, 2]
 objective = "DPO"
 map = "LPC"
+codes = "LPC"
 [[arms]]
 name = "DPO"
 set.latent = { mode = "none" }
@@ -92,7 +94,15 @@ fn a_study_shares_its_runs_and_every_number_follows_from_them() {
 
     // Again: nothing is trained, and the files are the same.
     let folder = |name: &str| std::fs::read(lpc.path("reports/toy-own").join(name)).unwrap();
-    let files = ["figure2.md", "figure2.svg", "figure2.png", "figure2.html", "figure2.evidence.jsonl.gz"];
+    let files = [
+        "figure2.md",
+        "figure2.svg",
+        "figure2.png",
+        "figure2.html",
+        "figure2.evidence.jsonl.gz",
+        "figure2-codes.csv",
+        "figure2-codes.svg",
+    ];
     let before = files.map(folder);
     lpc.ok(&["reproduce", "figure2", "--recipe", "matrix.toml", "--study", "study.toml"]);
     assert_eq!(files.map(folder), before);
@@ -102,6 +112,123 @@ fn a_study_shares_its_runs_and_every_number_follows_from_them() {
     assert!(!lpc.run(&["audit", "reports/toy-own"]).status.success());
 
     codes(&lpc);
+    drawn_codes(&lpc);
+}
+
+/// The study's page says of its run what `lpc codes` says, from the evidence alone.
+fn drawn_codes(lpc: &Lpc) {
+    let report = lpc.read("reports/toy-own/figure2.md");
+    let id = report.split("LPC, seed 1, run ").nth(1).unwrap().split(':').next().unwrap();
+    let run = lpc.path("runs").join(id);
+    let printed = lpc.ok(&["codes", run.to_str().unwrap()]);
+    let said = printed.lines().find(|l| l.starts_with("4 codes on 100 test pairs.")).unwrap();
+    assert!(report.contains(said), "{said}\n{report}");
+    assert!(lpc.read("reports/toy-own/figure2.html").contains(said));
+    let rows: Vec<Row> = csv::Reader::from_path(lpc.path("reports/toy-own/figure2-codes.csv"))
+        .unwrap()
+        .deserialize()
+        .map(Result::unwrap)
+        .collect();
+    for share in ["prior", "posterior", "likeliest"] {
+        let sum: f64 = rows.iter().map(|row| number(row, share)).sum();
+        assert!((sum - 1.0).abs() < 1e-5, "{share}: {sum}");
+    }
+    let prior: Vec<f64> = rows.iter().map(|row| number(row, "prior")).collect();
+    assert!(prior.is_sorted_by(|a, b| a >= b), "{prior:?}");
+    // exp of the entropy of these shares.
+    let perplexity = prior.iter().map(|p| -p * p.ln()).sum::<f64>().exp();
+    assert!(said.contains(&format!("{perplexity:.1} by the prior")), "{perplexity}: {said}");
+
+    // The gap is the mean of what both seeds' runs measured at their last step.
+    let last_gap = |run: &PathBuf| -> Option<f64> {
+        let recipe = std::fs::read_to_string(run.join("recipe.toml")).unwrap();
+        let of_arm =
+            recipe.contains("gumbel") && recipe.contains("dpo") && recipe.contains("flip_rate = 0.0");
+        let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).ok().filter(|_| of_arm)?;
+        let last: serde_json::Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
+        last["latent"]["bound_gap"].as_f64()
+    };
+    let gaps: Vec<f64> = lpc.runs().iter().filter_map(last_gap).collect();
+    assert_eq!(gaps.len(), 2);
+    let gap = gaps.iter().sum::<f64>() / 2.0;
+    assert!(report.contains(&format!("{gap:.1e} at the end")), "{gap}: {report}");
+
+    // Without the runs: the same bytes. Codes of a run that is not there, or shares that are none: refused.
+    std::fs::rename(lpc.path("runs"), lpc.path("gone")).unwrap();
+    lpc.ok(&["report", "reports/toy-own"]);
+    assert_eq!(lpc.read("reports/toy-own/figure2.md"), report);
+    let path = lpc.path("reports/toy-own/figure2.evidence.jsonl.gz");
+    let evidence = Evidence::read(&path).unwrap();
+    type Change = fn(&mut CodesOfRun);
+    let changes: [(Change, &str); 3] = [
+        (|of| of.run = "0000000000000000".into(), "expected a run of the evidence"),
+        (|of| of.codes.usage[0].prior += 0.5, "expected shares of 1"),
+        (|of| of.codes.pairs += 1, "expected as many as the run was tested on"),
+    ];
+    for (change, expected) in changes {
+        let mut other = evidence.clone();
+        change(other.header.codes.as_mut().unwrap());
+        other.write(&path).unwrap();
+        let refused = lpc.refused(&["report", "reports/toy-own"]);
+        assert!(refused.contains(expected), "{refused}");
+    }
+    evidence.write(&path).unwrap();
+}
+
+/// What failed is in the report, with the reason, and the rest stands.
+#[test]
+fn a_run_that_diverges_is_reported_as_failed() {
+    let lpc = Lpc::new();
+    lpc.write("matrix.toml", Settings::default().matrix());
+    let text = r#"
+title = "Too fast"
+seeds = [1, 2]
+objective = "DPO"
+[[arms]]
+name = "LPC"
+[[arms]]
+name = "wild"
+set.training.learning_rate = 1e30
+[[questions]]
+id = "q"
+asks = "?"
+[[questions.tests]]
+id = "wild"
+claim = "Speed helps"
+rule = { kind = "positive", contrast = { wild = 1, LPC = -1 } }
+"#;
+    lpc.write("study.toml", text);
+    let refused = lpc.refused(&["reproduce", "reviews", "--recipe", "matrix.toml", "--study", "study.toml"]);
+    assert!(refused.contains("expected finite"), "{refused}");
+    let report = lpc.read("reports/toy-own/reviews.md");
+    assert!(report.contains("- Speed helps. Not run: wild seed 1: diverged at step "), "{report}");
+    for seed in [1, 2] {
+        assert!(
+            report.contains(&format!("- Not run: toy Llama, wild, seed {seed}: diverged at step ")),
+            "{report}"
+        );
+    }
+    let row =
+        |name: &str| report.lines().find(|l| l.starts_with(&format!("| {name} |"))).unwrap().to_string();
+    assert!(row("wild").contains("not run") && !row("LPC").contains("not run"), "{report}");
+    assert!(lpc.read("reports/toy-own/reviews.html").contains("wild, seed 2: diverged at step"));
+    let audited = lpc.ok(&["audit", "reports/toy-own"]);
+    assert!(audited.contains("seeds 1, 2 of the matrix are missing: diverged at step "), "{audited}");
+
+    let wild = Settings { learning_rate: "1e30", ..Settings::default() };
+    lpc.write("matrix.toml", wild.matrix());
+    lpc.refused(&[
+        "reproduce",
+        "table2",
+        "--recipe",
+        "matrix.toml",
+        "--objectives",
+        "SimPO",
+        "--reports",
+        "other",
+    ]);
+    let report = lpc.read("other/toy-own/table2.md");
+    assert!(report.contains("- Not run: toy Llama, SimPO w. LPC, seed 2: diverged at step "), "{report}");
 }
 
 /// A toy run keeps its model.

@@ -1,6 +1,7 @@
 //! From records to reports: statistics, stored runs, tables. Synthetic records only.
 
 mod clusters;
+mod log;
 mod paper;
 mod planted;
 mod readme;

@@ -2,7 +2,7 @@
 //! were changed, versions or devices that differ within one comparison.
 
 use super::Audit;
-use crate::report::evidence::{Evidence, Run};
+use crate::report::evidence::{Evidence, NotRun, Run};
 use std::collections::BTreeSet;
 
 pub(super) fn check(audit: &mut Audit, evidence: &Evidence) {
@@ -14,17 +14,31 @@ pub(super) fn check(audit: &mut Audit, evidence: &Evidence) {
             let row = format!("{table}: {}, {objective}", base.name);
             let planned = match header.plan {
                 None => {
-                    vec![(format!("{row}, without LPC"), &sides[0]), (format!("{row}, with LPC"), &sides[1])]
+                    vec![
+                        (format!("{row}, without LPC"), &false, &sides[0]),
+                        (format!("{row}, with LPC"), &true, &sides[1]),
+                    ]
                 }
                 // An arm of a study has one side.
-                Some(_) => vec![(row.clone(), if sides[0].is_empty() { &sides[1] } else { &sides[0] })],
+                Some(_) => {
+                    vec![(row.clone(), &true, if sides[0].is_empty() { &sides[1] } else { &sides[0] })]
+                }
             };
-            for (cell, runs) in planned {
+            for (cell, side, runs) in planned {
                 let ran: Vec<u64> = runs.iter().map(|r| r.seed()).collect();
                 let missing: Vec<String> =
                     header.seeds.iter().filter(|s| !ran.contains(s)).map(u64::to_string).collect();
                 if !missing.is_empty() {
-                    audit.flag(&cell, format!("seeds {} of the matrix are missing", missing.join(", ")));
+                    let latent = header.plan.is_none().then_some(*side);
+                    let of = |n: &&NotRun| {
+                        n.base == base.name
+                            && n.objective == *objective
+                            && latent.is_none_or(|l| n.latent == l)
+                    };
+                    let why: BTreeSet<&str> =
+                        header.not_run.iter().filter(of).map(|n| n.why.as_str()).collect();
+                    let why = why.into_iter().map(|why| format!(": {why}")).collect::<String>();
+                    audit.flag(&cell, format!("seeds {} of the matrix are missing{why}", missing.join(", ")));
                 }
                 if let Some(other) = ran.iter().find(|s| !header.seeds.contains(s)) {
                     audit.difference(&cell, format!("seed {other} is not in the matrix"));

@@ -3,20 +3,22 @@
 
 mod plan;
 
-pub use plan::{Arm, Question, Rule, Study, Test};
+pub use plan::{Arm, Pairs, Planned, Question, Rule, Study, Test};
 
 use crate::config::DataSource;
 use crate::experiment::cell;
+use crate::experiment::codes;
 use crate::experiment::dataset::TextPairs;
 use crate::experiment::latents::{self, Latents, Map, Means, NEIGHBOURS, PERMUTATIONS, PERPLEXITY, sources};
 use crate::experiment::matrix::{Matrix, MatrixCell};
 use crate::experiment::pool::parallel;
 use crate::experiment::prepared::Prepared;
 use crate::experiment::saved::{self, with_model};
-use crate::experiment::table2::{Reproduced, Settings};
+use crate::experiment::second_data::SecondData;
+use crate::experiment::table2::{Reproduced, Settings, why};
 use crate::model::policy::Policy;
 use crate::progress::Progress;
-use crate::report::evidence::{Base, Evidence, Header, Table};
+use crate::report::evidence::{Base, CodesOfRun, Evidence, Header, NotRun, Table};
 use crate::report::store::Store;
 use crate::report::study::{MAP_COLUMNS, map_settings};
 use crate::{Error, Result};
@@ -27,6 +29,8 @@ pub struct Plan {
     pub table: Table,
     pub text: String,
     pub study: Study,
+    /// Files for the arms on the second data set.
+    pub second: Option<SecondData>,
 }
 
 impl Plan {
@@ -40,13 +44,14 @@ impl Plan {
                 (text, study)
             }
         };
-        Ok(Self { table, text, study })
+        Ok(Self { table, text, study, second: None })
     }
 }
 
 /// Trains what is missing and writes the study's files. Finished runs, table 2's among them, are read.
 ///
-/// A run that diverges is `not run` in the report, which is written, and then the error.
+/// An arm that cannot run and a run that diverges are `not run` in the report, with the reason; after
+/// writing it, a run that diverged is an error.
 pub fn reproduce(
     plan: &Plan,
     matrix: &Matrix,
@@ -55,7 +60,8 @@ pub fn reproduce(
 ) -> Result<Reproduced> {
     let (workers, threads_each) = settings.workers();
     let study = &plan.study;
-    let cells = study.cells(matrix, settings.scale)?;
+    let second = plan.second.as_ref().map(|second| &second.source);
+    let Planned { cells, cannot_run } = study.cells(matrix, settings.scale, second)?;
     let mut data: Vec<&DataSource> = vec![];
     for cell in &cells {
         if !data.contains(&&cell.recipe.data) {
@@ -79,13 +85,16 @@ pub fn reproduce(
 
     let store = Store::new(&settings.runs);
     let label = |cell: &MatrixCell| format!("{} {} seed {}", cell.base, cell.objective, cell.recipe.seed);
-    let mapped = |cell: &MatrixCell| {
-        study.map.as_ref() == Some(&cell.objective) && Some(&cell.recipe.seed) == study.seeds.first()
+    let first_of = |arm: &Option<String>, cell: &MatrixCell| {
+        arm.as_ref() == Some(&cell.objective) && Some(&cell.recipe.seed) == study.seeds.first()
     };
+    let has_sources = |cell: &MatrixCell| sources(&of(cell).1.data.test_text).0.len() > 1;
+    let mapped = |cell: &MatrixCell| first_of(&study.map, cell) && has_sources(cell);
+    let read = |cell: &MatrixCell| first_of(&study.codes, cell);
     let total = progress.task(plan.table.name(), cells.len());
     let runs = parallel(&cells, workers, threads_each, |cell| {
         let (_, prepared) = of(cell);
-        let run = match mapped(cell) {
+        let run = match mapped(cell) || read(cell) {
             true => with_model(cell, prepared, &store, progress),
             false => {
                 let keep = settings.keeps_model(&cell.recipe);
@@ -105,20 +114,42 @@ pub fn reproduce(
 
     let built_in = Matrix::built_in(settings.scale).is_ok_and(|m| m.same_experiment(matrix))
         && Study::built_in(plan.table).is_ok_and(|s| s.same_experiment(study, settings.scale));
+    let not_run = |arm: &str, latent: bool, seed: Option<u64>, why: String| NotRun {
+        base: model.name.clone(),
+        objective: arm.into(),
+        latent,
+        seed,
+        why,
+    };
+    let mut notes = notes(&cells, &data, &prepared, &model.name);
+    notes.extend(plan.second.iter().map(|second| second.note.clone()));
+    if cells.iter().any(|cell| first_of(&study.map, cell) && !has_sources(cell)) {
+        notes.push("No map of latents: the test pairs do not name two sources.".into());
+    }
     let mut evidence = Evidence::new(Header {
         format: 1,
         table: plan.table,
         scale: settings.scale,
         own: !built_in,
-        notes: notes(&cells, &data, &prepared, &model.name),
+        notes,
         seeds: study.seeds.clone(),
         bases: vec![Base { name: model.name.clone(), paper: model.paper.clone() }],
-        objectives: arms(&cells),
+        objectives: study.arms.iter().map(|arm| arm.name.clone()).collect(),
         settings: Default::default(),
         plan: Some(plan.text.clone()),
+        codes: None,
+        not_run: cannot_run.into_iter().map(|(arm, why)| not_run(&arm, false, None, why)).collect(),
     });
     for (cell, run) in cells.iter().zip(&runs) {
-        let Ok(run) = run else { continue };
+        let run = match run {
+            Ok(run) => run,
+            Err(diverged) => {
+                let MatrixCell { objective, latent, recipe, .. } = cell;
+                let failed = not_run(objective, *latent, Some(recipe.seed), why(diverged));
+                evidence.header.not_run.push(failed);
+                continue;
+            }
+        };
         let mut measured = vec![];
         if mapped(cell) {
             let (map, untrained) = map_of(run, &of(cell).1, &store, progress)?;
@@ -126,6 +157,11 @@ pub fn reproduce(
             let Map { x, y, silhouette, vote_right, .. } = map;
             let columns = [x, y, silhouette, vote_right];
             measured = MAP_COLUMNS.iter().map(|name| name.to_string()).zip(columns).collect();
+        }
+        if read(cell) {
+            let (recipe, loaded, policy) = saved::load(&store.folder(run), &of(cell).1.device)?;
+            let codes = codes::read(&recipe, &loaded, &policy, progress)?;
+            evidence.header.codes = Some(CodesOfRun { run: run.clone(), codes });
         }
         evidence.add(&store, run, (&cell.base, &cell.objective, cell.latent), measured)?;
     }

@@ -1,7 +1,7 @@
 //! What a study asks, the arms that answer it, and the rules of its verdicts: all stated in its
 //! recipe before anything runs.
 
-use crate::config::{Latent, Recipe};
+use crate::config::{DataSource, Latent, Recipe, World};
 use crate::error::{Error, Place, Result};
 use crate::experiment::matrix::{Matrix, MatrixCell};
 use crate::report::evidence::Table;
@@ -23,14 +23,39 @@ pub struct Study {
     /// The arm whose latents are laid out in two dimensions, those of the first seed's run.
     #[serde(default)]
     pub map: Option<String>,
+    /// The arm whose codes are read, those of the first seed's run.
+    #[serde(default)]
+    pub codes: Option<String>,
+    /// What arms on the second data set run on where the matrix has the built-in world's.
+    #[serde(default)]
+    pub second_world: Option<SecondWorld>,
     pub arms: Vec<Arm>,
     pub questions: Vec<Question>,
+}
+
+/// The built-in world, drawn anew.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecondWorld {
+    pub seed: u64,
+}
+
+/// The pairs that an arm trains and is tested on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pairs {
+    #[default]
+    Matrix,
+    /// Another data set of the same kind: the second world, or the files of `--second-data`.
+    Second,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Arm {
     pub name: String,
+    #[serde(default)]
+    pub pairs: Pairs,
     /// Keys of the recipe that differ. A table that names another `mode` or `kind` takes the whole
     /// table's place.
     #[serde(default)]
@@ -131,8 +156,19 @@ impl Study {
             return fault("arms.name".into(), "each once", format!("{} twice", twice[0]));
         }
         let known = |name: &str| names.binary_search(&name).is_ok();
-        if let Some(arm) = study.map.as_deref().filter(|arm| !known(arm)) {
-            return fault("map".into(), "an arm of the study", arm.into());
+        if let Some(arm) = study.arms.iter().find(|a| a.pairs == Pairs::Second)
+            && study.second_world.is_none()
+        {
+            return fault(
+                "second_world".into(),
+                "its seed, for an arm on the second data set",
+                arm.name.clone(),
+            );
+        }
+        for (key, arm) in [("map", &study.map), ("codes", &study.codes)] {
+            if let Some(arm) = arm.as_deref().filter(|arm| !known(arm)) {
+                return fault(key.into(), "an arm of the study", arm.into());
+            }
         }
         let mut ids = vec![];
         for test in study.questions.iter().flat_map(|q| &q.tests) {
@@ -160,29 +196,76 @@ impl Study {
         Ok(study)
     }
 
-    /// Every run, seed by seed. An arm's name stands where a table has its objective's.
+    /// Every run, seed by seed, and the arms that cannot run, with the reason. An arm's name stands where
+    /// a table has its objective's.
     ///
+    /// `second`: pairs from files, for the arms on the second data set.
     /// Errors: an objective that the matrix lacks, an arm whose keys make no recipe.
-    pub fn cells(&self, matrix: &Matrix, scale: Scale) -> Result<Vec<MatrixCell>> {
+    pub fn cells(&self, matrix: &Matrix, scale: Scale, second: Option<&DataSource>) -> Result<Planned> {
         let cells = matrix.cells();
         let base = cells
             .iter()
             .find(|c| c.latent && c.objective == self.objective)
             .ok_or_else(|| Error::argument("study", "objective", &self.objective, "one of the run matrix"))?;
-        let mut planned = vec![];
+        let mut planned = Planned { cells: vec![], cannot_run: vec![] };
+        let mut recipes = vec![];
+        for arm in &self.arms {
+            match self.pairs_of(arm, scale, &base.recipe.data, second) {
+                Ok(data) => recipes.push((arm, arm.recipe(&Recipe { data, ..base.recipe.clone() })?)),
+                Err(why) => planned.cannot_run.push((arm.name.clone(), why)),
+            }
+        }
+        for (key, wanted) in [("map", &self.map), ("codes", &self.codes)] {
+            let of = recipes.iter().find(|(arm, _)| Some(&arm.name) == wanted.as_ref());
+            if let Some((arm, _)) = of.filter(|(_, recipe)| recipe.latent.codes().is_none()) {
+                return Err(Error::argument("study", key, &arm.name, "an arm whose latent has codes"));
+            }
+        }
         for &seed in &self.seeds {
-            for arm in self.arms.iter().filter(|a| a.scales.is_empty() || a.scales.contains(&scale)) {
-                let recipe = Recipe { seed, ..arm.recipe(&base.recipe)? };
-                planned.push(MatrixCell {
+            for (arm, recipe) in &recipes {
+                planned.cells.push(MatrixCell {
                     base: base.base.clone(),
                     objective: arm.name.clone(),
                     latent: recipe.latent != Latent::None {},
-                    recipe,
+                    recipe: Recipe { seed, ..recipe.clone() },
                 });
             }
         }
         Ok(planned)
     }
+
+    /// What an arm's data is before its own keys are set, or why it has none.
+    fn pairs_of(
+        &self,
+        arm: &Arm,
+        scale: Scale,
+        first: &DataSource,
+        second: Option<&DataSource>,
+    ) -> std::result::Result<DataSource, String> {
+        if !arm.scales.is_empty() && !arm.scales.contains(&scale) {
+            let scales: Vec<&str> = arm.scales.iter().map(|s| s.name()).collect();
+            return Err(format!("an arm of the {} scale alone", scales.join(" and ")));
+        }
+        match (arm.pairs, first, second) {
+            (Pairs::Matrix, ..) => Ok(first.clone()),
+            (Pairs::Second, _, Some(second)) => Ok(second.clone()),
+            (Pairs::Second, DataSource::World(world), None) => {
+                let seed = self.second_world.map_or(world.seed, |second| second.seed);
+                Ok(DataSource::World(World { seed, ..world.clone() }))
+            }
+            (Pairs::Second, DataSource::Jsonl { .. }, None) => {
+                Err("no second data set was given (--second-data)".into())
+            }
+        }
+    }
+}
+
+/// What of a study runs, and what does not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Planned {
+    pub cells: Vec<MatrixCell>,
+    /// Arms, and why.
+    pub cannot_run: Vec<(String, String)>,
 }
 
 impl Arm {
@@ -236,7 +319,7 @@ mod tests {
     fn arms_vary_the_cell_of_the_matrix() {
         let study = study(ARMS, &test("{ kind = 'positive', contrast = { LPC = 1, plain = -1 } }")).unwrap();
         let matrix = Matrix::built_in(Scale::Toy).unwrap();
-        let cells = study.cells(&matrix, Scale::Toy).unwrap();
+        let cells = study.cells(&matrix, Scale::Toy, None).unwrap().cells;
         assert_eq!(cells.len(), 6);
         let of_table2 = |latent| {
             let same = |c: &&MatrixCell| c.objective == "DPO" && c.latent == latent && c.recipe.seed == 2;
@@ -264,7 +347,7 @@ mod tests {
         assert!(one("{ kind = 'better' }").contains("study.toml:"));
         let arm = |set: &str| {
             let study = study(&format!("questions = []\n[[arms]]\nname = 'a'\n{set}"), "").unwrap();
-            study.cells(&Matrix::built_in(Scale::Toy).unwrap(), Scale::Toy).unwrap_err().to_string()
+            study.cells(&Matrix::built_in(Scale::Toy).unwrap(), Scale::Toy, None).unwrap_err().to_string()
         };
         assert!(arm("set.latent.cods = 8").contains("unknown field `cods`"));
         assert!(arm("set.latent.codes = 0").contains("latent.codes = 0"));
@@ -299,8 +382,50 @@ mod tests {
         for table in [Table::Figure2, Table::Reviews] {
             let study = Study::built_in(table).unwrap();
             for scale in [Scale::Toy, Scale::Small] {
-                assert!(!study.cells(&Matrix::built_in(scale).unwrap(), scale).unwrap().is_empty());
+                let planned = study.cells(&Matrix::built_in(scale).unwrap(), scale, None).unwrap();
+                let ran = planned.cells.len() / study.seeds.len();
+                assert_eq!(ran + planned.cannot_run.len(), study.arms.len());
+                assert!(scale != Scale::Toy || planned.cannot_run.is_empty(), "{:?}", planned.cannot_run);
             }
         }
+    }
+
+    #[test]
+    fn the_second_data_set_is_another_world_or_files() {
+        let study = Study::built_in(Table::Reviews).unwrap();
+        let at = |scale, second: Option<&DataSource>| {
+            let planned = study.cells(&Matrix::built_in(scale).unwrap(), scale, second).unwrap();
+            let of = |arm: &str| planned.cells.iter().find(|c| c.objective == arm).map(|c| c.recipe.clone());
+            let arms = [of("DPO"), of("DPO, second data"), of("LPC, second data")];
+            (arms, planned.cannot_run)
+        };
+        let ([first, plain, lpc], _) = at(Scale::Toy, None);
+        let (DataSource::World(first), DataSource::World(second)) =
+            (first.unwrap().data, plain.unwrap().data)
+        else {
+            panic!("toy data is the built-in world");
+        };
+        assert_eq!(second, World { seed: 20260102, ..first.clone() });
+        assert_eq!(lpc.unwrap().data, DataSource::World(second));
+
+        let ([_, plain, _], cannot) = at(Scale::Small, None);
+        assert_eq!(plain, None);
+        for arm in ["DPO, second data", "LPC, second data"] {
+            assert!(cannot.iter().any(|(name, why)| name == arm && why.contains("--second-data")));
+        }
+        assert!(cannot.iter().any(|(name, why)| name == "told" && why == "an arm of the toy scale alone"));
+
+        let files = DataSource::Jsonl {
+            folder: "hh".into(),
+            limit: None,
+            empty_completion: crate::config::EmptyCompletion::LeaveOut,
+            flip_rate: 0.0,
+            flip_marked: false,
+        };
+        let ([first, plain, lpc], cannot) = at(Scale::Small, Some(&files));
+        let plain = plain.unwrap();
+        assert_eq!((&plain.data, &lpc.unwrap().data), (&files, &files));
+        assert_eq!(Recipe { data: first.clone().unwrap().data, ..plain }, first.unwrap());
+        assert!(cannot.iter().all(|(_, why)| why == "an arm of the toy scale alone"), "{cannot:?}");
     }
 }

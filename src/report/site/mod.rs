@@ -80,7 +80,8 @@ fn contents(exhibit: &Exhibit, page: &str) -> String {
 fn section(evidence: &Evidence, exhibit: &Exhibit, panels: &mut Vec<Value>) -> String {
     let name = exhibit.table.name();
     let mut html = format!("<h2 id=\"{name}\">{}</h2>\n", escape(&exhibit.title));
-    let notes = evidence.header.notes.iter().map(|note| format!("<li>{}</li>", escape(note)));
+    let notes = evidence.header.remarks();
+    let notes = notes.iter().map(|note| format!("<li>{}</li>", escape(note)));
     html += &format!(
         "<details><summary>What it was measured on</summary><ul class=\"notes\">{}</ul></details>\n",
         notes.collect::<String>()

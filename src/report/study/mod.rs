@@ -1,6 +1,7 @@
 //! A study's files: what its arms reached, and a verdict on every claim by the rule that was stated
 //! before anything ran.
 
+pub mod codes;
 mod figure2;
 mod forest;
 mod page;
@@ -8,7 +9,7 @@ mod text;
 
 pub use text::measured;
 
-use super::evidence::{Evidence, Run, Table};
+use super::evidence::{Evidence, Header, NotRun, Run, Table};
 use super::exhibit::Exhibit;
 use super::picture;
 use super::table2::{SIGNIFICANCE, Verdict};
@@ -84,6 +85,8 @@ pub struct Answer {
     pub test: Test,
     /// None: not run.
     pub outcome: Option<Outcome>,
+    /// Runs of its arms that there are not, and why.
+    pub missing: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -128,11 +131,19 @@ pub fn summarise(evidence: &Evidence) -> Result<Summary<'_>> {
     for question in &study.questions {
         for test in &question.tests {
             let outcome = measure(&arms, evidence, test)?;
-            answers.push(Answer { question: question.clone(), test: test.clone(), outcome });
+            let missing = missing(header, test);
+            answers.push(Answer { question: question.clone(), test: test.clone(), outcome, missing });
         }
     }
     decide(&mut answers);
     Ok(Summary { evidence, study, arms, answers, map })
+}
+
+fn missing(header: &Header, test: &Test) -> Vec<String> {
+    let arms = test.rule.arms();
+    let of = header.not_run.iter().filter(|n| arms.contains(&n.objective.as_str()));
+    let seed = |n: &NotRun| n.seed.map_or(String::new(), |seed| format!(" seed {seed}"));
+    of.map(|n| format!("{}{}: {}", n.objective, seed(n), n.why)).collect()
 }
 
 fn arm<'a>(evidence: &'a Evidence, name: &'a str) -> Result<Arm<'a>> {
@@ -281,12 +292,13 @@ fn layout(evidence: &Evidence) -> Result<Option<Layout>> {
 pub fn exhibit(evidence: &Evidence) -> Result<Exhibit> {
     let summary = summarise(evidence)?;
     let name = evidence.header.table.name();
+    let reading = codes::reading(evidence)?;
     let figure = match evidence.header.table {
         Table::Figure2 => figure2::svg(&summary)?,
         _ => forest::svg(&summary)?,
     };
     let mut files = vec![
-        (format!("{name}.md"), text::markdown(&summary).into_bytes()),
+        (format!("{name}.md"), text::markdown(&summary, reading.as_ref()).into_bytes()),
         (format!("{name}.csv"), text::csv(&summary)?),
         (format!("{name}.tex"), text::latex(&summary).into_bytes()),
         (format!("{name}.png"), picture::png(&figure)?),
@@ -295,11 +307,18 @@ pub fn exhibit(evidence: &Evidence) -> Result<Exhibit> {
     if let Some(map) = &summary.map {
         files.push((format!("{name}-map.csv"), text::map_csv(map)?));
     }
+    let mut sections = page::sections(&summary, figure);
+    if let Some(reading) = &reading {
+        let (drawn, figure) = codes::files(&summary, reading, name)?;
+        files.extend(drawn);
+        // Before the arms, which come last.
+        sections.insert(sections.len() - 1, codes::section(reading, figure));
+    }
     Ok(Exhibit {
         table: evidence.header.table,
         title: format!("{} at the {} scale", summary.study.title, evidence.header.scale.name()),
         status: text::status(&summary),
         files,
-        sections: page::sections(&summary, figure),
+        sections,
     })
 }

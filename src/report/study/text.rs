@@ -1,5 +1,6 @@
 //! A study as Markdown, CSV and LaTeX.
 
+use super::codes::{Reading, markdown_section};
 use super::{Answer, Arm, Layout, Measured, Outcome, Summary};
 use crate::error::{Error, Result};
 use crate::eval::stats::Estimate;
@@ -81,7 +82,11 @@ pub(super) fn formula(contrast: &BTreeMap<String, f64>) -> String {
 
 /// The verdict and why, in one sentence.
 pub(super) fn sentence(answer: &Answer) -> String {
-    let Some(outcome) = &answer.outcome else { return format!("Not run: {}.", answer.test.claim) };
+    let missing = answer.missing.join("; ");
+    let Some(outcome) = &answer.outcome else {
+        let why = if missing.is_empty() { &answer.test.claim } else { &missing };
+        return format!("Not run: {why}.");
+    };
     let word = match outcome.verdict {
         Verdict::Supported => "Supported",
         Verdict::NotSupported => "Not supported",
@@ -112,7 +117,8 @@ pub(super) fn sentence(answer: &Answer) -> String {
         (Rule::Clusters {}, ..) => "no more than sources in random order may give".into(),
         _ => "the rule does not apply to what was measured".into(),
     };
-    format!("{word}: {}; {why}.", measured(outcome))
+    let without = if missing.is_empty() { String::new() } else { format!(" Without {missing}.") };
+    format!("{word}: {}; {why}.{without}", measured(outcome))
 }
 
 pub(super) fn status(summary: &Summary<'_>) -> String {
@@ -148,7 +154,7 @@ pub(super) const PROTOCOL: &str = "Every claim's rule stood in the study's recip
      after Holm's correction over all differences of the study, and not supported where it is as sure to be the other \
      way; \"within\" asks that the whole 95 % interval lies within. Contrasts are paired by seed and test pair.";
 
-pub(super) fn markdown(summary: &Summary<'_>) -> String {
+pub(super) fn markdown(summary: &Summary<'_>, codes: Option<&Reading<'_>>) -> String {
     let header = &summary.evidence.header;
     let name = header.table.name();
     let own = if header.own {
@@ -170,9 +176,12 @@ pub(super) fn markdown(summary: &Summary<'_>) -> String {
     if let Some(map) = &summary.map {
         text += &format!("{}\n\n", map_text(map));
     }
+    if let Some(reading) = codes {
+        text += &markdown_section(reading, name);
+    }
     let arms: Vec<_> = summary.arms.iter().map(arm_row).collect();
     text += &format!("## Arms\n\n{}\n", table::markdown(ARMS_ALIGNMENT, &ARMS, &arms));
-    let notes: String = header.notes.iter().map(|note| format!("- {note}\n")).collect();
+    let notes: String = header.remarks().iter().map(|note| format!("- {note}\n")).collect();
     text + &format!("Protocol: {PROTOCOL}\n\n{notes}")
 }
 
@@ -284,7 +293,7 @@ pub(super) fn map_csv(map: &Layout) -> Result<Vec<u8>> {
     write(&["x", "y", "source"], &map.points.iter().zip(&map.sources).map(row).collect::<Vec<_>>())
 }
 
-fn write(header: &[&str], rows: &[Vec<String>]) -> Result<Vec<u8>> {
+pub(super) fn write(header: &[&str], rows: &[Vec<String>]) -> Result<Vec<u8>> {
     let fault = |e: String| Error::argument("study", "csv", e, "rows that can be written");
     let mut writer = csv::Writer::from_writer(vec![]);
     writer.write_record(header).map_err(|e| fault(e.to_string()))?;

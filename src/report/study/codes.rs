@@ -1,0 +1,427 @@
+//! A run's codes as its study shows them: how much each is used, what they know, and how far the bound
+//! was off while it was trained.
+
+use super::Summary;
+use crate::error::{Error, Result};
+use crate::experiment::codes::Codes;
+use crate::report::evidence::{CodesOfRun, Evidence, Run};
+use crate::report::exhibit::{Cell, Grid, Section};
+use crate::report::figure::{FAINT, INK, WITH, WITHOUT, font};
+use crate::report::picture;
+use crate::report::table::{csv_number, markdown, p_value, percent};
+use plotters::coord::Shift;
+use plotters::coord::types::RangedCoordf64;
+use plotters::element::DashedPathElement;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+pub const INFORMATION: [&str; 5] = ["Label", "Information", "By chance", "p", "Its entropy"];
+pub const USE: [&str; 5] = ["Code", "Prior, %", "Posterior, %", "Likeliest, %", "Tokens that W e_k promotes"];
+
+/// Codes whose tokens a page shows.
+const SHOWN: usize = 8;
+/// Beyond so many, their numbers do not fit below the bars.
+const NUMBERED: usize = 40;
+/// Of mean weights that add up to 1.
+const ROUNDING: f64 = 1e-4;
+
+/// Codes, the run they are of, and the bound's gap over the training of every run of its arm.
+pub struct Reading<'a> {
+    pub codes: &'a Codes,
+    pub run: &'a Run,
+    /// Share of training, gap in nats.
+    gaps: Vec<Vec<(f64, f64)>>,
+}
+
+/// Errors: codes of a run that the evidence lacks, or numbers that are no codes.
+pub(super) fn reading(evidence: &Evidence) -> Result<Option<Reading<'_>>> {
+    let Some(CodesOfRun { run: id, codes }) = &evidence.header.codes else { return Ok(None) };
+    let fault = |argument: &str, got: String, expected: &str| {
+        Err(Error::argument("study", format!("codes: {argument}"), got, expected))
+    };
+    let Some(run) = evidence.runs.iter().find(|r| r.manifest.run == *id) else {
+        return fault("run", id.clone(), "a run of the evidence");
+    };
+    let planned = run.manifest.recipe["latent"]["codes"].as_u64();
+    if codes.usage.is_empty() || planned != Some(codes.usage.len() as u64) {
+        return fault("number", codes.usage.len().to_string(), "as many as the run's recipe has");
+    }
+    let records = evidence.records(run)?.len();
+    if codes.pairs != records {
+        return fault("pairs", codes.pairs.to_string(), "as many as the run was tested on");
+    }
+    let shares =
+        [codes.usage.iter().map(|u| u.prior).sum(), codes.usage.iter().map(|u| u.posterior).sum::<f64>()];
+    let negative = codes.usage.iter().any(|u| u.prior < 0.0 || u.posterior < 0.0);
+    if negative || shares.iter().any(|sum| (sum - 1.0).abs() > ROUNDING) {
+        return fault("shares", format!("{shares:?}"), "shares of 1");
+    }
+    let mut gaps = vec![];
+    for run in evidence.runs.iter().filter(|r| r.objective == run.objective) {
+        if let Some((_, values)) = run.curves.iter().find(|(name, _)| name == "bound_gap") {
+            let n = values.len() as f64;
+            let at = |(i, gap): (usize, &f32)| (100.0 * (i + 1) as f64 / n, f64::from(*gap));
+            gaps.push(values.iter().enumerate().map(at).collect());
+        }
+    }
+    Ok(Some(Reading { codes, run, gaps }))
+}
+
+/// How the codes are used, in words.
+pub fn in_words(codes: &Codes) -> String {
+    let k = codes.usage.len();
+    let [prior, posterior] = codes.perplexities();
+    format!(
+        "{k} codes on {} test pairs. Perplexity of their use: {prior:.1} by the prior, {posterior:.1} by the posterior; dead: \
+         {}. Mean entropy of p(z|x): {:.3} of ln {k} = {:.3} nats. KL(q ‖ p): {:.4} nats; prior and posterior have the same \
+         likeliest code for {} % of the pairs.",
+        codes.pairs,
+        codes.dead(),
+        codes.prior_entropy,
+        (k as f64).ln(),
+        codes.kl,
+        percent(codes.same_code),
+    )
+}
+
+/// What p(z|x) tells of each label, a row each.
+pub fn information_rows(codes: &Codes) -> Vec<Vec<String>> {
+    let row = |i: &crate::experiment::codes::Information| {
+        let f = i.found;
+        let null = format!("{:.1e} to {:.1e}", f.null_low, f.null_high);
+        vec![i.of.clone(), format!("{:.2e}", f.value), null, p_value(f.p_value), format!("{:.3}", i.entropy)]
+    };
+    codes.information.iter().map(row).collect()
+}
+
+/// The codes, most used first, at most `shown`.
+pub fn use_rows(codes: &Codes, shown: usize) -> Vec<Vec<String>> {
+    let row = |k: usize| {
+        let u = &codes.usage[k];
+        let tokens: Vec<String> = u.tokens.iter().map(|t| format!("`{}`", t.escape_debug())).collect();
+        let shares = [u.prior, u.posterior, u.likeliest].map(percent);
+        [k.to_string()].into_iter().chain(shares).chain([tokens.join(" ")]).collect()
+    };
+    codes.by_use().into_iter().take(shown).map(row).collect()
+}
+
+fn told(codes: &Codes) -> String {
+    let of = |i: &crate::experiment::codes::Information| {
+        let f = i.found;
+        format!(
+            "{:.2e} nats of {:.3} about {} (by chance {:.1e} to {:.1e}, p = {})",
+            f.value,
+            i.entropy,
+            i.of,
+            f.null_low,
+            f.null_high,
+            p_value(f.p_value)
+        )
+    };
+    match codes.information.as_slice() {
+        [] => "All prompts have one source: there is none to know.".into(),
+        some => format!("p(z|x) tells {}.", some.iter().map(of).collect::<Vec<_>>().join("; ")),
+    }
+}
+
+fn gap_text(reading: &Reading<'_>) -> String {
+    let ends: Vec<(f64, f64)> =
+        reading.gaps.iter().filter_map(|curve| Some((curve.first()?.1, curve.last()?.1))).collect();
+    if ends.is_empty() {
+        return "The gap of the bound (7) was not recorded.".into();
+    }
+    let mean = |of: fn(&(f64, f64)) -> f64| ends.iter().map(of).sum::<f64>() / ends.len() as f64;
+    format!(
+        "Exact gap of the bound (7) at λ = 1, mean over {} seeds: {:.1e} nats where it was first taken, {:.1e} at the end.",
+        ends.len(),
+        mean(|e| e.0),
+        mean(|e| e.1)
+    )
+}
+
+fn of_run(reading: &Reading<'_>) -> String {
+    let Run { base, objective, .. } = reading.run;
+    format!("{base}, {objective}, seed {}, run {}", reading.run.seed(), reading.run.manifest.run)
+}
+
+/// For the study's Markdown.
+pub(super) fn markdown_section(reading: &Reading<'_>, name: &str) -> String {
+    format!(
+        "## What are codes for?\n\n![Codes]({name}-codes.svg)\n\n{}: {} {} {}\n\n{}\n",
+        of_run(reading),
+        in_words(reading.codes),
+        told(reading.codes),
+        gap_text(reading),
+        markdown("rrrrl", &USE, &use_rows(reading.codes, SHOWN))
+    )
+}
+
+pub(super) fn section(reading: &Reading<'_>, figure: String) -> Section {
+    let grid = |caption: &str, alignment: &str, header: [&str; 5], rows: Vec<Vec<String>>| Grid {
+        caption: caption.into(),
+        alignment: alignment.into(),
+        header: header.map(String::from).into(),
+        rows: rows.into_iter().map(|row| row.into_iter().map(Cell::plain).collect()).collect(),
+    };
+    Section {
+        title: "What are codes for?".into(),
+        paragraphs: vec![format!("{}: {}", of_run(reading), in_words(reading.codes)), gap_text(reading)],
+        grids: vec![
+            grid(
+                "Nats that p(z|x) tells of each label",
+                "lrrrr",
+                INFORMATION,
+                information_rows(reading.codes),
+            ),
+            grid("The codes most used", "rrrrl", USE, use_rows(reading.codes, SHOWN)),
+        ],
+        figure: Some(figure),
+    }
+}
+
+/// `NAME-codes.{svg,png,csv}`, and the SVG for the page.
+///
+/// Errors: the drawing library refuses, which plain numbers do not cause.
+pub(super) fn files(
+    summary: &Summary<'_>,
+    reading: &Reading<'_>,
+    name: &str,
+) -> Result<(Vec<(String, Vec<u8>)>, String)> {
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        draw(summary, reading, &root).map_err(|e| Error::argument("figure", "codes", e, "a drawing"))?;
+    }
+    let row = |k: usize| {
+        let u = &reading.codes.usage[k];
+        let shares = [u.prior, u.posterior, u.likeliest].map(csv_number);
+        [k.to_string()].into_iter().chain(shares).chain([u.tokens.join(" ")]).collect::<Vec<_>>()
+    };
+    let rows: Vec<_> = reading.codes.by_use().into_iter().map(row).collect();
+    let files = vec![
+        (
+            format!("{name}-codes.csv"),
+            super::text::write(&["code", "prior", "posterior", "likeliest", "tokens"], &rows)?,
+        ),
+        (format!("{name}-codes.png"), picture::png(&svg)?),
+        (format!("{name}-codes.svg"), svg.clone().into_bytes()),
+    ];
+    Ok((files, svg))
+}
+
+const SIZE: (u32, u32) = (1000, 720);
+const TITLE: u32 = 40;
+const BARS: u32 = 330;
+const BELOW: u32 = 640;
+const LEFT: u32 = 500;
+const GREY: RGBColor = RGBColor(150, 150, 150);
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Plot<'a> = DrawingArea<SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
+
+fn draw(summary: &Summary<'_>, reading: &Reading<'_>, root: &Area<'_>) -> Drawn {
+    root.fill(&WHITE)?;
+    let header = &summary.evidence.header;
+    let (codes, run) = (reading.codes, reading.run);
+    let title = format!(
+        "Codes of {}, {}: {}, {} scale",
+        run.base,
+        summary.study.objective,
+        run.objective,
+        header.scale.name()
+    );
+    root.draw(&Text::new(title, (16, 12), font(20)))?;
+    let (above, caption) = root.split_vertically(BELOW);
+    let (_, above) = above.split_vertically(TITLE);
+    let (bars, below) = above.split_vertically(BARS - TITLE);
+    let (left, right) = below.split_horizontally(LEFT);
+    used(codes, &bars)?;
+    gap(reading, &left)?;
+    known(codes, &right)?;
+    let [prior, posterior] = codes.perplexities();
+    let lines = [
+        format!(
+            "Above and right: n = {} test pairs, seed {}. Left: a thin line a seed ({}), thick their mean, taken every 32 steps.",
+            codes.pairs,
+            run.seed(),
+            reading.gaps.len()
+        ),
+        format!(
+            "Perplexity of use: {prior:.1} by the prior, {posterior:.1} by the posterior, of {}; dead (less than a tenth of an equal share): {}.",
+            codes.usage.len(),
+            codes.dead()
+        ),
+        format!(
+            "Prior and posterior have the same likeliest code for {} % of the pairs. Right, grey: 95 % of random orders of the labels.",
+            percent(codes.same_code)
+        ),
+    ];
+    for (line, y) in lines.into_iter().zip([6, 28, 50]) {
+        caption.draw(&Text::new(line, (16, y), font(16)))?;
+    }
+    root.present()?;
+    Ok(())
+}
+
+/// Prior and posterior side by side, code by code.
+fn used(codes: &Codes, area: &Area<'_>) -> Drawn {
+    let order = codes.by_use();
+    let k = order.len();
+    let highest = codes.usage.iter().flat_map(|u| [u.prior, u.posterior]).fold(0.0, f64::max);
+    let mut chart = ChartBuilder::on(area)
+        .margin_top(36)
+        .margin_right(16)
+        .margin_left(8)
+        .x_label_area_size(54)
+        .y_label_area_size(66)
+        .build_cartesian_2d(-0.6..k as f64 - 0.4, 0.0..112.0 * highest)?;
+    axes(&mut chart, "mean share of weight, %", &|v| format!("{v}"))?;
+    let plot = chart.plotting_area();
+    for (i, &code) in order.iter().enumerate() {
+        let (x, u) = (i as f64, &codes.usage[code]);
+        for (share, from, to, colour) in [(u.prior, -0.4, -0.02, WITHOUT), (u.posterior, 0.02, 0.4, WITH)] {
+            plot.draw(&Rectangle::new([(x + from, 0.0), (x + to, 100.0 * share)], colour.filled()))?;
+        }
+        if k <= NUMBERED {
+            under(area, plot, x, code.to_string(), 4)?;
+        }
+    }
+    under(area, plot, (k as f64 - 1.0) / 2.0, "code, by its share under the prior".into(), 26)?;
+    let equal = 100.0 / k as f64;
+    plot.draw(&DashedPathElement::new(
+        vec![(-0.6, equal), (k as f64 - 0.4, equal)],
+        6,
+        4,
+        INK.stroke_width(1),
+    ))?;
+    let text = |text: &'static str, x| {
+        area.draw(&Text::new(text, (x, 16), font(16).pos(Pos::new(HPos::Left, VPos::Center))))
+    };
+    for (name, colour, x) in [("prior p(k|x)", WITHOUT, 80), ("posterior q(k|x, pair)", WITH, 218)] {
+        area.draw(&Rectangle::new([(x, 9), (x + 14, 23)], colour.filled()))?;
+        text(name, x + 22)?;
+    }
+    area.draw(&DashedPathElement::new(vec![(436, 16), (472, 16)], 6, 4, INK.stroke_width(1)))?;
+    text("an equal share", 480)?;
+    Ok(())
+}
+
+/// The bound's gap over training.
+fn gap(reading: &Reading<'_>, area: &Area<'_>) -> Drawn {
+    area.draw(&Text::new("Gap of the bound (7), exact", (24, 8), font(18)))?;
+    if reading.gaps.is_empty() {
+        return Ok(area.draw(&Text::new("not recorded", (80, 60), font(16)))?);
+    }
+    let highest = reading.gaps.iter().flatten().map(|p| p.1).fold(0.0, f64::max).max(1e-12);
+    let mut chart = ChartBuilder::on(area)
+        .margin_top(40)
+        .margin_right(16)
+        .margin_left(8)
+        .x_label_area_size(54)
+        .y_label_area_size(88)
+        .build_cartesian_2d(0.0..100.0, 0.0..1.1 * highest)?;
+    let number = move |v: &f64| match (*v == 0.0, highest < 0.01) {
+        (true, _) => "0".into(),
+        (_, true) => format!("{v:.1e}"),
+        _ => format!("{v:.3}").trim_end_matches('0').trim_end_matches('.').to_string(),
+    };
+    axes(&mut chart, "nats", &number)?;
+    let plot = chart.plotting_area();
+    for curve in &reading.gaps {
+        plot.draw(&PathElement::new(curve.clone(), GREY.stroke_width(1)))?;
+    }
+    let points = reading.gaps.iter().map(Vec::len).min().unwrap_or(0);
+    let at = |i: usize| {
+        let sum: f64 = reading.gaps.iter().map(|curve| curve[i].1).sum();
+        (reading.gaps[0][i].0, sum / reading.gaps.len() as f64)
+    };
+    plot.draw(&PathElement::new((0..points).map(at).collect::<Vec<_>>(), WITH.stroke_width(3)))?;
+    for share in [0.0, 25.0, 50.0, 75.0, 100.0] {
+        under(area, plot, share, format!("{share}"), 4)?;
+    }
+    under(area, plot, 50.0, "share of training steps, %".into(), 26)
+}
+
+/// What p(z|x) tells of labels, beside what chance gives.
+fn known(codes: &Codes, area: &Area<'_>) -> Drawn {
+    area.draw(&Text::new("What p(z|x) tells of a prompt", (24, 8), font(18)))?;
+    let n = codes.information.len();
+    if n == 0 {
+        return Ok(area.draw(&Text::new("one source: nothing to tell", (40, 60), font(16)))?);
+    }
+    let ends = codes.information.iter().flat_map(|i| [i.found.value, i.found.null_high]);
+    let highest = ends.fold(0.0, f64::max).max(1e-12);
+    let mut chart = ChartBuilder::on(area)
+        .margin_top(40)
+        .margin_right(36)
+        .x_label_area_size(54)
+        .y_label_area_size(24)
+        .build_cartesian_2d(0.0..1.12 * highest, n as f64..0.0)?;
+    chart
+        .configure_mesh()
+        .disable_y_mesh()
+        .disable_y_axis()
+        .x_labels(5)
+        .x_label_formatter(&move |v| match (*v == 0.0, highest < 0.001) {
+            (true, _) => "0".into(),
+            (_, true) => format!("{v:.0e}"),
+            _ => format!("{v:.4}").trim_end_matches('0').trim_end_matches('.').to_string(),
+        })
+        .x_desc("mutual information, nats")
+        .light_line_style(WHITE)
+        .bold_line_style(FAINT)
+        .axis_style(INK)
+        .label_style(font(16))
+        .axis_desc_style(font(16))
+        .draw()?;
+    let plot = chart.plotting_area();
+    for (i, information) in codes.information.iter().enumerate() {
+        let (top, found) = (i as f64, information.found);
+        let middle = top + 0.68;
+        let (x, y) = plot.map_coordinate(&(0.0, top + 0.28));
+        let (left, above) = area.get_base_pixel();
+        let name = format!("{}: p = {}", information.of, p_value(found.p_value));
+        let style = font(16).pos(Pos::new(HPos::Left, VPos::Center));
+        area.draw(&Text::new(name, (x - left + 4, y - above), style))?;
+        let corner = |x: f64, y: f64| {
+            let (x, y) = plot.map_coordinate(&(x, y));
+            (x - left, y - above)
+        };
+        // A null next to nothing is still seen.
+        let (from, to) = (corner(found.null_low, middle - 0.12), corner(found.null_high, middle + 0.12));
+        area.draw(&Rectangle::new([from, (to.0.max(from.0 + 3), to.1)], GREY.filled()))?;
+        plot.draw(&TriangleMarker::new((found.value, middle), 9, WITH.filled()))?;
+    }
+    Ok(())
+}
+
+/// Both axes of a plot whose x labels are drawn apart.
+fn axes(
+    chart: &mut ChartContext<'_, SVGBackend<'_>, Cartesian2d<RangedCoordf64, RangedCoordf64>>,
+    unit: &str,
+    number: &dyn Fn(&f64) -> String,
+) -> Drawn {
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .disable_x_axis()
+        .y_labels(6)
+        .y_label_formatter(&number)
+        .y_desc(unit)
+        .light_line_style(WHITE)
+        .bold_line_style(FAINT)
+        .axis_style(INK)
+        .label_style(font(16))
+        .axis_desc_style(font(16))
+        .draw()?;
+    Ok(())
+}
+
+/// Text so many pixels under the plot at `x`.
+fn under(area: &Area<'_>, plot: &Plot<'_>, x: f64, text: String, below: i32) -> Drawn {
+    let (left, top) = area.get_base_pixel();
+    let at = plot.map_coordinate(&(x, 0.0));
+    let style = font(16).pos(Pos::new(HPos::Center, VPos::Top));
+    Ok(area.draw(&Text::new(text, (at.0 - left, at.1 - top + below), style))?)
+}
