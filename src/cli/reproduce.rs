@@ -151,13 +151,18 @@ fn apply(arguments: &ReproduceArguments, matrix: &mut Matrix) -> Result<()> {
         matrix.seeds = (1..=seeds).collect();
     }
     if let Some(folder) = &arguments.data {
-        matrix.data = DataSource::Jsonl {
-            folder: folder.clone(),
-            limit: None,
-            empty_completion: EmptyCompletion::LeaveOut,
-            flip_rate: 0.0,
-            flip_marked: false,
-        };
+        match &mut matrix.data {
+            DataSource::Jsonl { folder: place, .. } => *place = folder.clone(),
+            world => {
+                *world = DataSource::Jsonl {
+                    folder: folder.clone(),
+                    limit: None,
+                    empty_completion: EmptyCompletion::LeaveOut,
+                    flip_rate: 0.0,
+                    flip_marked: false,
+                }
+            }
+        }
     }
     if let Some(n) = arguments.limit {
         match &mut matrix.data {
@@ -165,11 +170,17 @@ fn apply(arguments: &ReproduceArguments, matrix: &mut Matrix) -> Result<()> {
             DataSource::Jsonl { limit, .. } => *limit = Some(n),
         }
     }
-    matrix.training.dtype = arguments.dtype.unwrap_or(matrix.training.dtype);
+    let training = &mut matrix.training;
+    training.dtype = arguments.dtype.unwrap_or(training.dtype);
+    training.micro_batch_size = arguments.micro_batch.unwrap_or(training.micro_batch_size);
+    training.recompute |= arguments.recompute;
     if let Some(path) = &arguments.model {
         let name =
-            path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into());
-        matrix.models = vec![Model { name, paper: None, source: model_source(path) }];
+            path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+        // A file named after one of the scale's models is that model, wherever it lies.
+        let known = matrix.models.iter().find(|m| name.starts_with(&m.name)).cloned();
+        let model = known.unwrap_or(Model { name, paper: None, source: model_source(path) });
+        matrix.models = vec![Model { source: model_source(path), ..model }];
     }
     if !arguments.objectives.is_empty() {
         let known: Vec<String> = matrix.objectives.iter().map(|o| o.name.clone()).collect();

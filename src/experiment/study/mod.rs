@@ -88,7 +88,8 @@ pub fn reproduce(
     let first_of = |arm: &Option<String>, cell: &MatrixCell| {
         arm.as_ref() == Some(&cell.objective) && Some(&cell.recipe.seed) == study.seeds.first()
     };
-    let mapped = |cell: &MatrixCell| first_of(&study.map, cell);
+    let has_sources = |cell: &MatrixCell| sources(&of(cell).1.data.test_text).0.len() > 1;
+    let mapped = |cell: &MatrixCell| first_of(&study.map, cell) && has_sources(cell);
     let read = |cell: &MatrixCell| first_of(&study.codes, cell);
     let total = progress.task(plan.table.name(), cells.len());
     let runs = parallel(&cells, workers, threads_each, |cell| {
@@ -112,7 +113,7 @@ pub fn reproduce(
     drop(total);
 
     let built_in = Matrix::built_in(settings.scale).is_ok_and(|m| m.same_experiment(matrix))
-        && Study::built_in(plan.table).is_ok_and(|s| s == *study);
+        && Study::built_in(plan.table).is_ok_and(|s| s.same_experiment(study, settings.scale));
     let not_run = |arm: &str, latent: bool, seed: Option<u64>, why: String| NotRun {
         base: model.name.clone(),
         objective: arm.into(),
@@ -122,6 +123,9 @@ pub fn reproduce(
     };
     let mut notes = notes(&cells, &data, &prepared, &model.name);
     notes.extend(plan.second.iter().map(|second| second.note.clone()));
+    if cells.iter().any(|cell| first_of(&study.map, cell) && !has_sources(cell)) {
+        notes.push("No map of latents: the test pairs do not name two sources.".into());
+    }
     let mut evidence = Evidence::new(Header {
         format: 1,
         table: plan.table,
