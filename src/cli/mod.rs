@@ -46,7 +46,7 @@ enum Command {
     /// Train what is missing for a table of the paper and write it
     ///
     /// Example: lpc reproduce table2 --scale toy
-    Reproduce(ReproduceArguments),
+    Reproduce(Box<ReproduceArguments>),
     /// Train one recipe, score it on its test pairs and keep the model
     ///
     /// Example: lpc train paper/recipes/dpo-lpc.toml
@@ -506,7 +506,7 @@ impl Arguments {
 pub fn run(arguments: Arguments) -> Result<()> {
     let (threads, device) = (arguments.threads(), arguments.device);
     match arguments.command {
-        Command::Reproduce(reproduce) => reproduce::run(reproduce, arguments.runs, threads, device.open()?),
+        Command::Reproduce(reproduce) => reproduce::run(*reproduce, arguments.runs, threads, device.open()?),
         Command::Train { recipe, dtype } => runs::train(&recipe, dtype, &arguments.runs, &device.open()?),
         Command::Data(command) => data::run(command),
         Command::Eval(eval) => eval::run(eval, &arguments.runs, &device.open()?),

@@ -163,7 +163,7 @@ enum Column {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Line {
-    Header(Header),
+    Header(Box<Header>),
     Column(Column),
     Run(Box<Run>),
 }
@@ -347,7 +347,7 @@ impl Evidence {
 
     /// The file's bytes: the same evidence gives the same bytes.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let lines = std::iter::once(Line::Header(self.header.clone()))
+        let lines = std::iter::once(Line::Header(Box::new(self.header.clone())))
             .chain(self.columns.iter().cloned().map(Line::Column))
             .chain(self.runs.iter().cloned().map(|run| Line::Run(Box::new(run))));
         let mut writer =
@@ -404,7 +404,7 @@ impl Evidence {
             let line: Line = serde_json::from_str(json)
                 .map_err(|e| Error::input(place(), "a line of evidence", json_fault(&e)))?;
             match (line, &mut evidence) {
-                (Line::Header(header), None) if header.format == 1 => evidence = Some(Self::new(header)),
+                (Line::Header(header), None) if header.format == 1 => evidence = Some(Self::new(*header)),
                 (Line::Column(column), Some(evidence)) => evidence.columns.push(column),
                 (Line::Run(run), Some(evidence)) => evidence.runs.push(*run),
                 _ => return Err(Error::input(place(), "one header of format 1, first", "another line")),

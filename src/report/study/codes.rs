@@ -8,6 +8,7 @@ use crate::report::evidence::{CodesOfRun, Evidence, Run};
 use crate::report::exhibit::{Cell, Grid, Section};
 use crate::report::figure::{FAINT, INK, WITH, WITHOUT, font};
 use crate::report::picture;
+use crate::report::publish::Files;
 use crate::report::table::{csv_number, markdown, p_value, percent};
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
@@ -182,11 +183,7 @@ pub(super) fn section(reading: &Reading<'_>, figure: String) -> Section {
 /// `NAME-codes.{svg,png,csv}`, and the SVG for the page.
 ///
 /// Errors: the drawing library refuses, which plain numbers do not cause.
-pub(super) fn files(
-    summary: &Summary<'_>,
-    reading: &Reading<'_>,
-    name: &str,
-) -> Result<(Vec<(String, Vec<u8>)>, String)> {
+pub(super) fn files(summary: &Summary<'_>, reading: &Reading<'_>, name: &str) -> Result<(Files, String)> {
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
