@@ -184,6 +184,12 @@ struct ReproduceArguments {
     /// What factors of matrix products are rounded to, instead of the matrix's
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
+    /// Pairs in memory at a time instead of the matrix's: the same experiment but for rounding
+    #[arg(long, value_name = "N", value_parser = values::at_least_1)]
+    micro_batch: Option<usize>,
+    /// Keep no block's activations but recompute them: less memory, the same numbers
+    #[arg(long)]
+    recompute: bool,
     /// Only these objectives, by their name in the matrix: --objectives DPO,SimPO
     #[arg(long, value_delimiter = ',')]
     objectives: Vec<String>,

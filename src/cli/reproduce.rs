@@ -143,7 +143,10 @@ fn apply(arguments: &ReproduceArguments, matrix: &mut Matrix) -> Result<()> {
             DataSource::Jsonl { limit, .. } => *limit = Some(n),
         }
     }
-    matrix.training.dtype = arguments.dtype.unwrap_or(matrix.training.dtype);
+    let training = &mut matrix.training;
+    training.dtype = arguments.dtype.unwrap_or(training.dtype);
+    training.micro_batch_size = arguments.micro_batch.unwrap_or(training.micro_batch_size);
+    training.recompute |= arguments.recompute;
     if let Some(path) = &arguments.model {
         let name =
             path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into());

@@ -102,7 +102,8 @@ impl Matrix {
         Ok(matrix)
     }
 
-    /// The same experiment, wherever its model and data files lie.
+    /// The same experiment: wherever its model and data files lie, however much memory it takes, and with more
+    /// seeds than `self` too.
     pub fn same_experiment(&self, other: &Self) -> bool {
         let placeless = |matrix: &Self| {
             let mut matrix = matrix.clone();
@@ -115,9 +116,12 @@ impl Matrix {
             if let DataSource::Jsonl { folder, .. } = &mut matrix.data {
                 *folder = Default::default();
             }
+            matrix.training.micro_batch_size = 1;
+            matrix.training.recompute = false;
+            matrix.seeds = vec![];
             matrix
         };
-        placeless(self) == placeless(other)
+        other.seeds.starts_with(&self.seeds) && placeless(self) == placeless(other)
     }
 
     /// Every run, seed by seed, so that an interrupted table has whole rows.

@@ -106,12 +106,13 @@ impl Problem {
         assert_eq!(policy.decoder.kernels(), kernels);
         let members: Vec<&TokenizedPair> = self.pairs.iter().collect();
         let dtype = policy.decoder.dtype();
-        let batch = PairBatch::new(&members, dtype, &Device::Cpu).unwrap();
+        let device = policy.decoder.device();
+        let batch = PairBatch::new(&members, dtype, device).unwrap();
         let mut rng = seed::stream(self.seed, "inputs");
         let mut draw = |shape: &[usize], scale: f64| {
             let n = shape.iter().product();
             let values: Vec<f64> = seed::gumbel(&mut rng, n).iter().map(|g| g * scale).collect();
-            Tensor::from_vec(values, shape, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+            Tensor::from_vec(values, shape, device).unwrap().to_dtype(dtype).unwrap()
         };
         let n = self.pairs.len();
         let reference = PairLogps { chosen: draw(&[n], 3.0), rejected: draw(&[n], 3.0) };

@@ -1,12 +1,13 @@
-//! The composed kernels, which any device has, against the fused ones of the CPU in f32: both on the CPU.
+//! The composed kernels, which any device has, against the fused ones of the CPU in f32: on the CPU, and on a
+//! GPU where there is one (`cargo test --features cuda --test parity kernels`).
 //!
 //! In bf16: `parity::bf16`. One optimiser step against PyTorch: `golden::optimizer`. Inference behind
 //! caches: `harness::inference`.
 
 use crate::gradients::{CODES, Problem, largest, problem};
-use crate::support::{max_abs_diff, pairs, parameters};
+use crate::support::{max_abs_diff, pairs, parameters, places};
 use candle_core::{DType, Device, Tensor};
-use lpc::config::{Latent, LatentAtTest, Precision, Recipe};
+use lpc::config::{Latent, LatentAtTest, Precision, Recipe, Training};
 use lpc::data::batch::PairBatch;
 use lpc::data::tokenize::TokenizedPair;
 use lpc::eval::preference::{Preference, score_pairs};
@@ -41,13 +42,18 @@ fn recipe(latent: Option<Latent>) -> Recipe {
 fn values(problem: &Problem, parameters: &Parameters) -> [Tensor; 5] {
     let policy = Policy::new(&problem.config, parameters, &Latent::None {}, Precision::F32).unwrap();
     let members: Vec<&TokenizedPair> = problem.pairs.iter().collect();
-    let batch = PairBatch::new(&members, DType::F32, &Device::Cpu).unwrap();
+    let batch = PairBatch::new(&members, DType::F32, policy.decoder.device()).unwrap();
     let hidden = policy.decoder.hidden_values(&batch.rows).unwrap();
     let states = PairStates::select(&hidden, &batch).unwrap();
     let (_, codebook) = parameters.iter().find(|(name, _)| *name == "lpc.codebook").unwrap();
     let plain = policy.pair_logps(&states, &batch, None).unwrap();
     let codes = policy.code_pair_logps(&states, &batch, codebook).unwrap();
     [hidden, plain.chosen, plain.rejected, codes.chosen, codes.rejected]
+}
+
+/// The same numbers for composed kernels in a place.
+fn composed(parameters: &Parameters, place: &Device) -> Parameters {
+    parameters.to(DType::F32, place).unwrap().composed()
 }
 
 /// Gradients as two optimisers see them, of sizes that are clipped and not.
@@ -69,14 +75,16 @@ proptest! {
     fn values_and_every_gradient(problem in problem()) {
         // Codes are scored whatever latent was drawn.
         let coded = parameters(&problem.config, CODES, problem.seed, DType::F32);
-        for (fused, composed) in values(&problem, &coded).iter().zip(values(&problem, &coded.composed())) {
-            let diff = max_abs_diff(fused, &composed);
-            prop_assert!(diff < RELATIVE * (1.0 + largest(fused)), "values differ by {:e}", diff);
-        }
+        let expected = values(&problem, &coded);
         let single = problem.parameters(DType::F32);
         let (loss_fused, fused) = problem.gradients(&single, Precision::F32, Kernels::Fused, false);
-        for recompute in [false, true] {
-            let (loss, composed) = problem.gradients(&single, Precision::F32, Kernels::Composed, recompute);
+        for (place, recompute) in places().iter().flat_map(|place| [(place, false), (place, true)]) {
+            for (fused, composed) in expected.iter().zip(values(&problem, &composed(&coded, place))) {
+                let diff = max_abs_diff(fused, &composed);
+                prop_assert!(diff < RELATIVE * (1.0 + largest(fused)), "values differ by {:e}", diff);
+            }
+            let there = single.to(DType::F32, place).unwrap();
+            let (loss, composed) = problem.gradients(&there, Precision::F32, Kernels::Composed, recompute);
             prop_assert!((loss - loss_fused).abs() < 1e-4 * (1.0 + loss.abs()), "{} and {}", loss, loss_fused);
             prop_assert_eq!(composed.keys().collect::<Vec<_>>(), fused.keys().collect::<Vec<_>>());
             let whole = composed.values().map(largest).fold(0.0, f64::max);
@@ -104,33 +112,46 @@ proptest! {
         let mut settings = recipe(None).training;
         settings.learning_rate = 0.01;
         (settings.weight_decay, settings.max_grad_norm, settings.adam_epsilon) = (decay, clip, 10f64.powf(epsilon));
-        let fused = Parameters::from_tensors(&start).unwrap();
-        let composed = Parameters::from_tensors(&start).unwrap().composed();
-        let optimiser = |parameters: &Parameters| AdamW::new(parameters, &settings, 0.0).unwrap();
-        let (mut by_fused, mut by_composed) = (optimiser(&fused), optimiser(&composed));
-        for step in 0..6 {
-            let gradients = draws(&fused, seed, step);
-            let a = by_fused.step(&gradients, 0.7).unwrap();
-            let b = by_composed.step(&gradients, 0.7).unwrap();
-            prop_assert!((a - b).abs() <= 1e-5 * a, "norms {} and {}", a, b);
-            let (ours, theirs) = (fused.tensors(), composed.tensors());
-            for (name, fused) in &ours {
-                // An update is at most some learning rates long.
-                let diff = max_abs_diff(fused, &theirs[name]);
-                prop_assert!(diff <= UPDATE * (1.0 + largest(fused)), "step {}, {}: {:e}", step, name, diff);
-            }
-            if step == 2 {
-                let saved = |optimiser: &AdamW| -> BTreeMap<String, Tensor> {
-                    let bytes = safetensors::serialize(optimiser.state(), None).unwrap();
-                    candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).unwrap().into_iter().collect()
-                };
-                let (from_fused, from_composed) = (saved(&by_fused), saved(&by_composed));
-                (by_fused, by_composed) = (optimiser(&fused), optimiser(&composed));
-                by_fused.restore(&from_composed).unwrap();
-                by_composed.restore(&from_fused).unwrap();
-            }
+        for place in places() {
+            same_updates(&start, &settings, seed, place)?;
         }
     }
+}
+
+fn same_updates(
+    start: &BTreeMap<String, Tensor>,
+    settings: &Training,
+    seed: u64,
+    place: &Device,
+) -> Result<(), TestCaseError> {
+    let fused = Parameters::from_tensors(start).unwrap();
+    let composed = composed(&fused, place);
+    let optimiser = |parameters: &Parameters| AdamW::new(parameters, settings, 0.0).unwrap();
+    let (mut by_fused, mut by_composed) = (optimiser(&fused), optimiser(&composed));
+    for step in 0..6 {
+        let gradients = draws(&fused, seed, step);
+        let there = |(name, g): (&String, &Tensor)| (name.clone(), g.to_device(place).unwrap());
+        let a = by_fused.step(&gradients, 0.7).unwrap();
+        let b = by_composed.step(&gradients.iter().map(there).collect(), 0.7).unwrap();
+        prop_assert!((a - b).abs() <= 1e-5 * a, "norms {} and {}", a, b);
+        let (ours, theirs) = (fused.tensors(), composed.tensors());
+        for (name, fused) in &ours {
+            // An update is at most some learning rates long.
+            let diff = max_abs_diff(fused, &theirs[name]);
+            prop_assert!(diff <= UPDATE * (1.0 + largest(fused)), "step {}, {}: {:e}", step, name, diff);
+        }
+        if step == 2 {
+            let saved = |optimiser: &AdamW| -> BTreeMap<String, Tensor> {
+                let bytes = safetensors::serialize(optimiser.state(), None).unwrap();
+                candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).unwrap().into_iter().collect()
+            };
+            let (from_fused, from_composed) = (saved(&by_fused), saved(&by_composed));
+            (by_fused, by_composed) = (optimiser(&fused), optimiser(&composed));
+            by_fused.restore(&from_composed).unwrap();
+            by_composed.restore(&from_fused).unwrap();
+        }
+    }
+    Ok(())
 }
 
 /// Pairs in which one token more is what is preferred, and a decoder that has to find out.
@@ -172,9 +193,10 @@ impl Toy {
         Self { config, pairs }
     }
 
-    fn train(&self, recipe: &Recipe, kernels: Kernels) -> Trained {
+    /// Fused, or composed in a place.
+    fn train(&self, recipe: &Recipe, place: Option<&Device>) -> Trained {
         let start = parameters(&self.config, recipe.latent.codes().map_or(0, |c| c.codes), 3, DType::F32);
-        let start = if kernels == Kernels::Composed { start.composed() } else { start };
+        let start = place.map_or(start.clone(), |place| composed(&start, place));
         let (folder, quiet) = (tempfile::tempdir().unwrap(), Progress::hidden());
         let task = quiet.task("", 0);
         let base = Policy::new(&self.config, &start, &Latent::None {}, Precision::F32).unwrap();
@@ -198,8 +220,6 @@ impl Toy {
 /// step; 2e-7 of a loss and 2e-7 of a weight were the most seen.
 #[test]
 fn a_short_training() {
-    const LOSS: f64 = 1e-5;
-    const WEIGHT: f64 = 1e-5;
     let (codes, codebook_std, heads_learning_rate) = (4, 0.02, None);
     let exact = Latent::ExactElbo { codes, kl_weight: 0.05, codebook_std, heads_learning_rate };
     let latents = [
@@ -214,31 +234,40 @@ fn a_short_training() {
         recipe.training.learning_rate = 1e-3;
         recipe.evaluation.latent = at_test;
         let toy = Toy::new();
-        let [fused, composed] = [Kernels::Fused, Kernels::Composed].map(|k| toy.train(&recipe, k));
-        let close = |what: &str, a: f64, b: f64, tolerance: f64| {
-            let off = (a - b).abs() / (1.0 + a.abs());
-            assert!(off <= tolerance, "{:?}: {what} {a} and {b}", recipe.latent);
-        };
-        for (a, b) in fused.reference.iter().zip(&composed.reference) {
-            close("reference", a.chosen.into(), b.chosen.into(), 1e-5);
-            close("reference", a.rejected.into(), b.rejected.into(), 1e-5);
-        }
-        assert_eq!((fused.metrics.len(), composed.metrics.len()), (24, 24));
-        for (a, b) in fused.metrics.iter().zip(&composed.metrics) {
-            close("loss", a.loss, b.loss, LOSS);
-            close("gradient norm", a.grad_norm, b.grad_norm, LOSS);
-            assert_eq!(a.latent.is_some(), b.latent.is_some());
-        }
-        for (name, weight) in &fused.weights {
-            let diff = max_abs_diff(weight, &composed.weights[name]);
-            assert!(diff <= WEIGHT, "{:?}: {name} differs by {diff:e}", recipe.latent);
-        }
-        for (a, b) in fused.verdicts.iter().zip(&composed.verdicts) {
-            close("margin", a.margin, b.margin, LOSS);
-            close("log-probability", a.policy_chosen_logps, b.policy_chosen_logps, LOSS);
+        let fused = toy.train(&recipe, None);
+        for composed in places().iter().map(|place| toy.train(&recipe, Some(place))) {
+            same_training(&recipe, &fused, &composed);
         }
         // And it learned something that rounding could have lost.
         let (first, last) = (&fused.metrics[0], &fused.metrics[23]);
         assert!(last.loss < 0.8 * first.loss, "{} to {}", first.loss, last.loss);
+    }
+}
+
+fn same_training(recipe: &Recipe, fused: &Trained, composed: &Trained) {
+    /// Relative, and of a weight.
+    const LOSS: f64 = 1e-5;
+    const WEIGHT: f64 = 1e-5;
+    let close = |what: &str, a: f64, b: f64, tolerance: f64| {
+        let off = (a - b).abs() / (1.0 + a.abs());
+        assert!(off <= tolerance, "{:?}: {what} {a} and {b}", recipe.latent);
+    };
+    for (a, b) in fused.reference.iter().zip(&composed.reference) {
+        close("reference", a.chosen.into(), b.chosen.into(), 1e-5);
+        close("reference", a.rejected.into(), b.rejected.into(), 1e-5);
+    }
+    assert_eq!((fused.metrics.len(), composed.metrics.len()), (24, 24));
+    for (a, b) in fused.metrics.iter().zip(&composed.metrics) {
+        close("loss", a.loss, b.loss, LOSS);
+        close("gradient norm", a.grad_norm, b.grad_norm, LOSS);
+        assert_eq!(a.latent.is_some(), b.latent.is_some());
+    }
+    for (name, weight) in &fused.weights {
+        let diff = max_abs_diff(weight, &composed.weights[name]);
+        assert!(diff <= WEIGHT, "{:?}: {name} differs by {diff:e}", recipe.latent);
+    }
+    for (a, b) in fused.verdicts.iter().zip(&composed.verdicts) {
+        close("margin", a.margin, b.margin, LOSS);
+        close("log-probability", a.policy_chosen_logps, b.policy_chosen_logps, LOSS);
     }
 }

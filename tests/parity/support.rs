@@ -8,6 +8,7 @@ use lpc::model::heads::{FACTORS, init_heads};
 use lpc::model::parameters::Parameters;
 use lpc::seed;
 use proptest::prelude::*;
+use std::sync::OnceLock;
 
 /// Decoder shapes over the whole range: grouped and plain heads, windows, rope scaling, tying.
 pub fn decoder_config() -> impl Strategy<Value = DecoderConfig> {
@@ -81,7 +82,24 @@ pub fn pairs(vocab: usize, lengths: &[(usize, usize, usize)], seed: u64) -> Vec<
         .collect()
 }
 
+/// Wherever they are.
 pub fn max_abs_diff(a: &Tensor, b: &Tensor) -> f64 {
-    let diff = (a.to_dtype(DType::F64).unwrap() - b.to_dtype(DType::F64).unwrap()).unwrap();
+    let wide = |t: &Tensor| t.to_device(&Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
+    let diff = (wide(a) - wide(b)).unwrap();
     diff.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
+}
+
+/// Where composed kernels are tried: the CPU and, with the feature `cuda` on a machine that has one, a GPU.
+pub fn places() -> &'static [Device] {
+    static PLACES: OnceLock<Vec<Device>> = OnceLock::new();
+    PLACES.get_or_init(|| {
+        let mut places = vec![Device::Cpu];
+        if cfg!(feature = "cuda") {
+            match Device::new_cuda(0) {
+                Ok(gpu) => places.push(gpu),
+                Err(e) => eprintln!("composed kernels on the CPU alone, no GPU: {e}"),
+            }
+        }
+        places
+    })
 }

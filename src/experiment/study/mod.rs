@@ -104,7 +104,7 @@ pub fn reproduce(
     drop(total);
 
     let built_in = Matrix::built_in(settings.scale).is_ok_and(|m| m.same_experiment(matrix))
-        && Study::built_in(plan.table).is_ok_and(|s| s == *study);
+        && Study::built_in(plan.table).is_ok_and(|s| s.same_experiment(study, settings.scale));
     let mut evidence = Evidence::new(Header {
         format: 1,
         table: plan.table,

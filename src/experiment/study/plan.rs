@@ -94,6 +94,13 @@ impl Study {
         Self::parse(Self::built_in_text(table)?, Path::new(&format!("paper/recipes/{}.toml", table.name())))
     }
 
+    /// The same questions of the same arms. Beyond the toy scale a study has as many seeds as hours allow, and
+    /// its captions say how many.
+    pub fn same_experiment(&self, other: &Self, scale: Scale) -> bool {
+        let seedless = |study: &Self| Self { seeds: vec![], ..study.clone() };
+        (scale != Scale::Toy || self.seeds == other.seeds) && seedless(self) == seedless(other)
+    }
+
     /// Its text, which evidence holds.
     pub fn built_in_text(table: Table) -> Result<&'static str> {
         match table {
@@ -262,6 +269,29 @@ mod tests {
         assert!(arm("set.latent.cods = 8").contains("unknown field `cods`"));
         assert!(arm("set.latent.codes = 0").contains("latent.codes = 0"));
         assert!(arm("set.latent = { mode = 'marginal' }").contains("missing field `codes`"));
+    }
+
+    /// Memory, places and, beyond the toy scale, more seeds are no other experiment; anything else is.
+    #[test]
+    fn what_is_the_same_experiment() {
+        let small = Matrix::built_in(Scale::Small).unwrap();
+        let changed = |change: fn(&mut Matrix)| {
+            let mut other = small.clone();
+            change(&mut other);
+            small.same_experiment(&other)
+        };
+        assert!(changed(|m| (m.training.micro_batch_size, m.training.recompute) = (8, true)));
+        assert!(changed(|m| m.seeds = vec![1, 2, 3]));
+        assert!(!changed(|m| m.seeds = vec![2]));
+        assert!(!changed(|m| m.training.batch_size = 4));
+        assert!(!changed(|m| m.objectives.truncate(1)));
+        let built_in = Study::built_in(Table::Figure2).unwrap();
+        let fewer = Study { seeds: vec![1], ..built_in.clone() };
+        assert!(
+            built_in.same_experiment(&fewer, Scale::Small) && !built_in.same_experiment(&fewer, Scale::Toy)
+        );
+        let other = Study { map: None, ..built_in.clone() };
+        assert!(!built_in.same_experiment(&other, Scale::Small));
     }
 
     #[test]
