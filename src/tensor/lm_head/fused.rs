@@ -103,7 +103,7 @@ impl FusedTokenLogps {
     fn stretches(&self, kept: Option<&Exponentials>, vocab: usize) -> Vec<Range<usize>> {
         let n = self.tokens.len();
         match kept {
-            Some(Exponentials::F32(_)) => vec![0..n],
+            Some(Exponentials::F32(_)) => std::iter::once(0..n).collect(),
             _ => chunks(n, vocab).collect(),
         }
     }
