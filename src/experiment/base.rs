@@ -79,7 +79,7 @@ pub fn world_tokenizer(shape: Shape) -> Result<TextTokenizer> {
 
 /// Two blocks, 64 wide; what tells the families apart is kept: grouped queries everywhere,
 /// Llama-3's rotary base, Mistral's window and wider feed-forward.
-fn world_config(shape: Shape, vocab_size: usize) -> DecoderConfig {
+pub(crate) fn world_config(shape: Shape, vocab_size: usize) -> DecoderConfig {
     let llama = DecoderConfig {
         vocab_size,
         hidden_size: 64,

@@ -3,7 +3,7 @@
 //!
 //! The tile instructions have no stable intrinsics, so they are written as assembly.
 
-use super::bf16::Tile;
+use super::panels::Tile;
 use std::arch::asm;
 use std::sync::OnceLock;
 
@@ -80,21 +80,29 @@ impl Tiles {
         Self
     }
 
-    /// Adds the product of two panels of `words` words to, or stores it as, a tile of the result.
+    /// Adds the product of two panels, by one of the loops below, to a tile of the result, or
+    /// stores it as one.
     ///
     /// # Safety
-    /// The panels hold `words` words, a multiple of [`WORDS`]; the tile is writable and, to add,
-    /// readable.
-    pub unsafe fn multiply(&self, words: usize, left: *const u32, right: *const u32, tile: &Tile) {
+    /// The panels hold `blocks` of the loop's blocks; the tile is writable and, to add, readable.
+    pub unsafe fn multiply(
+        &self,
+        whole: Loop,
+        blocks: usize,
+        left: *const u32,
+        right: *const u32,
+        ahead: *const u32,
+        tile: &Tile,
+    ) {
         let Tile { out, stride, rows, columns, accumulate } = *tile;
         if (rows, columns) == (PANEL, PANEL) {
             // SAFETY: the caller's.
-            unsafe { whole(words / WORDS, left, right, out, stride, accumulate) };
+            unsafe { whole(blocks, left, right, ahead, out, stride, accumulate) };
             return;
         }
         let mut sums = [0f32; PANEL * PANEL];
         // SAFETY: room for a whole tile.
-        unsafe { whole(words / WORDS, left, right, sums.as_mut_ptr(), PANEL, false) };
+        unsafe { whole(blocks, left, right, ahead, sums.as_mut_ptr(), PANEL, false) };
         for (row, sums) in sums.chunks(PANEL).take(rows).enumerate() {
             for (column, sum) in sums.iter().take(columns).enumerate() {
                 let at = out.wrapping_add(row * stride + column);
@@ -112,66 +120,148 @@ impl Drop for Tiles {
     }
 }
 
-/// [`PANEL`] x [`PANEL`] sums over `blocks` tiles of words, stored `stride` numbers apart.
-///
-/// # Safety
-/// As [`Tiles::multiply`]; tiles are configured.
-unsafe fn whole(
-    blocks: usize,
-    left: *const u32,
-    right: *const u32,
-    out: *mut f32,
-    stride: usize,
-    accumulate: bool,
-) {
-    // SAFETY: the caller's.
-    unsafe {
-        asm!(
-            "test {accumulate:e}, {accumulate:e}",
-            "jz 3f",
-            "tileloadd tmm0, [{upper} + {stride}]",
-            "tileloadd tmm1, [{upper} + {stride} + 64]",
-            "tileloadd tmm2, [{lower} + {stride}]",
-            "tileloadd tmm3, [{lower} + {stride} + 64]",
-            "jmp 4f",
-            "3:",
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            "4:",
-            "test {blocks}, {blocks}",
-            "jz 5f",
-            "2:",
-            "tileloadd tmm4, [{left} + {row}]",
-            "tileloadd tmm6, [{right} + {word}]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloadd tmm7, [{right} + {word} + 64]",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tileloadd tmm5, [{left} + {row} + 1024]",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "add {left}, 2048",
-            "add {right}, 2048",
-            "dec {blocks}",
-            "jnz 2b",
-            "5:",
-            "tilestored [{upper} + {stride}], tmm0",
-            "tilestored [{upper} + {stride} + 64], tmm1",
-            "tilestored [{lower} + {stride}], tmm2",
-            "tilestored [{lower} + {stride} + 64], tmm3",
-            accumulate = in(reg) u32::from(accumulate),
-            blocks = inout(reg) blocks => _,
-            left = inout(reg) left => _,
-            right = inout(reg) right => _,
-            upper = in(reg) out,
-            lower = in(reg) out.wrapping_add(PANEL / 2 * stride),
-            stride = in(reg) 4 * stride,
-            row = in(reg) 4 * WORDS,
-            word = in(reg) 4 * PANEL,
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            options(nostack),
-        );
-    }
+/// [`PANEL`] x [`PANEL`] sums over blocks of two panels, stored `stride` numbers apart. `ahead` is
+/// where words lie that are wanted soon; nothing need be there.
+pub type Loop = unsafe fn(usize, *const u32, *const u32, *const u32, *mut f32, usize, bool);
+
+macro_rules! sums {
+    ($(#[$doc:meta])* $name:ident: $($block:literal)*) => {
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// As [`Tiles::multiply`]; tiles are configured.
+        pub unsafe fn $name(
+            blocks: usize,
+            left: *const u32,
+            right: *const u32,
+            ahead: *const u32,
+            out: *mut f32,
+            stride: usize,
+            accumulate: bool,
+        ) {
+            // SAFETY: the caller's.
+            unsafe {
+                asm!(
+                    "test {accumulate:e}, {accumulate:e}",
+                    "jz 3f",
+                    "tileloadd tmm0, [{upper} + {stride}]",
+                    "tileloadd tmm1, [{upper} + {stride} + 64]",
+                    "tileloadd tmm2, [{lower} + {stride}]",
+                    "tileloadd tmm3, [{lower} + {stride} + 64]",
+                    "jmp 4f",
+                    "3:",
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "tilezero tmm2",
+                    "tilezero tmm3",
+                    "4:",
+                    "test {blocks}, {blocks}",
+                    "jz 5f",
+                    "2:",
+                    $($block,)*
+                    "dec {blocks}",
+                    "jnz 2b",
+                    "5:",
+                    "tilestored [{upper} + {stride}], tmm0",
+                    "tilestored [{upper} + {stride} + 64], tmm1",
+                    "tilestored [{lower} + {stride}], tmm2",
+                    "tilestored [{lower} + {stride} + 64], tmm3",
+                    accumulate = in(reg) u32::from(accumulate),
+                    blocks = inout(reg) blocks => _,
+                    left = inout(reg) left => _,
+                    right = inout(reg) right => _,
+                    ahead = inout(reg) ahead => _,
+                    upper = in(reg) out,
+                    lower = in(reg) out.wrapping_add(PANEL / 2 * stride),
+                    stride = in(reg) 4 * stride,
+                    row = in(reg) 4 * WORDS,
+                    word = in(reg) 4 * PANEL,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack),
+                );
+            }
+        }
+    };
+}
+
+sums! {
+    /// Of bf16 numbers: a block is [`WORDS`] words of either panel.
+    whole:
+    "tileloadd tmm4, [{left} + {row}]"
+    "tileloadd tmm6, [{right} + {word}]"
+    "tdpbf16ps tmm0, tmm4, tmm6"
+    "tileloadd tmm7, [{right} + {word} + 64]"
+    "tdpbf16ps tmm1, tmm4, tmm7"
+    "tileloadd tmm5, [{left} + {row} + 1024]"
+    "tdpbf16ps tmm2, tmm5, tmm6"
+    "tdpbf16ps tmm3, tmm5, tmm7"
+    "add {left}, 2048"
+    "add {right}, 2048"
+    "/* nothing {ahead} */"
+}
+
+sums! {
+    /// Of numbers in three bf16 parts: a block is [`WORDS`] words of each part of either panel, and
+    /// six products of parts are summed, from 3·1 over 2·1, 2·2, 1·2 and 1·3 to 1·1, so that one of
+    /// the two stays where it is. Asks for an eighth of a right block's words ahead.
+    whole_of_parts:
+    "tileloadd tmm4, [{left} + {row} + 4096]"
+    "tileloadd tmm6, [{right} + {word}]"
+    "tdpbf16ps tmm0, tmm4, tmm6"
+    "prefetcht1 [{ahead}]"
+    "tileloadd tmm7, [{right} + {word} + 64]"
+    "tdpbf16ps tmm1, tmm4, tmm7"
+    "tileloadd tmm5, [{left} + {row} + 5120]"
+    "tdpbf16ps tmm2, tmm5, tmm6"
+    "tdpbf16ps tmm3, tmm5, tmm7"
+    "prefetcht1 [{ahead} + 64]"
+
+    "tileloadd tmm4, [{left} + {row} + 2048]"
+    "tdpbf16ps tmm0, tmm4, tmm6"
+    "tdpbf16ps tmm1, tmm4, tmm7"
+    "prefetcht1 [{ahead} + 128]"
+    "tileloadd tmm5, [{left} + {row} + 3072]"
+    "tdpbf16ps tmm2, tmm5, tmm6"
+    "tdpbf16ps tmm3, tmm5, tmm7"
+    "prefetcht1 [{ahead} + 192]"
+
+    "tileloadd tmm6, [{right} + {word} + 2048]"
+    "tdpbf16ps tmm0, tmm4, tmm6"
+    "tdpbf16ps tmm2, tmm5, tmm6"
+    "prefetcht1 [{ahead} + 256]"
+    "tileloadd tmm7, [{right} + {word} + 2112]"
+    "tdpbf16ps tmm1, tmm4, tmm7"
+    "tdpbf16ps tmm3, tmm5, tmm7"
+    "prefetcht1 [{ahead} + 320]"
+
+    "tileloadd tmm4, [{left} + {row}]"
+    "tdpbf16ps tmm0, tmm4, tmm6"
+    "tdpbf16ps tmm1, tmm4, tmm7"
+    "prefetcht1 [{ahead} + 384]"
+    "tileloadd tmm5, [{left} + {row} + 1024]"
+    "tdpbf16ps tmm2, tmm5, tmm6"
+    "tdpbf16ps tmm3, tmm5, tmm7"
+    "prefetcht1 [{ahead} + 448]"
+
+    "tileloadd tmm6, [{right} + {word} + 4096]"
+    "tdpbf16ps tmm0, tmm4, tmm6"
+    "tdpbf16ps tmm2, tmm5, tmm6"
+    "prefetcht1 [{ahead} + 512]"
+    "tileloadd tmm7, [{right} + {word} + 4160]"
+    "tdpbf16ps tmm1, tmm4, tmm7"
+    "tdpbf16ps tmm3, tmm5, tmm7"
+    "prefetcht1 [{ahead} + 576]"
+
+    "tileloadd tmm6, [{right} + {word}]"
+    "tdpbf16ps tmm0, tmm4, tmm6"
+    "tdpbf16ps tmm2, tmm5, tmm6"
+    "prefetcht1 [{ahead} + 640]"
+    "tileloadd tmm7, [{right} + {word} + 64]"
+    "tdpbf16ps tmm1, tmm4, tmm7"
+    "tdpbf16ps tmm3, tmm5, tmm7"
+    "prefetcht1 [{ahead} + 704]"
+    "add {left}, 6144"
+    "add {right}, 6144"
+    "add {ahead}, 768"
 }

@@ -4,8 +4,11 @@
 //! A word is two bf16 numbers that follow each other along the summed dimension, the earlier one
 //! low: what one lane of `vdpbf16ps` multiplies and adds. A panel is [words, width].
 
-use super::bf16::Tile;
+use super::panels::Tile;
 use std::arch::x86_64::*;
+
+/// Parts of an f32 number.
+pub const PARTS: usize = 3;
 
 /// Lines (rows or columns) and words that one transposition handles.
 pub const BLOCK: usize = 16;
@@ -19,30 +22,91 @@ pub fn available() -> bool {
 
 /// Numbers that can be read as bf16, 16 or 32 at a time.
 pub trait Element: Copy {
-    /// The first `n` ≤ 32 numbers at `at` as bf16, zeros behind them.
+    /// How many bf16 numbers stand for one.
+    const PARTS: usize;
+
+    /// The first `n` ≤ 32 numbers at `at` as bf16, or their parts of one kind, zeros behind them.
     ///
     /// # Safety
     /// `at..at + n` is readable; the CPU is [`available`].
-    unsafe fn load(at: *const Self, n: usize) -> __m512i;
+    unsafe fn load(at: *const Self, part: usize, n: usize) -> __m512i;
 }
 
 impl Element for f32 {
+    const PARTS: usize = 1;
+
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    unsafe fn load(at: *const Self, n: usize) -> __m512i {
-        // SAFETY: masked lanes are not read.
-        unsafe {
-            let low = _mm512_maskz_loadu_ps(first(n.min(16)), at);
-            let high = _mm512_maskz_loadu_ps(first(n.saturating_sub(16)), at.wrapping_add(16));
-            std::mem::transmute(_mm512_cvtne2ps_pbh(high, low))
-        }
+    unsafe fn load(at: *const Self, _part: usize, n: usize) -> __m512i {
+        // SAFETY: the caller's.
+        let [low, high] = unsafe { halves(at, n) };
+        rounded(low, high)
     }
 }
 
-impl Element for half::bf16 {
+/// An f32 number as the sum of three bf16 numbers: itself rounded, what that leaves rounded, and
+/// what is left then.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct InParts(f32);
+
+impl InParts {
+    pub fn of(values: &[f32]) -> &[Self] {
+        // SAFETY: the same numbers, transparently.
+        unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), values.len()) }
+    }
+}
+
+impl Element for InParts {
+    const PARTS: usize = PARTS;
+
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    unsafe fn load(at: *const Self, n: usize) -> __m512i {
+    unsafe fn load(at: *const Self, part: usize, n: usize) -> __m512i {
+        // SAFETY: the caller's.
+        let [mut low, mut high] = unsafe { halves(at.cast(), n) };
+        for _ in 0..part {
+            (low, high) = (left(low), left(high));
+        }
+        rounded(low, high)
+    }
+}
+
+/// The first `n` ≤ 32 numbers, zeros behind them.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn halves(at: *const f32, n: usize) -> [__m512; 2] {
+    // SAFETY: masked lanes are not read.
+    unsafe {
+        [
+            _mm512_maskz_loadu_ps(first(n.min(LANES)), at),
+            _mm512_maskz_loadu_ps(first(n.saturating_sub(LANES)), at.wrapping_add(LANES)),
+        ]
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn rounded(low: __m512, high: __m512) -> __m512i {
+    // SAFETY: vectors of the same 64 bytes.
+    unsafe { std::mem::transmute(_mm512_cvtne2ps_pbh(high, low)) }
+}
+
+/// x − bf16(x), which f32 holds exactly.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn left(x: __m512) -> __m512 {
+    // SAFETY: vectors of the same 32 bytes.
+    let near: __m256i = unsafe { std::mem::transmute(_mm512_cvtneps_pbh(x)) };
+    _mm512_sub_ps(x, _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(near))))
+}
+
+impl Element for half::bf16 {
+    const PARTS: usize = 1;
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    unsafe fn load(at: *const Self, _part: usize, n: usize) -> __m512i {
         let mask = if n >= 32 { u32::MAX } else { (1 << n) - 1 };
         // SAFETY: masked lanes are not read.
         unsafe { _mm512_maskz_loadu_epi16(mask, at.cast()) }
@@ -63,11 +127,11 @@ pub type Block = [__m512i; BLOCK];
 /// Those numbers are readable; the CPU is [`available`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub unsafe fn by_line<T: Element>(at: *const T, stride: usize, lines: usize, n: usize) -> Block {
+pub unsafe fn by_line<T: Element>(at: *const T, part: usize, stride: usize, lines: usize, n: usize) -> Block {
     let mut block = [_mm512_setzero_si512(); BLOCK];
     for (line, words) in block.iter_mut().enumerate().take(lines) {
         // SAFETY: the caller's.
-        *words = unsafe { T::load(at.wrapping_add(line * stride), n) };
+        *words = unsafe { T::load(at.wrapping_add(line * stride), part, n) };
     }
     block
 }
@@ -79,7 +143,7 @@ pub unsafe fn by_line<T: Element>(at: *const T, stride: usize, lines: usize, n: 
 /// Those numbers are readable; the CPU is [`available`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub unsafe fn by_word<T: Element>(at: *const T, stride: usize, lines: usize, n: usize) -> Block {
+pub unsafe fn by_word<T: Element>(at: *const T, part: usize, stride: usize, lines: usize, n: usize) -> Block {
     // 0 16 1 17 ..: numbers of the first row count from 0, of the second from 32.
     let mut order = [0u16; 32];
     for (i, pair) in order.chunks_exact_mut(2).enumerate() {
@@ -91,7 +155,7 @@ pub unsafe fn by_word<T: Element>(at: *const T, stride: usize, lines: usize, n: 
     for (word, both) in block.iter_mut().enumerate().take(n.div_ceil(2)) {
         let row = |i: usize| match i < n {
             // SAFETY: the caller's.
-            true => unsafe { T::load(at.wrapping_add(i * stride), lines) },
+            true => unsafe { T::load(at.wrapping_add(i * stride), part, lines) },
             false => _mm512_setzero_si512(),
         };
         *both = _mm512_permutex2var_epi16(row(2 * word), order, row(2 * word + 1));

@@ -1,12 +1,12 @@
 //! Products of factors rounded to bf16, summed in f32: half the bytes and a multiple of the rate of
 //! f32 where the CPU multiplies bf16, the same rounding by other means where it does not.
 
+#[cfg(target_arch = "x86_64")]
+use super::panels::{self, Kernel, Panels};
 use super::{Matrix, Threads, product_at};
 #[cfg(target_arch = "x86_64")]
-use super::{amx, avx512, pack};
+use super::{amx, avx512};
 use half::bf16;
-use rayon::prelude::*;
-use std::ops::Range;
 
 /// Numbers of a factor.
 #[derive(Clone, Copy)]
@@ -37,10 +37,16 @@ pub struct Factor {
 }
 
 enum Ready {
-    /// Words of two numbers; see [`Order`].
-    Words(Vec<u32>),
+    #[cfg(target_arch = "x86_64")]
+    Panels(Panels),
     /// [outer, summed].
     Rounded(Vec<f32>),
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Side {
+    Left,
+    Right,
 }
 
 /// How a factor lies in memory.
@@ -50,29 +56,6 @@ pub(super) struct Layout {
     pub summed: usize,
     /// Numbers that follow each other in memory follow each other in the sum.
     pub along: bool,
-}
-
-/// The order of a factor's words in panels of some rows (or columns), zeros where they end.
-#[derive(Clone, Copy)]
-pub(super) enum Order {
-    /// [panels][words][width].
-    Words { width: usize },
-    /// [panels][words / 16][width][16].
-    Tiles { width: usize },
-}
-
-/// Words of a panel come in stretches of so many.
-pub(super) const STRETCH: usize = 16;
-
-/// A part of a product: `rows` x `columns` numbers, those of a row next to each other.
-pub(super) struct Tile {
-    pub out: *mut f32,
-    /// Numbers from a row to the next.
-    pub stride: usize,
-    pub rows: usize,
-    pub columns: usize,
-    /// Add to what is there.
-    pub accumulate: bool,
 }
 
 impl Engine {
@@ -97,6 +80,24 @@ impl Engine {
             Self::Rounding => "f32 of rounded factors",
         }
     }
+
+    #[cfg(target_arch = "x86_64")]
+    fn ready(self, side: Side, numbers: Numbers<'_>, layout: Layout, threads: Threads) -> Ready {
+        let kernel = match self {
+            Self::Amx => Kernel::Amx,
+            Self::Avx512 => Kernel::Avx512,
+            Self::Rounding => return Ready::Rounded(rounded(numbers, layout)),
+        };
+        Ready::Panels(match numbers {
+            Numbers::F32(values) => Panels::new(kernel, side, values, layout, threads),
+            Numbers::Bf16(values) => Panels::new(kernel, side, values, layout, threads),
+        })
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn ready(self, _: Side, numbers: Numbers<'_>, layout: Layout, _: Threads) -> Ready {
+        Ready::Rounded(rounded(numbers, layout))
+    }
 }
 
 impl Factor {
@@ -115,44 +116,21 @@ impl Factor {
     }
 
     fn left_for(engine: Engine, a: Numbers<'_>, layout: Layout, threads: Threads) -> Self {
-        let order = match engine {
-            #[cfg(target_arch = "x86_64")]
-            Engine::Amx => Some(Order::Tiles { width: amx::PANEL }),
-            #[cfg(target_arch = "x86_64")]
-            Engine::Avx512 => Some(Order::Words { width: avx512::LEFT }),
-            Engine::Rounding => None,
-        };
-        Self::new(engine, a, layout, order, threads)
+        Self::new(engine, Side::Left, a, layout, threads)
     }
 
     fn right_for(engine: Engine, b: Numbers<'_>, layout: Layout, threads: Threads) -> Self {
-        let order = match engine {
-            #[cfg(target_arch = "x86_64")]
-            Engine::Amx => Some(Order::Words { width: amx::PANEL }),
-            #[cfg(target_arch = "x86_64")]
-            Engine::Avx512 => Some(Order::Words { width: avx512::RIGHT }),
-            Engine::Rounding => None,
-        };
-        Self::new(engine, b, layout, order, threads)
+        Self::new(engine, Side::Right, b, layout, threads)
     }
 
-    fn new(
-        engine: Engine,
-        numbers: Numbers<'_>,
-        layout: Layout,
-        order: Option<Order>,
-        threads: Threads,
-    ) -> Self {
+    fn new(engine: Engine, side: Side, numbers: Numbers<'_>, layout: Layout, threads: Threads) -> Self {
         let Layout { outer, summed, .. } = layout;
         let len = match numbers {
             Numbers::F32(values) => values.len(),
             Numbers::Bf16(values) => values.len(),
         };
         assert_eq!(len, outer * summed, "factor of {outer} x {summed}");
-        let ready = match order {
-            Some(order) => Ready::Words(packed(numbers, layout, order, threads)),
-            None => Ready::Rounded(rounded(numbers, layout)),
-        };
+        let ready = engine.ready(side, numbers, layout, threads);
         Self { outer, summed, engine, ready }
     }
 }
@@ -171,18 +149,14 @@ pub(super) unsafe fn multiply_at(a: &Factor, b: &Factor, out: *mut f32, accumula
                 let right = Matrix::new(right, b.outer, b.summed);
                 product_at(left, right.t(), out, accumulate, threads);
             }
-            (Ready::Words(left), Ready::Words(right)) => {
-                let product = Product { m: a.outer, n: b.outer, words: words(a.summed), left, right };
-                product.run(a.engine, out, accumulate, threads);
+            #[cfg(target_arch = "x86_64")]
+            (Ready::Panels(left), Ready::Panels(right)) => {
+                panels::multiply_at(left, right, out, accumulate, threads);
             }
+            #[cfg(target_arch = "x86_64")]
             _ => unreachable!("factors of one engine"),
         }
     }
-}
-
-/// Words of so many summed numbers, zeros included.
-pub(super) fn words(summed: usize) -> usize {
-    summed.div_ceil(2).next_multiple_of(STRETCH)
 }
 
 /// The factor as [outer, summed] in f32, each number rounded to bf16.
@@ -193,133 +167,6 @@ fn rounded(numbers: Numbers<'_>, Layout { outer, summed, along }: Layout) -> Vec
     };
     let index = |o: usize, s: usize| if along { o * summed + s } else { s * outer + o };
     (0..outer).flat_map(|o| (0..summed).map(move |s| at(index(o, s)))).collect()
-}
-
-/// Calls `task` for each index, on all threads or on this one.
-pub(super) fn each(tasks: usize, threads: Threads, task: impl Fn(usize) + Send + Sync) {
-    if threads == Threads::All && tasks > 1 {
-        (0..tasks).into_par_iter().for_each(task);
-    } else {
-        (0..tasks).for_each(task);
-    }
-}
-
-/// `n` in stretches of about `most`, each but the last a multiple of `unit`.
-pub(super) fn stretches(n: usize, most: usize, unit: usize) -> Vec<Range<usize>> {
-    let size = n.div_ceil(n.div_ceil(most).max(1)).next_multiple_of(unit);
-    (0..n).step_by(size.max(1)).map(|start| start..n.min(start + size)).collect()
-}
-
-/// A place in memory that tasks write to, each its own part.
-#[derive(Clone, Copy)]
-pub(super) struct Shared<T>(pub *mut T);
-
-// SAFETY: the tasks of one product never touch the same numbers.
-unsafe impl<T> Send for Shared<T> {}
-// SAFETY: as above.
-unsafe impl<T> Sync for Shared<T> {}
-
-impl<T> Shared<T> {
-    pub fn at(&self, offset: usize) -> *mut T {
-        self.0.wrapping_add(offset)
-    }
-}
-
-/// [m, n] numbers from panels of `words` words.
-struct Product<'a> {
-    m: usize,
-    n: usize,
-    words: usize,
-    left: &'a [u32],
-    right: &'a [u32],
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn packed(_: Numbers<'_>, _: Layout, _: Order, _: Threads) -> Vec<u32> {
-    unreachable!("only made where the CPU reads them")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-impl Product<'_> {
-    unsafe fn run(&self, _: Engine, _: *mut f32, _: bool, _: Threads) {
-        unreachable!("only made where the CPU reads them")
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn packed(numbers: Numbers<'_>, layout: Layout, order: Order, threads: Threads) -> Vec<u32> {
-    match numbers {
-        Numbers::F32(values) => pack::pack(values, layout, order, threads),
-        Numbers::Bf16(values) => pack::pack(values, layout, order, threads),
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Product<'_> {
-    /// # Safety
-    /// As [`multiply_at`]; the panels are the engine's, and this CPU has it.
-    unsafe fn run(&self, engine: Engine, out: *mut f32, accumulate: bool, threads: Threads) {
-        // A left panel of so many words stays in the first-level cache, the columns of a task in
-        // the second.
-        let (width, task, most) = match engine {
-            Engine::Amx => ((amx::PANEL, amx::PANEL), (8 * amx::PANEL, 16 * amx::PANEL), 288),
-            _ => ((avx512::LEFT, avx512::RIGHT), (16 * avx512::LEFT, 10 * avx512::RIGHT), 256),
-        };
-        let (rows, columns) = (stretches(self.m, task.0, width.0), stretches(self.n, task.1, width.1));
-        let out = Shared(out);
-        let mut sums = stretches(self.words, most, STRETCH);
-        if sums.is_empty() {
-            // A sum of nothing is still to be written.
-            sums.push(Range::default());
-        }
-        each(rows.len() * columns.len(), threads, |task| {
-            let part = (rows[task / columns.len()].clone(), columns[task % columns.len()].clone());
-            // SAFETY: the panels are as long as said; a task's part of `out` is its alone.
-            unsafe {
-                match engine {
-                    Engine::Amx => {
-                        let tiles = amx::Tiles::new();
-                        self.part(&part, width, &sums, out, accumulate, |words, left, right, tile| {
-                            tiles.multiply(words, left, right, tile);
-                        });
-                    }
-                    _ => self.part(&part, width, &sums, out, accumulate, |words, left, right, tile| {
-                        avx512::multiply(words, left, right, tile);
-                    }),
-                }
-            }
-        });
-    }
-
-    /// Some rows and columns, tile by tile, the sums in stretches of words.
-    unsafe fn part(
-        &self,
-        (rows, columns): &(Range<usize>, Range<usize>),
-        width: (usize, usize),
-        sums: &[Range<usize>],
-        out: Shared<f32>,
-        accumulate: bool,
-        multiply: impl Fn(usize, *const u32, *const u32, &Tile),
-    ) {
-        for sum in sums {
-            let panel = |panels: &[u32], line: usize, width: usize| {
-                panels[(line / width * self.words + sum.start) * width..][..sum.len() * width].as_ptr()
-            };
-            for row in rows.clone().step_by(width.0) {
-                let left = panel(self.left, row, width.0);
-                for column in columns.clone().step_by(width.1) {
-                    let tile = Tile {
-                        out: out.at(row * self.n + column),
-                        stride: self.n,
-                        rows: width.0.min(self.m - row),
-                        columns: width.1.min(self.n - column),
-                        accumulate: accumulate || sum.start > 0,
-                    };
-                    multiply(sum.len(), left, panel(self.right, column, width.1), &tile);
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

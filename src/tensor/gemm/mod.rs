@@ -1,4 +1,5 @@
-//! Matrix products on slices, for the fused operations: the `gemm` crate in f32, our own in bf16.
+//! Matrix products on slices, for the fused operations: our own in bf16, and in f32 where the CPU
+//! multiplies bf16 by tiles and the product is large; the `gemm` crate otherwise.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -7,6 +8,10 @@ mod avx512;
 pub(crate) mod bf16;
 #[cfg(target_arch = "x86_64")]
 mod pack;
+#[cfg(target_arch = "x86_64")]
+mod panels;
+#[cfg(target_arch = "x86_64")]
+mod parts;
 
 use crate::config::Precision;
 use bf16::{Factor, Numbers};
@@ -42,8 +47,25 @@ impl<'a> Matrix<'a> {
 
 /// A factor as a product wants it: made once, used in as many as need it.
 pub enum Prepared<'a> {
-    F32(Matrix<'a>),
+    F32(Exact<'a>),
     Bf16(Factor),
+}
+
+/// A factor of a product in f32, on one side of one or several.
+pub struct Exact<'a> {
+    matrix: Matrix<'a>,
+    #[cfg(target_arch = "x86_64")]
+    parts: parts::Parts,
+}
+
+impl<'a> Exact<'a> {
+    fn new(matrix: Matrix<'a>) -> Self {
+        Self {
+            matrix,
+            #[cfg(target_arch = "x86_64")]
+            parts: parts::Parts::new(),
+        }
+    }
 }
 
 /// Who multiplies bf16 on this CPU, for reports.
@@ -51,12 +73,21 @@ pub fn bf16_engine() -> &'static str {
     bf16::Engine::best().name()
 }
 
+/// Who multiplies f32 on this CPU, for reports.
+pub fn f32_engine() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    if amx::available() {
+        return "AMX in three bf16 parts a number, below 128 rows, columns or terms by the `gemm` crate";
+    }
+    "the `gemm` crate"
+}
+
 impl Precision {
     /// `a` of a·b.
     pub fn left(self, a: Matrix<'_>) -> Prepared<'_> {
         let (rows, summed, ..) = a.view();
         match self {
-            Self::F32 => Prepared::F32(a),
+            Self::F32 => Prepared::F32(Exact::new(a)),
             Self::Bf16 => {
                 let numbers = Numbers::F32(a.data);
                 Prepared::Bf16(Factor::left(numbers, rows, summed, a.transposed, Threads::All))
@@ -68,7 +99,7 @@ impl Precision {
     pub fn right(self, b: Matrix<'_>) -> Prepared<'_> {
         let (summed, columns, ..) = b.view();
         match self {
-            Self::F32 => Prepared::F32(b),
+            Self::F32 => Prepared::F32(Exact::new(b)),
             Self::Bf16 => {
                 let numbers = Numbers::F32(b.data);
                 Prepared::Bf16(Factor::right(numbers, summed, columns, b.transposed, Threads::All))
@@ -81,7 +112,7 @@ impl Prepared<'_> {
     /// Rows of a left factor.
     fn rows(&self) -> usize {
         match self {
-            Self::F32(matrix) => matrix.view().0,
+            Self::F32(factor) => factor.matrix.view().0,
             Self::Bf16(factor) => factor.outer(),
         }
     }
@@ -89,7 +120,7 @@ impl Prepared<'_> {
     /// Columns of a right factor.
     fn columns(&self) -> usize {
         match self {
-            Self::F32(matrix) => matrix.view().1,
+            Self::F32(factor) => factor.matrix.view().1,
             Self::Bf16(factor) => factor.outer(),
         }
     }
@@ -134,7 +165,15 @@ unsafe fn multiply_at(a: &Prepared<'_>, b: &Prepared<'_>, out: *mut f32, accumul
     // SAFETY: the caller's.
     unsafe {
         match (a, b) {
-            (Prepared::F32(a), Prepared::F32(b)) => product_at(*a, *b, out, accumulate, Threads::All),
+            (Prepared::F32(a), Prepared::F32(b)) => {
+                let ((m, k, ..), (k_b, n, ..)) = (a.matrix.view(), b.matrix.view());
+                assert_eq!(k, k_b, "inner dimensions");
+                #[cfg(target_arch = "x86_64")]
+                if parts::pays(m, k, n) {
+                    return parts::multiply_at((a.matrix, &a.parts), (b.matrix, &b.parts), out, accumulate);
+                }
+                product_at(a.matrix, b.matrix, out, accumulate, Threads::All);
+            }
             (Prepared::Bf16(a), Prepared::Bf16(b)) => bf16::multiply_at(a, b, out, accumulate, Threads::All),
             _ => unreachable!("factors of one precision"),
         }

@@ -99,6 +99,15 @@ impl FusedTokenLogps {
         }
     }
 
+    /// Rows whose scores are calculated at a time: all where they are kept as they are.
+    fn stretches(&self, kept: Option<&Exponentials>, vocab: usize) -> Vec<Range<usize>> {
+        let n = self.tokens.len();
+        match kept {
+            Some(Exponentials::F32(_)) => std::iter::once(0..n).collect(),
+            _ => chunks(n, vocab).collect(),
+        }
+    }
+
     /// e^(score − peak) of some rows in `out`, given the head as a right factor.
     fn score(&self, hidden: &[f32], rows: &Range<usize>, head: &Prepared<'_>, out: &mut [f32]) -> Vec<Row> {
         let d = hidden.len() / self.tokens.len();
@@ -126,7 +135,7 @@ impl CustomOp2 for FusedTokenLogps {
         let (mut logps, mut sums) = (Vec::with_capacity(n), Vec::with_capacity(n));
         let mut kept = self.room(vocab);
         let mut buffer = vec![];
-        for rows in chunks(n, vocab) {
+        for rows in self.stretches(kept.as_ref(), vocab) {
             let cells = rows.start * vocab..rows.end * vocab;
             let scored = if let Some(Exponentials::F32(all)) = &mut kept {
                 self.score(hidden, &rows, &head, &mut all[cells])
@@ -176,7 +185,7 @@ impl CustomOp2 for FusedTokenLogps {
             let head_rows = self.precision.right(w);
             match kept {
                 Some(kept) => {
-                    for rows in chunks(n, vocab) {
+                    for rows in self.stretches(Some(kept), vocab) {
                         let d_hidden = &mut d_hidden[rows.start * d..rows.end * d];
                         multiply(&kept.left(rows, vocab, false), &head_rows, d_hidden, false);
                     }

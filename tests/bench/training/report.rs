@@ -4,7 +4,7 @@ use crate::compare::{ROUNDS, Row, SCALING, median, scaling};
 use crate::shapes::{BATCH, EQUAL, SMOLLM2};
 use lpc::config::Precision;
 use lpc::report::files::write_atomic;
-use lpc::tensor::gemm::{Matrix, bf16_engine, multiply};
+use lpc::tensor::gemm::{Matrix, bf16_engine, f32_engine, multiply};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
@@ -101,14 +101,16 @@ pub fn write(reports: &Path, rows: &[Row], python: &Path) -> lpc::Result<()> {
          Seconds are medians over rounds, ratios are those of medians, memory is the highest resident\n\
          size of any run. Raw rows: `bench.csv`. Written by `just bench`.\n\n\
          Ours: `train::fit`, reference log-probabilities given, prompt shared by both completions, clipping,\n\
-         AdamW with f32 moments; bf16: factors of matrix products, multiplied by {}. TRL: DPOTrainer, bf16 autocast,\n\
+         AdamW with f32 moments; bf16: factors of matrix products, multiplied by {}; f32: products by\n\
+         {}. TRL: DPOTrainer, bf16 autocast,\n\
          reference log-probabilities precomputed, no gradient checkpointing, AdamW. {BATCH} pairs a step; equal\n\
          lengths: {EQUAL} tokens each of prompt, chosen, rejected; UltraFeedback: real pairs of at most 512 tokens,\n\
          other pairs each round.\n\n\
          | | ours, s | theirs, s | theirs / ours | ours, MiB | theirs, MiB | ours / theirs |\n\
          |---|---:|---:|---:|---:|---:|---:|\n",
         machine.device,
-        bf16_engine()
+        bf16_engine(),
+        f32_engine()
     );
     for (comparison, peer) in [
         ("DPO steps, equal lengths", "TRL"),
