@@ -112,7 +112,7 @@ fn gz(text: &str) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn with<'a>(second: &'a str) -> Vec<&'a str> {
+fn with(second: &str) -> Vec<&str> {
     REPRODUCE.into_iter().chain(["--second-data", second]).collect()
 }
 
