@@ -178,7 +178,7 @@ fn apply(arguments: &ReproduceArguments, matrix: &mut Matrix) -> Result<()> {
         let name =
             path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
         // A file named after one of the scale's models is that model, wherever it lies.
-        let known = matrix.models.iter().find(|m| name.starts_with(&m.name)).cloned();
+        let known = matrix.models.iter().find(|m| is_file_of(&m.name, &name)).cloned();
         let model = known.unwrap_or(Model { name, paper: None, source: model_source(path) });
         matrix.models = vec![Model { source: model_source(path), ..model }];
     }
@@ -190,4 +190,24 @@ fn apply(arguments: &ReproduceArguments, matrix: &mut Matrix) -> Result<()> {
         matrix.objectives.retain(|o| arguments.objectives.contains(&o.name));
     }
     matrix.cells().iter().try_for_each(|cell| cell.recipe.validate())
+}
+
+/// `SmolLM2.Q4_1.gguf` and a folder `SmolLM2` are SmolLM2; `SmolLM2-mine` is another model.
+fn is_file_of(model: &str, file: &str) -> bool {
+    file.strip_prefix(model).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_file_of;
+
+    #[test]
+    fn a_file_is_its_models_up_to_a_dot() {
+        for file in ["SmolLM2", "SmolLM2.Q4_1.gguf"] {
+            assert!(is_file_of("SmolLM2", file), "{file}");
+        }
+        for file in ["SmolLM2-mine.gguf", "SmolLM", "my-SmolLM2.gguf", ""] {
+            assert!(!is_file_of("SmolLM2", file), "{file}");
+        }
+    }
 }
