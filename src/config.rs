@@ -4,6 +4,7 @@
 //! recipe cannot hold a value that nothing reads.
 
 use crate::error::{Error, Place, Result};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -407,15 +408,20 @@ pub struct Training {
     pub checkpoint_every: usize,
 }
 
+/// What a TOML text says; an unknown key, a missing key or a wrong type is an error with its line.
+pub fn from_toml<T: DeserializeOwned>(text: &str, path: &Path, expected: &str) -> Result<T> {
+    toml::from_str(text).map_err(|e| {
+        let line = e.span().map(|s| text[..s.start.min(text.len())].matches('\n').count() + 1);
+        let place = Place { path: path.into(), line, field: None };
+        Error::input(place, expected, e.message().replace('\n', " "))
+    })
+}
+
 impl Recipe {
     /// Reads a recipe; an unknown key, a missing key or a wrong type is an error that names it.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-        let recipe: Self = toml::from_str(&text).map_err(|e| {
-            let line = e.span().map(|s| text[..s.start.min(text.len())].matches('\n').count() + 1);
-            let place = Place { path: path.into(), line, field: None };
-            Error::input(place, "a valid recipe", e.message().replace('\n', " "))
-        })?;
+        let recipe: Self = from_toml(&text, path, "a valid recipe")?;
         recipe.validate().map_err(|e| match e {
             Error::Argument { argument, got, expected, .. } => {
                 Error::input(Place::file(path).field(argument), expected, got)

@@ -1,7 +1,9 @@
 //! The run matrix of a table: what all cells share, and what each varies.
 
 use crate::Result;
-use crate::config::{DataSource, Evaluation, Latent, ModelSource, Objective, Recipe, Training, Truncation};
+use crate::config::{
+    DataSource, Evaluation, Latent, ModelSource, Objective, Recipe, Training, Truncation, from_toml,
+};
 use crate::error::{Error, Place};
 use crate::report::table2::Scale;
 use serde::Deserialize;
@@ -67,11 +69,7 @@ impl Matrix {
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self> {
-        let matrix: Self = toml::from_str(text).map_err(|e| {
-            let line = e.span().map(|s| text[..s.start.min(text.len())].matches('\n').count() + 1);
-            let place = Place { path: path.into(), line, field: None };
-            Error::input(place, "a valid run matrix", e.message().replace('\n', " "))
-        })?;
+        let matrix: Self = from_toml(text, path, "a valid run matrix")?;
         let place = |field: &str| Place::file(path).field(field);
         for (field, empty) in [
             ("seeds", matrix.seeds.is_empty()),

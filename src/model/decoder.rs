@@ -125,7 +125,7 @@ impl Decoder {
     /// [`Self::hidden`] for values only, by this decoder's kernels.
     pub fn hidden_values(&self, rows: &TokenRows) -> Result<Tensor> {
         if self.kernels == Kernels::Fused {
-            return Ok(self.final_norm(&fused::states(self, rows)?)?.detach());
+            return fused::hidden(self, rows);
         }
         let padded = rows.padded(self.config.sliding_window, self.device())?;
         let context = self.context(&padded)?;
@@ -172,6 +172,11 @@ impl Decoder {
 
     pub fn final_norm(&self, x: &Tensor) -> Result<Tensor> {
         self.norm.forward(x)
+    }
+
+    /// [d]
+    pub fn final_norm_weight(&self) -> &Tensor {
+        &self.norm.weight
     }
 }
 

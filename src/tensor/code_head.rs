@@ -239,7 +239,7 @@ impl CustomOp3 for FusedCodeLogps {
             if let Some(kept) = kept {
                 let kept = kept[rows.start * vocab..rows.end * vocab].par_chunks(vocab);
                 scores.par_chunks_mut(vocab).zip(kept).for_each(|(row, kept)| {
-                    wide(|| {
+                    wide!({
                         row.iter_mut()
                             .zip(kept)
                             .for_each(|(a, kept)| *a = f32::from_bits(u32::from(kept.to_bits()) << 16))
@@ -259,7 +259,7 @@ impl CustomOp3 for FusedCodeLogps {
             let b = Matrix::new(&bias_exponentials, codes, vocab);
             product(weights, b, &mut mixtures, false, Threads::All);
             scores.par_chunks_mut(vocab).zip(mixtures.par_chunks(vocab)).for_each(|(row, mixture)| {
-                wide(|| row.iter_mut().zip(mixture).for_each(|(a, m)| *a *= -m));
+                wide!(row.iter_mut().zip(mixture).for_each(|(a, m)| *a *= -m));
             });
             for (t, row) in rows.clone().zip(scores.chunks_mut(vocab)) {
                 let cells = t * codes..(t + 1) * codes;
@@ -268,7 +268,7 @@ impl CustomOp3 for FusedCodeLogps {
                     let state = &stacked[(codes + t) * d..(codes + t + 1) * d];
                     let mut p = scores_of(state, head_values, biases.row(k));
                     let normaliser = p[token] - logps[cell];
-                    wide(|| p.iter_mut().for_each(|s| *s = -upstream[cell] * exp(*s - normaliser)));
+                    wide!(p.iter_mut().for_each(|s| *s = -upstream[cell] * exp(*s - normaliser)));
                     row.iter_mut().zip(&p).for_each(|(a, p)| *a += p);
                     let sum = enumerated.entry(k).or_insert_with(|| vec![0f32; vocab]);
                     sum.iter_mut().zip(p).for_each(|(sum, p)| *sum += p);

@@ -1,11 +1,19 @@
-//! exp and sums over slices in loops that the compiler turns into vector instructions.
+//! exp and sums over slices in loops that the compiler turns into vector instructions: those named
+//! `each` inside a caller's [`wide`], the others by themselves.
 
 /// Runs loops compiled for the widest vectors of this CPU. Without reassociation or fused operations
-/// the numbers are the same with any.
-#[inline(always)]
-pub(crate) fn wide<R>(loops: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(loops)
+/// the numbers are the same with any. What is called in it has to be inlined, or is compiled for the
+/// narrowest vectors: chained iterators may not be, so loops are `for`s or one `for_each`.
+macro_rules! wide {
+    ($loops:expr) => {
+        // A closure that may become a function of its own would lose the vectors.
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || $loops,
+        )
+    };
 }
+pub(crate) use wide;
 
 /// e^x to 2 units in the last place; 0 below −87.3 (the smallest normal number), +∞ never:
 /// above 88.3 it saturates, which no shifted exponential reaches.
@@ -27,23 +35,62 @@ pub(crate) fn exp(x: f32) -> f32 {
     if x < -87.3 { 0.0 } else { value }
 }
 
-/// Numbers added up side by side.
-const LANES: usize = 16;
+/// Numbers worked on side by side. Reductions fold their lanes in halves: the order is fixed.
+pub(crate) const LANES: usize = 16;
 
-/// Every x becomes e^(scale·x − shift).
-pub(crate) fn exp_in_place(values: &mut [f32], scale: f32, shift: f32) {
-    wide(|| values.iter_mut().for_each(|x| *x = exp(*x * scale - shift)));
+#[inline(always)]
+pub(crate) fn folded<T: Copy>(mut lanes: [T; LANES], add: impl Fn(T, T) -> T) -> T {
+    // Loops of known lengths: one over the halves stays scalar.
+    (0..8).for_each(|i| lanes[i] = add(lanes[i], lanes[i + 8]));
+    (0..4).for_each(|i| lanes[i] = add(lanes[i], lanes[i + 4]));
+    (0..2).for_each(|i| lanes[i] = add(lanes[i], lanes[i + 2]));
+    add(lanes[0], lanes[1])
 }
 
-/// Σ x: lanes in f32 over short stretches, stretches in f64. The order is fixed.
+/// The numbers after the last whole chunk, `fill` behind them: one by one, each would take as long as all.
+#[inline(always)]
+fn padded(rest: &[f32], fill: f32) -> [f32; LANES] {
+    let mut lanes = [fill; LANES];
+    lanes[..rest.len()].copy_from_slice(rest);
+    lanes
+}
+
+/// Every x becomes e^(scale·x − shift).
+#[inline(always)]
+fn exp_each(values: &mut [f32], scale: f32, shift: f32) {
+    let each = |lanes: &mut [f32; LANES]| lanes.iter_mut().for_each(|x| *x = exp(*x * scale - shift));
+    let (chunks, rest) = values.as_chunks_mut::<LANES>();
+    chunks.iter_mut().for_each(each);
+    if !rest.is_empty() {
+        let mut last = padded(rest, 0.0);
+        each(&mut last);
+        rest.copy_from_slice(&last[..rest.len()]);
+    }
+}
+
+/// [`exp_each`] by the widest vectors.
+pub(crate) fn exp_in_place(values: &mut [f32], scale: f32, shift: f32) {
+    wide!(exp_each(values, scale, shift));
+}
+
+/// Σ x: lanes in f32 over short stretches, stretches in f64.
+#[inline(always)]
+fn sum_each(values: &[f32]) -> f64 {
+    let mut total = 0.0;
+    for stretch in values.chunks(1024) {
+        let (chunks, rest) = stretch.as_chunks::<LANES>();
+        let mut lanes = padded(rest, 0.0);
+        for chunk in chunks {
+            lanes.iter_mut().zip(chunk).for_each(|(lane, x)| *lane += x);
+        }
+        total += folded(lanes.map(f64::from), |a, b| a + b);
+    }
+    total
+}
+
+/// [`sum_each`] by the widest vectors.
 pub(crate) fn sum(values: &[f32]) -> f64 {
-    let stretch = |values: &[f32]| -> f64 {
-        let (chunks, rest) = values.as_chunks::<LANES>();
-        let mut lanes = [0f32; LANES];
-        chunks.iter().for_each(|chunk| lanes.iter_mut().zip(chunk).for_each(|(l, x)| *l += x));
-        lanes.iter().chain(rest).map(|&x| f64::from(x)).sum()
-    };
-    wide(|| values.chunks(1024).map(stretch).sum())
+    wide!(sum_each(values))
 }
 
 /// Σ a·b·c in f32 lanes, for rows of a few thousand.
@@ -57,8 +104,10 @@ pub(crate) fn dot3(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
             *lane += a * b * c;
         }
     }
-    let rest = a_rest.iter().zip(b_rest).zip(c_rest).map(|((a, b), c)| a * b * c);
-    lanes.into_iter().chain(rest).sum()
+    for (lane, ((a, b), c)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest).zip(c_rest)) {
+        *lane += a * b * c;
+    }
+    folded(lanes, |a, b| a + b)
 }
 
 /// Σ a·b in f32 lanes, for rows of a few thousand.
@@ -69,12 +118,13 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     for (a, b) in a.iter().zip(b) {
         lanes.iter_mut().zip(a.iter().zip(b)).for_each(|(lane, (a, b))| *lane += a * b);
     }
-    lanes.into_iter().chain(a_rest.iter().zip(b_rest).map(|(a, b)| a * b)).sum()
+    lanes.iter_mut().zip(a_rest.iter().zip(b_rest)).for_each(|(lane, (a, b))| *lane += a * b);
+    folded(lanes, |a, b| a + b)
 }
 
 /// Σ x² in f64 lanes.
 pub(crate) fn square_sum(values: &[f32]) -> f64 {
-    wide(|| {
+    wide!({
         let (chunks, rest) = values.as_chunks::<LANES>();
         let mut lanes = [0f64; LANES];
         for chunk in chunks {
@@ -85,15 +135,20 @@ pub(crate) fn square_sum(values: &[f32]) -> f64 {
 }
 
 /// The largest value, −∞ of none.
+#[inline(always)]
+fn max_each(values: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for chunk in chunks.iter().chain([&padded(rest, f32::NEG_INFINITY)]) {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, &x)| *lane = larger(*lane, x));
+    }
+    folded(lanes, larger)
+}
+
+/// [`max_each`] by the widest vectors.
 pub(crate) fn max(values: &[f32]) -> f32 {
-    wide(|| {
-        let (chunks, rest) = values.as_chunks::<LANES>();
-        let mut lanes = [f32::NEG_INFINITY; LANES];
-        for chunk in chunks {
-            lanes.iter_mut().zip(chunk).for_each(|(l, &x)| *l = if x > *l { x } else { *l });
-        }
-        lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |m, &x| m.max(x))
-    })
+    wide!(max_each(values))
 }
 
 #[cfg(test)]
@@ -125,6 +180,21 @@ mod tests {
             let exact: f64 = values.iter().map(|&x| f64::from(x)).sum();
             assert!((sum(&values) - exact).abs() <= 1e-6 * n as f64);
             assert_eq!(max(&values), values.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+            let squares: f64 = values.iter().map(|&x| f64::from(x).powi(2)).sum();
+            let cubes: f64 = values.iter().map(|&x| f64::from(x).powi(3)).sum();
+            assert!((f64::from(dot(&values, &values)) - squares).abs() <= 1e-6 * squares);
+            assert!((f64::from(dot3(&values, &values, &values)) - cubes).abs() <= 1e-4 * squares);
+        }
+    }
+
+    #[test]
+    fn every_number_of_a_slice_is_replaced_by_its_exponential() {
+        for n in 0..50 {
+            let values: Vec<f32> = (0..n).map(|i| i as f32 * 0.7 - 9.0).collect();
+            let mut replaced = values.clone();
+            exp_in_place(&mut replaced, 0.5, 1.25);
+            let each: Vec<f32> = values.iter().map(|&x| exp(x * 0.5 - 1.25)).collect();
+            assert_eq!(replaced, each);
         }
     }
 }

@@ -165,7 +165,10 @@ impl AdamW {
                 }
             }
         }
-        self.steps_taken = find("steps_taken")?.to_vec1::<u32>()?[0] as usize;
+        self.steps_taken = match find("steps_taken")?.flatten_all()?.to_vec1::<u32>()?.as_slice() {
+            [steps] => *steps as usize,
+            other => return Err(Error::argument("optimiser state", "steps_taken", other.len(), "1 number")),
+        };
         Ok(())
     }
 }
@@ -308,7 +311,7 @@ impl InplaceOp2 for FusedUpdate<'_> {
             .zip(first.par_chunks_mut(CHUNK))
             .zip(second.par_chunks_mut(CHUNK))
             .for_each(|(((values, gradient), first), second)| {
-                wide(|| {
+                wide!({
                     for (((w, &g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second) {
                         let g = g * clip;
                         *m = beta1 * *m + (1.0 - beta1) * g;

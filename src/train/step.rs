@@ -97,10 +97,10 @@ pub fn backward<T>(
 ) -> Result<T> {
     match (decoder.kernels(), recompute) {
         (Kernels::Fused, _) => {
-            let (states, pass) = fused::Pass::forward(decoder, rows, recompute)?;
-            let top = Var::from_tensor(&states)?;
-            let (loss, other) = scalar(&decoder.final_norm(&top)?)?;
-            let upstream = seeded(&loss, None, &top, parameters, gradients)?;
+            let (hidden, pass) = fused::Pass::forward(decoder, rows, recompute)?;
+            let hidden = Var::from_tensor(&hidden)?;
+            let (loss, other) = scalar(&hidden)?;
+            let upstream = seeded(&loss, None, &hidden, parameters, gradients)?;
             pass.backward(&upstream, gradients)?;
             Ok(other)
         }

@@ -1,7 +1,7 @@
 //! What a study asks, the arms that answer it, and the rules of its verdicts: all stated in its
 //! recipe before anything runs.
 
-use crate::config::{DataSource, Latent, Recipe, World};
+use crate::config::{DataSource, Latent, Recipe, World, from_toml};
 use crate::error::{Error, Place, Result};
 use crate::experiment::matrix::{Matrix, MatrixCell};
 use crate::report::evidence::Table;
@@ -139,11 +139,7 @@ impl Study {
 
     /// Errors: what is wrong, with file and line or key.
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
-        let study: Self = toml::from_str(text).map_err(|e| {
-            let line = e.span().map(|s| text[..s.start.min(text.len())].matches('\n').count() + 1);
-            let place = Place { path: path.into(), line, field: None };
-            Error::input(place, "a valid study", e.message().replace('\n', " "))
-        })?;
+        let study: Self = from_toml(text, path, "a valid study")?;
         let fault = |field: String, expected: &str, got: String| {
             Err(Error::input(Place::file(path).field(field), expected, got))
         };

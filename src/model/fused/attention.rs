@@ -2,9 +2,11 @@
 //! backward pass rebuilds them from queries, keys and each row's log-normaliser.
 
 use crate::model::rows::TokenRows;
-use crate::tensor::exp::{dot, exp_in_place, max, sum, wide};
-use crate::tensor::gemm::{Matrix, Threads, product};
+use crate::tensor::exp::{LANES, dot, exp, folded, wide};
+use crate::tensor::gemm::{Matrix, Threads, product, product_new, product_strided};
+use crate::tensor::slices::written;
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Queries worked on at a time: bounds the buffer of scores and skips most of the future.
@@ -69,39 +71,48 @@ impl Heads {
         (self.head_dim as f64).powf(-0.5) as f32
     }
 
-    /// Scores of a block of queries against the row's keys up to the block's end.
+    /// Scores of a block of queries against the row's keys up to the block's end, in rows of
+    /// [`width`] numbers.
     fn scores(&self, q: &[f32], k: &[f32], start: usize, block: &Range<usize>, scores: &mut Vec<f32>) {
         let hd = self.head_dim;
-        scores.resize(block.len() * block.end, 0.0);
+        scores.resize(block.len() * width(block), 0.0);
         let q = Matrix::new(&q[(start + block.start) * hd..(start + block.end) * hd], block.len(), hd);
         let k = Matrix::new(&k[start * hd..(start + block.end) * hd], block.end, hd);
-        product(q, k.t(), scores, false, Threads::One);
+        product_strided(q, k.t(), scores, width(block), Threads::One);
     }
 
     /// Softmax of q·kᵀ/√head_dim over each token's sight, applied to v.
     pub fn forward(&self, q: &[f32], k: &[f32], v: &[f32], sights: &[Sight]) -> Mixed {
         let (n, hd, scale) = (self.tokens, self.head_dim, self.scale());
-        let mut out = vec![0f32; self.heads * n * hd];
         let mut normalisers = vec![0f32; self.heads * n];
-        out.par_chunks_mut(n * hd).zip(normalisers.par_chunks_mut(n)).enumerate().for_each(
-            |(head, (out, norms))| {
+        let write = |out: &mut [MaybeUninit<f32>]| {
+            let of_heads = out.par_chunks_mut(n * hd).zip(normalisers.par_chunks_mut(n)).enumerate();
+            of_heads.for_each(|(head, (out, norms))| {
                 let (q, kv) = (self.head(q, head), self.kv_head(head));
                 let (k, v) = (self.head(k, kv), self.head(v, kv));
                 let mut scores = vec![];
                 for sight in sights {
                     for block in blocks(sight.tokens.len()) {
+                        let queries = sight.start + block.start..sight.start + block.end;
                         self.scores(q, k, sight.start, &block, &mut scores);
-                        for (i, row) in block.clone().zip(scores.chunks_mut(block.end)) {
-                            norms[sight.start + i] = softmax_within(row, &sight.tokens[i], scale);
-                        }
+                        wide!({
+                            let rows = norms[queries.clone()].iter_mut().zip(&sight.tokens[block.clone()]);
+                            for ((norm, own), row) in rows.zip(scores.chunks_mut(width(&block))) {
+                                *norm = softmax_within(row, own, scale);
+                            }
+                        });
                         let v =
                             Matrix::new(&v[sight.start * hd..(sight.start + block.end) * hd], block.end, hd);
-                        let out = &mut out[(sight.start + block.start) * hd..(sight.start + block.end) * hd];
-                        product(Matrix::new(&scores, block.len(), block.end), v, out, false, Threads::One);
+                        let weights = Matrix::strided(&scores, block.len(), block.end, width(&block));
+                        let out = &mut out[queries.start * hd..queries.end * hd];
+                        product_new(weights, v, out, Threads::One);
                     }
                 }
-            },
-        );
+            });
+        };
+        assert_eq!(n, sights.iter().map(|s| s.tokens.len()).sum::<usize>(), "tokens of the rows");
+        // SAFETY: the rows' blocks are all tokens, of every head.
+        let out = unsafe { written(self.heads * n * hd, write) };
         Mixed { out, normalisers }
     }
 
@@ -168,21 +179,23 @@ impl Heads {
                 let queries = (start + block.start) * hd..(start + block.end) * hd;
                 let keys = start * hd..(start + block.end) * hd;
                 self.scores(q, k, start, &block, &mut weights);
+                let width = width(&block);
                 d_weights.resize(weights.len(), 0.0);
                 let d_block = Matrix::new(&d_out[queries.clone()], block.len(), hd);
                 let v = Matrix::new(&v[keys.clone()], block.end, hd);
-                product(d_block, v.t(), &mut d_weights, false, Threads::One);
-                for (i, (p, dp)) in
-                    block.clone().zip(weights.chunks_mut(block.end).zip(d_weights.chunks_mut(block.end)))
-                {
-                    let at = (start + i) * hd..(start + i + 1) * hd;
-                    let inner = dot(&d_out[at.clone()], &out[at]);
-                    weights_within(p, &sight.tokens[i], scale, norms[start + i]);
-                    // Softmax: ds = p (dp − Σ p dp), and Σ p dp = d_out · out.
-                    wide(|| dp.iter_mut().zip(&*p).for_each(|(dp, p)| *dp = p * (*dp - inner) * scale));
-                }
-                let p = Matrix::new(&weights, block.len(), block.end);
-                let ds = Matrix::new(&d_weights, block.len(), block.end);
+                product_strided(d_block, v.t(), &mut d_weights, width, Threads::One);
+                wide!({
+                    let rows = weights.chunks_mut(width).zip(d_weights.chunks_mut(width));
+                    for (i, (p, dp)) in block.clone().zip(rows) {
+                        let at = (start + i) * hd..(start + i + 1) * hd;
+                        let inner = dot(&d_out[at.clone()], &out[at]);
+                        weights_within(p, &sight.tokens[i], scale, norms[start + i]);
+                        // Softmax: ds = p (dp − Σ p dp), and Σ p dp = d_out · out.
+                        dp.iter_mut().zip(&*p).for_each(|(dp, p)| *dp = p * (*dp - inner) * scale);
+                    }
+                });
+                let p = Matrix::strided(&weights, block.len(), block.end, width);
+                let ds = Matrix::strided(&d_weights, block.len(), block.end, width);
                 let k = Matrix::new(&k[keys.clone()], block.end, hd);
                 product(ds, k, &mut dq[queries.clone()], false, Threads::One);
                 product(
@@ -202,35 +215,69 @@ fn blocks(tokens: usize) -> impl Iterator<Item = Range<usize>> {
     (0..tokens).step_by(QUERIES).map(move |start| start..(start + QUERIES).min(tokens))
 }
 
+/// Length of a row of a block's scores: whole lanes, so that no loop over it has a rest.
+fn width(block: &Range<usize>) -> usize {
+    block.end.next_multiple_of(LANES)
+}
+
+/// The lanes of a row that a token sees any of.
+#[inline(always)]
+fn seen<'a>(row: &'a mut [f32], [shared, own]: &[Range<usize>; 2]) -> (usize, &'a mut [[f32; LANES]]) {
+    let first = if shared.is_empty() { own.start } else { shared.start };
+    let (first, last) = (first / LANES, own.end.div_ceil(LANES));
+    let lanes = row.as_chunks_mut::<LANES>().0;
+    lanes[..first].fill([0.0; LANES]);
+    lanes[last..].fill([0.0; LANES]);
+    (first, &mut lanes[first..last])
+}
+
+/// Whether a token with this sight sees a key.
+#[inline(always)]
+fn inside(key: usize, sight: &[Range<usize>; 2]) -> bool {
+    let within = |r: &Range<usize>| (key as u32).wrapping_sub(r.start as u32) < r.len() as u32;
+    within(&sight[0]) | within(&sight[1])
+}
+
 /// Scores → weights in place: softmax of scale · score inside the sight, 0 outside. Returns
 /// the log-normaliser.
+#[inline(always)]
 fn softmax_within(row: &mut [f32], sight: &[Range<usize>; 2], scale: f32) -> f32 {
-    let shift = sight.iter().map(|r| max(&row[r.clone()])).fold(f32::NEG_INFINITY, f32::max) * scale;
-    clear_outside(row, sight);
+    let (first, seen) = seen(row, sight);
+    let mut peaks = [f32::NEG_INFINITY; LANES];
+    for (n, lanes) in seen.iter_mut().enumerate() {
+        for (i, (x, peak)) in lanes.iter_mut().zip(&mut peaks).enumerate() {
+            *x = if inside((first + n) * LANES + i, sight) { *x } else { f32::NEG_INFINITY };
+            *peak = if *x > *peak { *x } else { *peak };
+        }
+    }
+    let shift = folded(peaks, |a, b| if b > a { b } else { a }) * scale;
+    // In f32 over short stretches, stretches in f64.
     let mut total = 0f64;
-    for range in sight {
-        exp_in_place(&mut row[range.clone()], scale, shift);
-        total += sum(&row[range.clone()]);
+    for stretch in seen.chunks_mut(64) {
+        let mut sums = [0f32; LANES];
+        for lanes in stretch {
+            for (x, sum) in lanes.iter_mut().zip(&mut sums) {
+                *x = exp(*x * scale - shift);
+                *sum += *x;
+            }
+        }
+        total += folded(sums.map(f64::from), |a, b| a + b);
     }
     let inverse = total.recip() as f32;
-    for range in sight {
-        wide(|| row[range.clone()].iter_mut().for_each(|s| *s *= inverse));
+    for lanes in seen {
+        lanes.iter_mut().for_each(|x| *x *= inverse);
     }
     shift + total.ln() as f32
 }
 
 /// Scores → weights in place, from the log-normaliser.
+#[inline(always)]
 fn weights_within(row: &mut [f32], sight: &[Range<usize>; 2], scale: f32, normaliser: f32) {
-    clear_outside(row, sight);
-    for range in sight {
-        exp_in_place(&mut row[range.clone()], scale, normaliser);
+    let (first, seen) = seen(row, sight);
+    for (n, lanes) in seen.iter_mut().enumerate() {
+        for (i, x) in lanes.iter_mut().enumerate() {
+            let weight = exp(*x * scale - normaliser);
+            *x = if inside((first + n) * LANES + i, sight) { weight } else { 0.0 };
+        }
     }
-}
-
-fn clear_outside(row: &mut [f32], [shared, own]: &[Range<usize>; 2]) {
-    let n = row.len();
-    // An empty shared range is 0..0, or ends at the prompt's end with nothing in it.
-    row[..shared.start.min(own.start)].fill(0.0);
-    row[shared.end.min(own.start)..own.start].fill(0.0);
-    row[own.end..n].fill(0.0);
 }

@@ -13,7 +13,9 @@ use crate::tensor::slices::Held;
 use crate::train::gradients::Gradients;
 use attention::{Heads, Mixed, Sight, sights};
 use candle_core::Tensor;
-use pointwise::{Turns, join_heads, rms_norm, rms_norm_backward, split_heads, swiglu, swiglu_backward};
+use pointwise::{
+    Turns, join_heads, rms_norm, rms_norm_backward, rms_scaled, split_heads, swiglu, swiglu_backward,
+};
 
 /// One forward pass, with what its backward pass needs.
 pub struct Pass<'a> {
@@ -21,6 +23,14 @@ pub struct Pass<'a> {
     rows: &'a TokenRows,
     batch: Batch,
     saved: Vec<Saved>,
+    top: Top,
+}
+
+/// What the final norm's backward pass needs.
+struct Top {
+    /// The last block's output, [tokens, d].
+    states: Vec<f32>,
+    inverse: Vec<f32>,
 }
 
 /// What all blocks of a pass share.
@@ -60,18 +70,23 @@ struct Inner {
 }
 
 impl<'a> Pass<'a> {
-    /// States before the final norm, [tokens, d], and the pass for [`Self::backward`].
+    /// [`Decoder::hidden`], [tokens, d], and the pass for [`Self::backward`].
     pub fn forward(decoder: &'a Decoder, rows: &'a TokenRows, recompute: bool) -> Result<(Tensor, Self)> {
         let mut saved = Vec::with_capacity(decoder.blocks().len());
-        let (states, batch) = run(decoder, rows, |input, inner| {
+        let (hidden, batch, top) = run(decoder, rows, |input, inner| {
             saved.push(Saved { input, inner: (!recompute).then_some(inner) });
         })?;
-        Ok((states, Self { decoder, rows, batch, saved }))
+        Ok((hidden, Self { decoder, rows, batch, saved, top }))
     }
 
-    /// Adds every block's and the embeddings' gradients, from that of the states.
-    pub fn backward(self, d_states: &Tensor, gradients: &mut Gradients) -> Result<()> {
-        let mut upstream = d_states.contiguous()?.flatten_all()?.to_vec1::<f32>()?;
+    /// Adds every block's, the final norm's and the embeddings' gradients, from that of the states.
+    pub fn backward(self, d_hidden: &Tensor, gradients: &mut Gradients) -> Result<()> {
+        let d_hidden = d_hidden.contiguous()?;
+        let (d_hidden, norm) = (Held::new(&d_hidden)?, Held::new(self.decoder.final_norm_weight())?);
+        let Top { states, inverse } = self.top;
+        let mut upstream = vec![0f32; states.len()];
+        let d_norm = gradients.buffer("model.norm.weight", norm.slice().len())?;
+        rms_norm_backward(d_hidden.slice(), &states, &inverse, norm.slice(), &mut upstream, d_norm);
         for (block, saved) in self.decoder.blocks().iter().zip(self.saved).rev() {
             let weights = Weights::new(block)?;
             let inner = match saved.inner {
@@ -87,8 +102,8 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// States before the final norm, [tokens, d], for values only.
-pub fn states(decoder: &Decoder, rows: &TokenRows) -> Result<Tensor> {
+/// [`Decoder::hidden`], [tokens, d], for values only.
+pub fn hidden(decoder: &Decoder, rows: &TokenRows) -> Result<Tensor> {
     Ok(run(decoder, rows, |_, _| {})?.0)
 }
 
@@ -96,7 +111,7 @@ fn run(
     decoder: &Decoder,
     rows: &TokenRows,
     mut keep: impl FnMut(Vec<f32>, Inner),
-) -> Result<(Tensor, Batch)> {
+) -> Result<(Tensor, Batch, Top)> {
     let c = &decoder.config;
     let (cos, sin) = decoder.turns(rows)?;
     let batch = Batch {
@@ -116,7 +131,9 @@ fn run(
         let (output, inner) = Weights::new(block)?.forward(&x, &batch);
         keep(std::mem::replace(&mut x, output), inner);
     }
-    Ok((Tensor::from_vec(x, (rows.tokens(), c.hidden_size), decoder.device())?, batch))
+    let (hidden, inverse) = rms_norm(&x, Held::new(decoder.final_norm_weight())?.slice(), c.rms_norm_eps);
+    let hidden = Tensor::from_vec(hidden, (rows.tokens(), c.hidden_size), decoder.device())?;
+    Ok((hidden, batch, Top { states: x, inverse }))
 }
 
 /// A block's weights, borrowed.
@@ -157,23 +174,39 @@ impl Sink<'_> {
     /// What flows back through [`linear`] of one `x` with several weights: their gradients go to
     /// the sink, that of x is returned.
     fn linears(&mut self, x: &[f32], outputs: &[(&str, &Held<'_>, &[f32])]) -> Result<Vec<f32>> {
+        let mut dx = vec![];
+        for (_, weight, d_out) in outputs {
+            self.input_gradient(weight, d_out, &mut dx);
+        }
+        self.weight_gradients(x, outputs)?;
+        Ok(dx)
+    }
+
+    /// Adds the gradient of [`linear`]'s x to `dx`, or begins it.
+    fn input_gradient(&self, weight: &Held<'_>, d_out: &[f32], dx: &mut Vec<f32>) {
+        let (tokens, precision) = (self.batch.heads.tokens, self.batch.precision);
+        let outputs = d_out.len() / tokens;
+        let d_out = precision.left(Matrix::new(d_out, tokens, outputs));
+        let weight = weight.slice();
+        let weight = precision.right(Matrix::new(weight, outputs, weight.len() / outputs));
+        if dx.is_empty() {
+            *dx = multiplied(&d_out, &weight);
+        } else {
+            multiply(&d_out, &weight, dx, true);
+        }
+    }
+
+    /// The gradients of [`linear`]'s weights.
+    fn weight_gradients(&mut self, x: &[f32], outputs: &[(&str, &Held<'_>, &[f32])]) -> Result<()> {
         let (tokens, precision) = (self.batch.heads.tokens, self.batch.precision);
         let inputs = x.len() / tokens;
         let rows = precision.right(Matrix::new(x, tokens, inputs));
-        let mut dx = vec![];
-        for (name, weight, d_out) in outputs {
+        for (name, _, d_out) in outputs {
             let outputs = d_out.len() / tokens;
-            let d_out = Matrix::new(d_out, tokens, outputs);
-            let weight = precision.right(Matrix::new(weight.slice(), outputs, inputs));
-            if dx.is_empty() {
-                dx = multiplied(&precision.left(d_out), &weight);
-            } else {
-                multiply(&precision.left(d_out), &weight, &mut dx, true);
-            }
-            let d_weight = (&precision.left(d_out.t()), &rows);
+            let d_weight = (&precision.left(Matrix::new(d_out, tokens, outputs).t()), &rows);
             self.gradients.add_product(&self.parameter(name), outputs * inputs, d_weight)?;
         }
-        Ok(dx)
+        Ok(())
     }
 }
 
@@ -217,15 +250,18 @@ impl<'a> Weights<'a> {
 
     /// `upstream` is the gradient of the block's output and becomes that of its input.
     fn backward(&self, x: &[f32], inner: Inner, upstream: &mut [f32], sink: &mut Sink<'_>) -> Result<()> {
-        let Batch { heads, turns, sights, eps, .. } = sink.batch;
+        let Batch { heads, turns, sights, .. } = sink.batch;
         let (d, hd) = (self.attention_norm.slice().len(), heads.head_dim);
         let Inner { attention_inverse, q, k, v, mixed, middle, mlp_inverse, mut gate, mut up } = inner;
 
         // Feed-forward: out = middle + down·swiglu(gate, up), gate and up from the normed middle.
-        let d_activated = sink.linears(&swiglu(&gate, &up), &[("mlp.down_proj", &self.down, upstream)])?;
-        swiglu_backward(&d_activated, &mut gate, &mut up);
+        let mut activated = vec![];
+        sink.input_gradient(&self.down, upstream, &mut activated);
+        swiglu_backward(&mut activated, &mut gate, &mut up);
+        sink.weight_gradients(&activated, &[("mlp.down_proj", &self.down, upstream)])?;
+        drop(activated);
         let norm = self.mlp_norm.slice();
-        let (normed, _) = rms_norm(&middle, norm, *eps);
+        let normed = rms_scaled(&middle, norm, &mlp_inverse);
         let fed = [("mlp.gate_proj", &self.gate, &*gate), ("mlp.up_proj", &self.up, &up)];
         let d_normed = sink.linears(&normed, &fed)?;
         let d_norm = sink.buffer("post_attention_layernorm", d)?;
@@ -240,7 +276,7 @@ impl<'a> Weights<'a> {
         let dk = join_heads(&dk, heads.kv_heads, hd, Some(turns));
         let dv = join_heads(&dv, heads.kv_heads, hd, None);
         let norm = self.attention_norm.slice();
-        let (normed, _) = rms_norm(x, norm, *eps);
+        let normed = rms_scaled(x, norm, &attention_inverse);
         let fed = [
             ("self_attn.q_proj", &self.q, &*dq),
             ("self_attn.k_proj", &self.k, &dk),

@@ -147,7 +147,7 @@ pub(super) unsafe fn multiply_at(a: &Factor, b: &Factor, out: *mut f32, accumula
             (Ready::Rounded(left), Ready::Rounded(right)) => {
                 let left = Matrix::new(left, a.outer, a.summed);
                 let right = Matrix::new(right, b.outer, b.summed);
-                product_at(left, right.t(), out, accumulate, threads);
+                product_at(left, right.t(), out, b.outer, accumulate, threads);
             }
             #[cfg(target_arch = "x86_64")]
             (Ready::Panels(left), Ready::Panels(right)) => {

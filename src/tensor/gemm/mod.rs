@@ -14,8 +14,10 @@ mod panels;
 mod parts;
 
 use crate::config::Precision;
+use crate::tensor::slices::written;
 use bf16::{Factor, Numbers};
 use gemm::Parallelism;
+use std::mem::MaybeUninit;
 
 /// A borrowed row-major matrix, or its transpose.
 #[derive(Clone, Copy)]
@@ -23,6 +25,8 @@ pub struct Matrix<'a> {
     data: &'a [f32],
     rows: usize,
     cols: usize,
+    /// Numbers from a row to the next.
+    stride: usize,
     transposed: bool,
 }
 
@@ -30,7 +34,15 @@ impl<'a> Matrix<'a> {
     /// Panics: another number of numbers than rows · cols.
     pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
         assert_eq!(data.len(), rows * cols, "matrix of {rows} x {cols}");
-        Self { data, rows, cols, transposed: false }
+        Self { data, rows, cols, stride: cols, transposed: false }
+    }
+
+    /// The first columns of rows of `stride` numbers, for [`product`] and its like.
+    ///
+    /// Panics: another number of numbers than rows · stride, or fewer in a row than columns.
+    pub(crate) fn strided(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Self {
+        assert!(data.len() == rows * stride && cols <= stride, "matrix of {rows} x {cols} by {stride}");
+        Self { data, rows, cols, stride, transposed: false }
     }
 
     /// Its transpose, of the same numbers.
@@ -40,7 +52,7 @@ impl<'a> Matrix<'a> {
 
     /// (rows, columns, row stride, column stride) as seen after transposition.
     fn view(&self) -> (usize, usize, isize, isize) {
-        let stride = self.cols as isize;
+        let stride = self.stride as isize;
         if self.transposed { (self.cols, self.rows, 1, stride) } else { (self.rows, self.cols, stride, 1) }
     }
 }
@@ -85,6 +97,7 @@ pub fn f32_engine() -> &'static str {
 impl Precision {
     /// `a` of a·b.
     pub fn left(self, a: Matrix<'_>) -> Prepared<'_> {
+        assert_eq!(a.stride, a.cols, "row stride");
         let (rows, summed, ..) = a.view();
         match self {
             Self::F32 => Prepared::F32(Exact::new(a)),
@@ -97,6 +110,7 @@ impl Precision {
 
     /// `b` of a·b.
     pub fn right(self, b: Matrix<'_>) -> Prepared<'_> {
+        assert_eq!(b.stride, b.cols, "row stride");
         let (summed, columns, ..) = b.view();
         match self {
             Self::F32 => Prepared::F32(Exact::new(b)),
@@ -128,15 +142,8 @@ impl Prepared<'_> {
 
 /// a·b, row-major, on all threads.
 pub(crate) fn multiplied(a: &Prepared<'_>, b: &Prepared<'_>) -> Vec<f32> {
-    let len = a.rows() * b.columns();
-    // Not zeros first: they would take a good part of a small product's time.
-    let mut out = Vec::with_capacity(len);
     // SAFETY: room for the product, every number of which is written.
-    unsafe {
-        multiply_at(a, b, out.as_mut_ptr(), false);
-        out.set_len(len);
-    }
-    out
+    unsafe { written(a.rows() * b.columns(), |out| multiply_at(a, b, out.as_mut_ptr().cast(), false)) }
 }
 
 /// out = a·b or, with `accumulate`, out += a·b, on all threads.
@@ -172,7 +179,7 @@ unsafe fn multiply_at(a: &Prepared<'_>, b: &Prepared<'_>, out: *mut f32, accumul
                 if parts::pays(m, k, n) {
                     return parts::multiply_at((a.matrix, &a.parts), (b.matrix, &b.parts), out, accumulate);
                 }
-                product_at(a.matrix, b.matrix, out, accumulate, Threads::All);
+                product_at(a.matrix, b.matrix, out, n, accumulate, Threads::All);
             }
             (Prepared::Bf16(a), Prepared::Bf16(b)) => bf16::multiply_at(a, b, out, accumulate, Threads::All),
             _ => unreachable!("factors of one precision"),
@@ -194,14 +201,43 @@ pub(crate) fn product(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], accumulate:
     let (rows, columns) = (a.view().0, b.view().1);
     assert_eq!(out.len(), rows * columns, "product of {rows} x {columns}");
     // SAFETY: `out` has room for the product.
-    unsafe { product_at(a, b, out.as_mut_ptr(), accumulate, threads) }
+    unsafe { product_at(a, b, out.as_mut_ptr(), columns, accumulate, threads) }
 }
 
-/// [`product`] to a place.
+/// a·b at the head of rows of `stride` numbers, the rest of which stay as they are.
+pub(crate) fn product_strided(
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    out: &mut [f32],
+    stride: usize,
+    threads: Threads,
+) {
+    let (rows, columns) = (a.view().0, b.view().1);
+    assert!(out.len() == rows * stride && columns <= stride, "product of {rows} x {columns} by {stride}");
+    // SAFETY: `out` has room for the product.
+    unsafe { product_at(a, b, out.as_mut_ptr(), stride, false, threads) }
+}
+
+/// a·b in numbers that were not written yet.
+pub(crate) fn product_new(a: Matrix<'_>, b: Matrix<'_>, out: &mut [MaybeUninit<f32>], threads: Threads) {
+    let (rows, columns) = (a.view().0, b.view().1);
+    assert_eq!(out.len(), rows * columns, "product of {rows} x {columns}");
+    // SAFETY: `out` has room for the product.
+    unsafe { product_at(a, b, out.as_mut_ptr().cast(), columns, false, threads) }
+}
+
+/// [`product`] to a place, in rows of `stride` numbers.
 ///
 /// # Safety
 /// It has room for the product and, with `accumulate`, holds numbers.
-unsafe fn product_at(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, accumulate: bool, threads: Threads) {
+unsafe fn product_at(
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    out: *mut f32,
+    stride: usize,
+    accumulate: bool,
+    threads: Threads,
+) {
     let (m, k, a_rs, a_cs) = a.view();
     let (k_b, n, b_rs, b_cs) = b.view();
     assert_eq!(k, k_b, "inner dimensions");
@@ -219,7 +255,7 @@ unsafe fn product_at(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, accumulate: bo
             k,
             out,
             1,
-            n as isize,
+            stride as isize,
             accumulate,
             a.data.as_ptr(),
             a_cs,

@@ -61,7 +61,7 @@ pub fn round(values: &[f32], out: &mut [bf16]) {
         let bits = x.to_bits();
         bf16::from_bits(((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16)
     };
-    wide(|| out.iter_mut().zip(values).for_each(|(out, &x)| *out = nearest(x)));
+    wide!(out.iter_mut().zip(values).for_each(|(out, &x)| *out = nearest(x)));
 }
 
 /// One row of scores, as exponentials.
