@@ -4,10 +4,10 @@
 use crate::Result;
 use crate::config::Precision;
 use crate::model::config::DecoderConfig;
-use crate::model::fused;
 use crate::model::parameters::Parameters;
 use crate::model::rotary::{Angles, Rotary};
 use crate::model::rows::{Padded, Row, TokenRows};
+use crate::model::{by_hand, fused};
 use crate::tensor::kernels::Kernels;
 use crate::tensor::lm_head::{token_logps_composed, token_logps_fused};
 use crate::tensor::numerics::{matmul, softmax};
@@ -28,9 +28,9 @@ pub struct Decoder {
 /// What every block of one plain forward pass shares.
 #[derive(Debug, Clone)]
 pub struct Context {
-    angles: Angles,
+    pub(super) angles: Angles,
     /// [.., T, S]: 0 where a token may look, −∞ where not.
-    mask: Tensor,
+    pub(super) mask: Tensor,
 }
 
 /// Keys, rotated, and values of one block's tokens, [B, kv heads, T, head_dim] each.
@@ -91,6 +91,11 @@ impl Decoder {
     }
 
     /// [V, d]
+    pub fn embed_tokens(&self) -> &Tensor {
+        &self.embed_tokens
+    }
+
+    /// [V, d]
     pub fn lm_head(&self) -> &Tensor {
         &self.lm_head
     }
@@ -124,16 +129,11 @@ impl Decoder {
 
     /// [`Self::hidden`] for values only, by this decoder's kernels.
     pub fn hidden_values(&self, rows: &TokenRows) -> Result<Tensor> {
-        if self.kernels == Kernels::Fused {
-            return fused::hidden(self, rows);
+        match (self.kernels, self.dtype()) {
+            (Kernels::Fused, _) => fused::hidden(self, rows),
+            (Kernels::Composed, DType::F32) => by_hand::hidden(self, rows),
+            (Kernels::Composed, _) => Ok(self.hidden(rows)?.detach()),
         }
-        let padded = rows.padded(self.config.sliding_window, self.device())?;
-        let context = self.context(&padded)?;
-        let mut x = self.embed_padded(&padded)?.detach();
-        for block in &self.blocks {
-            x = block.forward(&x, &context)?.detach();
-        }
-        Ok(self.final_norm(&x.flatten_to(1)?.index_select(&padded.index, 0)?)?.detach())
     }
 
     pub fn context(&self, padded: &Padded) -> Result<Context> {
@@ -237,6 +237,10 @@ impl Block {
             precision,
             prefix,
         })
+    }
+
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// What its parameters' names begin with.

@@ -1,5 +1,6 @@
 //! Decoder, heads, weights in and out, tokenizer, chat template.
 
+pub mod by_hand;
 pub mod chat_template;
 pub mod config;
 pub mod decoder;

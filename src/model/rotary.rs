@@ -3,6 +3,7 @@
 use crate::model::config::{DecoderConfig, RopeScaling};
 use crate::{Error, Result};
 use candle_core::{D, DType, Device, Tensor};
+use candle_nn::rotary_emb::rope;
 use std::f64::consts::TAU;
 
 /// cos and sin of every position's angles, [positions, head_dim / 2] each.
@@ -49,6 +50,16 @@ impl Angles {
     pub fn values(&self) -> Result<(Vec<f32>, Vec<f32>)> {
         let values = |t: &Tensor| t.to_dtype(DType::F32)?.flatten_all()?.to_vec1();
         Ok((values(&self.cos)?, values(&self.sin)?))
+    }
+
+    /// The same rotations backwards.
+    pub fn inverse(&self) -> Result<Self> {
+        Ok(Self { cos: self.cos.clone(), sin: self.sin.neg()? })
+    }
+
+    /// [`Self::rotate`] in one operation, without autograd.
+    pub fn turn(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(rope(&x.contiguous()?, &self.cos.squeeze(1)?, &self.sin.squeeze(1)?)?)
     }
 
     /// Rotates each head's vectors: x [B, heads, T, head_dim] → the same shape.

@@ -5,7 +5,8 @@ use candle_core::{DType, Tensor};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kernels {
-    /// candle's operations under its autograd: any device and dtype. The oracle.
+    /// candle's operations: any device. In f32 the decoder's backward pass is by hand, in other dtypes
+    /// autograd's: the oracle.
     Composed,
     /// Forward and backward by hand on slices: f32 on the CPU.
     Fused,

@@ -58,7 +58,8 @@ impl Gradients {
         Ok(())
     }
 
-    fn add(&mut self, name: &str, gradient: &Tensor) -> Result<()> {
+    /// Adds to the sum for `name`.
+    pub fn add(&mut self, name: &str, gradient: &Tensor) -> Result<()> {
         let sum = match self.sums.remove(name) {
             None => Sum::Tensor(gradient.detach()),
             Some(Sum::Tensor(sum)) => Sum::Tensor((sum + gradient)?.detach()),
@@ -84,6 +85,17 @@ impl Gradients {
         } else {
             self.sums.insert(name.to_string(), Sum::Buffer(multiplied(left, right)));
         }
+        Ok(())
+    }
+
+    /// Adds row i of `rows` [n, d] to row `at[i]` of the sum for `name`, which has the shape of `like`.
+    pub fn add_at(&mut self, name: &str, like: &Tensor, at: &Tensor, rows: &Tensor) -> Result<()> {
+        let sum = match self.sums.remove(name) {
+            Some(Sum::Tensor(sum)) => sum,
+            Some(Sum::Buffer(sum)) => Tensor::from_vec(sum, like.shape(), like.device())?,
+            None => like.zeros_like()?,
+        };
+        self.sums.insert(name.to_string(), Sum::Tensor(sum.index_add(at, rows, 0)?));
         Ok(())
     }
 

@@ -2,9 +2,9 @@
 
 use crate::data::batch::PairBatch;
 use crate::model::decoder::Decoder;
-use crate::model::fused;
 use crate::model::parameters::Parameters;
 use crate::model::rows::TokenRows;
+use crate::model::{by_hand, fused};
 use crate::tensor::kernels::Kernels;
 use crate::train::gradients::Gradients;
 use crate::train::loss::PairOutputs;
@@ -86,7 +86,7 @@ impl StepSums {
 /// states of `rows` and `scalar` returns the loss with anything else of interest.
 ///
 /// With `recompute`, each block's activations are dropped in the forward pass and rebuilt in
-/// the backward pass, block by block: the same operations on the same numbers.
+/// the backward pass, block by block: the same operations on the same numbers. Autograd keeps all.
 pub fn backward<T>(
     decoder: &Decoder,
     parameters: &Parameters,
@@ -95,67 +95,38 @@ pub fn backward<T>(
     gradients: &mut Gradients,
     scalar: impl FnOnce(&Tensor) -> Result<(Tensor, T)>,
 ) -> Result<T> {
-    match (decoder.kernels(), recompute) {
+    match (decoder.kernels(), decoder.dtype()) {
         (Kernels::Fused, _) => {
             let (hidden, pass) = fused::Pass::forward(decoder, rows, recompute)?;
-            let hidden = Var::from_tensor(&hidden)?;
-            let (loss, other) = scalar(&hidden)?;
-            let upstream = seeded(&loss, None, &hidden, parameters, gradients)?;
+            let (upstream, other) = above(hidden, scalar, parameters, gradients)?;
             pass.backward(&upstream, gradients)?;
             Ok(other)
         }
-        (Kernels::Composed, false) => {
+        (Kernels::Composed, DType::F32) => {
+            let (hidden, pass) = by_hand::Pass::forward(decoder, rows, recompute)?;
+            let (upstream, other) = above(hidden, scalar, parameters, gradients)?;
+            pass.backward(&upstream, gradients)?;
+            Ok(other)
+        }
+        (Kernels::Composed, _) => {
             let (loss, other) = scalar(&decoder.hidden(rows)?)?;
             gradients.collect(parameters, &loss.backward()?)?;
             Ok(other)
         }
-        (Kernels::Composed, true) => composed_recomputed(decoder, parameters, rows, gradients, scalar),
     }
 }
 
-fn composed_recomputed<T>(
-    decoder: &Decoder,
-    parameters: &Parameters,
-    rows: &TokenRows,
-    gradients: &mut Gradients,
+/// Autograd of what is above the decoder's states: their gradient, and the parameters' to `gradients`.
+fn above<T>(
+    hidden: Tensor,
     scalar: impl FnOnce(&Tensor) -> Result<(Tensor, T)>,
-) -> Result<T> {
-    let padded = rows.padded(decoder.config.sliding_window, decoder.device())?;
-    let context = decoder.context(&padded)?;
-    let mut inputs = Vec::with_capacity(decoder.blocks().len());
-    let mut x = decoder.embed_padded(&padded)?.detach();
-    for block in decoder.blocks() {
-        let y = block.forward(&x, &context)?.detach();
-        inputs.push(std::mem::replace(&mut x, y));
-    }
-    let top = Var::from_tensor(&x)?;
-    let states = top.flatten_to(1)?.index_select(&padded.index, 0)?;
-    let (loss, other) = scalar(&decoder.final_norm(&states)?)?;
-    let mut upstream = seeded(&loss, None, &top, parameters, gradients)?;
-    for (block, input) in decoder.blocks().iter().zip(inputs).rev() {
-        let input = Var::from_tensor(&input)?;
-        let output = block.forward(&input, &context)?;
-        upstream = seeded(&output, Some(&upstream), &input, parameters, gradients)?;
-    }
-    let embedded = decoder.embed_padded(&padded)?;
-    gradients.collect(parameters, &(embedded * upstream)?.sum_all()?.backward()?)?;
-    Ok(other)
-}
-
-/// Backward from `output` with its upstream gradient; returns the gradient of `input`.
-fn seeded(
-    output: &Tensor,
-    upstream: Option<&Tensor>,
-    input: &Var,
     parameters: &Parameters,
     gradients: &mut Gradients,
-) -> Result<Tensor> {
-    // candle has no seeded backward; the product's gradient is the seed.
-    let scalar = match upstream {
-        Some(upstream) => (output * upstream)?.sum_all()?,
-        None => output.clone(),
-    };
-    let mut store = scalar.backward()?;
+) -> Result<(Tensor, T)> {
+    let hidden = Var::from_tensor(&hidden)?;
+    let (loss, other) = scalar(&hidden)?;
+    let mut store = loss.backward()?;
     gradients.collect(parameters, &store)?;
-    store.remove(input).ok_or_else(|| Error::argument("backward", "block input", "no gradient", "one"))
+    let none = || Error::argument("backward", "hidden states", "no gradient", "one");
+    Ok((store.remove(&hidden).ok_or_else(none)?, other))
 }

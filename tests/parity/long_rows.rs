@@ -72,7 +72,7 @@ fn blocks_and_head_as_wide_as_products_of_parts() {
         prior_weight: 1.0,
         seed: 11,
     };
-    problem.fused_blocks_equal_plain_ones(WIDE).unwrap();
+    problem.blocks_equal_plain_ones(WIDE).unwrap();
 }
 
 proptest! {
@@ -92,7 +92,7 @@ proptest! {
             let diff = max_abs_diff(&plain, &fused);
             let largest = max_abs_diff(&plain, &plain.zeros_like().unwrap());
             prop_assert!(diff < STATES * largest, "states differ by {:e}, window {:?}", diff, sliding_window);
-            problem.fused_blocks_equal_plain_ones(GRADIENTS)?;
+            problem.blocks_equal_plain_ones(GRADIENTS)?;
         }
     }
 }
