@@ -20,7 +20,7 @@ use crate::model::policy::Policy;
 use crate::progress::Progress;
 use crate::report::evidence::{Base, CodesOfRun, Evidence, Header, NotRun, Table};
 use crate::report::store::Store;
-use crate::report::study::{MAP_COLUMNS, map_settings};
+use crate::report::study::{MAP_COLUMNS, NO_MAP, map_settings};
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -124,7 +124,7 @@ pub fn reproduce(
     let mut notes = notes(&cells, &data, &prepared, &model.name);
     notes.extend(plan.second.iter().map(|second| second.note.clone()));
     if cells.iter().any(|cell| first_of(&study.map, cell) && !has_sources(cell)) {
-        notes.push("No map of latents: the test pairs do not name two sources.".into());
+        notes.push(NO_MAP.into());
     }
     let mut evidence = Evidence::new(Header {
         format: 1,

@@ -11,8 +11,12 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use serde_json::Value;
 
-const SIZE: (u32, u32) = (1000, 644);
+const WIDTH: u32 = 1000;
 const LEFT: u32 = 450;
+/// Of a drawing without the map: as wide as its caption.
+const NARROW: u32 = 640;
+/// Of a panel on the left.
+const HEIGHT: u32 = 280;
 const CAPTION: u32 = 84;
 
 /// Okabe and Ito's palette, told apart by people of every colour vision; shapes differ as well.
@@ -35,42 +39,77 @@ type Drawn = Result<(), Box<dyn std::error::Error>>;
 pub(super) fn svg(summary: &Summary<'_>) -> Result<String> {
     let mut svg = String::new();
     {
-        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        draw(summary, &root).map_err(|e| Error::argument("figure", "svg", e, "a drawing"))?;
+        let swept = swept(summary);
+        let panels = if swept.len() > 1 { 2 } else { 1 };
+        let width = if summary.map.is_some() { WIDTH } else { NARROW };
+        let size = (width, panels * HEIGHT + CAPTION);
+        let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+        draw(summary, &swept, &root).map_err(|e| Error::argument("figure", "svg", e, "a drawing"))?;
     }
     Ok(svg)
 }
 
-fn draw(summary: &Summary<'_>, root: &Area<'_>) -> Drawn {
+fn draw(summary: &Summary<'_>, swept: &[(f64, &Arm<'_>)], root: &Area<'_>) -> Drawn {
     root.fill(&WHITE)?;
-    let header = &summary.evidence.header;
-    let base = header.bases.first().map_or("", |b| &b.name);
-    let (above, caption) = root.split_vertically(SIZE.1 - CAPTION);
-    let pairs = summary.arms.iter().flat_map(|a| &a.runs).map(|r| r.correct.len()).max().unwrap_or(0);
-    let first = format!(
-        "{base}, {}, {} scale. Left: means of n = {pairs} test pairs and {} seeds; bars: 95 % intervals over both.",
-        summary.study.objective,
-        header.scale.name(),
-        header.seeds.len()
-    );
-    caption.draw(&Text::new(first, (16, 6), font(14)))?;
-    for (line, y) in right_caption(summary.map.as_ref()).into_iter().zip([30, 54]) {
+    let (width, height) = root.dim_in_pixel();
+    let (above, caption) = root.split_vertically(height - CAPTION);
+    for (line, y) in caption_lines(summary, swept).into_iter().zip([6, 30, 54]) {
         caption.draw(&Text::new(line, (16, y), font(14)))?;
     }
-    let (left, right) = above.split_horizontally(LEFT);
-    let (top, bottom) = left.split_vertically((SIZE.1 - CAPTION) / 2);
-    over_codes(summary, &top)?;
-    under_flips(summary, &bottom)?;
-    match &summary.map {
-        Some(map) => latents(map, &right)?,
-        None => right.draw(&Text::new("Latents: not run", (24, 12), font(17)))?,
+    let (left, right) = above.split_horizontally(if summary.map.is_some() { LEFT } else { width });
+    let flips = if swept.len() > 1 {
+        let (top, bottom) = left.split_vertically(HEIGHT);
+        over_codes(summary, swept, &top)?;
+        bottom
+    } else {
+        left
+    };
+    under_flips(summary, &flips)?;
+    if let Some(map) = &summary.map {
+        latents(map, &right)?;
     }
     root.present()?;
     Ok(())
 }
 
-fn right_caption(map: Option<&Layout>) -> Vec<String> {
-    let Some(map) = map else { return vec!["Right: not run.".into()] };
+/// Arms by their number of codes.
+fn swept<'a>(summary: &'a Summary<'_>) -> Vec<(f64, &'a Arm<'a>)> {
+    let mut swept: Vec<(f64, &Arm<'_>)> = vec![];
+    for arm in summary.arms.iter().filter(|a| flip_rate(a) == 0.0) {
+        if let Some(codes) = setting(arm, "latent", "codes").and_then(Value::as_f64) {
+            swept.push((codes, arm));
+        }
+    }
+    swept.sort_by(|a, b| a.0.total_cmp(&b.0));
+    swept
+}
+
+fn caption_lines(summary: &Summary<'_>, swept: &[(f64, &Arm<'_>)]) -> Vec<String> {
+    let header = &summary.evidence.header;
+    let base = header.bases.first().map_or("", |b| &b.name);
+    let pairs = summary.arms.iter().flat_map(|a| &a.runs).map(|r| r.correct.len()).max().unwrap_or(0);
+    let seeds = header.seeds.len();
+    let first = format!(
+        "{base}, {}, {} scale. {} of n = {pairs} test pairs and {seeds} {}; bars: 95 % intervals over both.",
+        summary.study.objective,
+        header.scale.name(),
+        if summary.map.is_some() { "Left: means" } else { "Means" },
+        if seeds == 1 { "seed" } else { "seeds" },
+    );
+    let missing = [
+        (swept.len() < 2).then_some("other numbers of codes"),
+        summary.map.is_none().then_some("a map of latents"),
+    ];
+    let missing: Vec<&str> = missing.into_iter().flatten().collect();
+    let mut lines = vec![first];
+    lines.extend(summary.map.as_ref().map(right_caption).unwrap_or_default());
+    if !missing.is_empty() {
+        lines.push(format!("Not run: {}.", missing.join(", ")));
+    }
+    lines
+}
+
+fn right_caption(map: &Layout) -> Vec<String> {
     let (s, v) = (map.silhouette, map.votes);
     let trained = format!(
         "Right: n = {} test prompts, seed {}. Mean silhouette {:.3} (by chance {:.3} to {:.3}, p = {}); source by 10 neighbours right: {} % (by chance {} to {} %).",
@@ -117,14 +156,7 @@ fn range(arms: &[&Arm<'_>]) -> (f64, f64) {
     if low > high { (50.0, 75.0) } else { ((low - 1.0).floor(), (high + 1.0).ceil()) }
 }
 
-fn over_codes(summary: &Summary<'_>, area: &Area<'_>) -> Drawn {
-    let mut swept: Vec<(f64, &Arm<'_>)> = vec![];
-    for arm in summary.arms.iter().filter(|a| flip_rate(a) == 0.0) {
-        if let Some(codes) = setting(arm, "latent", "codes").and_then(Value::as_f64) {
-            swept.push((codes, arm));
-        }
-    }
-    swept.sort_by(|a, b| a.0.total_cmp(&b.0));
+fn over_codes(summary: &Summary<'_>, swept: &[(f64, &Arm<'_>)], area: &Area<'_>) -> Drawn {
     let dpo = summary.arms.iter().find(|a| plain(a) && flip_rate(a) == 0.0);
     let arms: Vec<&Arm<'_>> = swept.iter().map(|(_, arm)| *arm).chain(dpo).collect();
     let (low, high) = range(&arms);

@@ -9,7 +9,7 @@ mod text;
 
 pub use text::measured;
 
-use super::evidence::{Evidence, Header, NotRun, Run, Table};
+use super::evidence::{Evidence, NotRun, Run, Table};
 use super::exhibit::Exhibit;
 use super::picture;
 use super::table2::{SIGNIFICANCE, Verdict};
@@ -22,6 +22,8 @@ use ndarray::Array2;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// The note of a study whose data cannot have the map that it asks for.
+pub const NO_MAP: &str = "No map of latents: the test pairs do not name two sources.";
 /// What evidence holds of every point of the map.
 pub const MAP_COLUMNS: [&str; 4] = ["t-sne/x", "t-sne/y", "silhouette", "vote_right"];
 
@@ -131,7 +133,7 @@ pub fn summarise(evidence: &Evidence) -> Result<Summary<'_>> {
     for question in &study.questions {
         for test in &question.tests {
             let outcome = measure(&arms, evidence, test)?;
-            let missing = missing(header, test);
+            let missing = missing(&header.notes, &header.not_run, test);
             answers.push(Answer { question: question.clone(), test: test.clone(), outcome, missing });
         }
     }
@@ -139,11 +141,16 @@ pub fn summarise(evidence: &Evidence) -> Result<Summary<'_>> {
     Ok(Summary { evidence, study, arms, answers, map })
 }
 
-fn missing(header: &Header, test: &Test) -> Vec<String> {
+/// Why a test has not all that its rule asks for.
+fn missing(notes: &[String], not_run: &[NotRun], test: &Test) -> Vec<String> {
     let arms = test.rule.arms();
-    let of = header.not_run.iter().filter(|n| arms.contains(&n.objective.as_str()));
+    let of = not_run.iter().filter(|n| arms.contains(&n.objective.as_str()));
     let seed = |n: &NotRun| n.seed.map_or(String::new(), |seed| format!(" seed {seed}"));
-    of.map(|n| format!("{}{}: {}", n.objective, seed(n), n.why)).collect()
+    let mut missing: Vec<_> = of.map(|n| format!("{}{}: {}", n.objective, seed(n), n.why)).collect();
+    if test.rule == (Rule::Clusters {}) && notes.iter().any(|note| note == NO_MAP) {
+        missing.push(NO_MAP.trim_end_matches('.').into());
+    }
+    missing
 }
 
 fn arm<'a>(evidence: &'a Evidence, name: &'a str) -> Result<Arm<'a>> {
@@ -321,4 +328,24 @@ pub fn exhibit(evidence: &Evidence) -> Result<Exhibit> {
         files,
         sections,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_about_a_map_says_why_there_is_none() {
+        let test = |rule| Test { id: "id".into(), claim: "claim".into(), rule };
+        let clusters = test(Rule::Clusters {});
+        let contrast = test(Rule::Positive { contrast: BTreeMap::new() });
+        let notes = ["Another note.".to_string(), NO_MAP.to_string()];
+        assert_eq!(
+            missing(&notes, &[], &clusters),
+            ["No map of latents: the test pairs do not name two sources"]
+        );
+        assert!(
+            missing(&notes[..1], &[], &clusters).is_empty() && missing(&notes, &[], &contrast).is_empty()
+        );
+    }
 }
