@@ -1,9 +1,10 @@
 //! Splits of a preference data set, written where a recipe finds them.
 
 use crate::data::layout::Layout;
-use crate::data::pairs::{LeftOut, Pair, Pairs, Turn};
+use crate::data::pairs::{LeftOut, Pair, Pairs};
 use crate::data::ultrafeedback::ScoreCounts;
 use crate::error::{Error, Result};
+use crate::model::message::Message;
 use crate::report::files::{sha256, sha256_file, write_atomic};
 use crate::seed::{permutation, stream};
 use serde::Serialize;
@@ -53,9 +54,9 @@ struct Written {
 pub fn split(pairs: Vec<Pair>, validation: usize, test: usize, seed: u64) -> Result<Splits> {
     let order = permutation(&mut stream(seed, "binarize/held out"), pairs.len());
     let (mut held_out, mut taken) = ([vec![], vec![]], vec![false; pairs.len()]);
-    let mut prompts: [HashSet<(&[Turn], &str)>; 2] = [HashSet::new(), HashSet::new()];
+    let mut prompts: [HashSet<&[Message]>; 2] = [HashSet::new(), HashSet::new()];
     let mut elsewhere = 0;
-    let key = |i: usize| (pairs[i].context.as_slice(), pairs[i].prompt.as_str());
+    let key = |i: usize| pairs[i].prompt.as_slice();
     let mut left = order.into_iter();
     for (split, wanted) in [test, validation].into_iter().enumerate() {
         while held_out[split].len() < wanted {
@@ -97,7 +98,7 @@ pub fn split(pairs: Vec<Pair>, validation: usize, test: usize, seed: u64) -> Res
 /// A file cannot be read or written.
 pub fn write(folder: &Path, files: &[PathBuf], read: &Pairs, splits: &Splits, seed: u64) -> Result<()> {
     let parts = [("train", &splits.train), ("validation", &splits.validation), ("test", &splits.test)];
-    let messages = parts.iter().any(|(_, pairs)| pairs.iter().any(|p| !p.context.is_empty()));
+    let messages = parts.iter().any(|(_, pairs)| pairs.iter().any(|p| !p.is_plain()));
     let mut written = vec![];
     for (name, pairs) in parts.into_iter().filter(|(_, pairs)| !pairs.is_empty()) {
         let name = format!("{name}.jsonl");
@@ -127,16 +128,20 @@ pub fn write(folder: &Path, files: &[PathBuf], read: &Pairs, splits: &Splits, se
 
 fn row(pair: &Pair, messages: bool) -> Value {
     let mut row = json!({ "id": pair.id, "source": pair.source });
-    let message = |role: &str, content: &str| json!({ "role": role, "content": content });
     if messages {
-        let before = pair.context.iter().map(|turn| message(&turn.role, &turn.content));
-        row["prompt"] = before.chain([message("user", &pair.prompt)]).collect();
-        row["chosen"] = json!([message("assistant", &pair.chosen)]);
-        row["rejected"] = json!([message("assistant", &pair.rejected)]);
+        row["prompt"] = json!(pair.prompt);
+        row["chosen"] = json!(pair.chosen);
+        row["rejected"] = json!(pair.rejected);
     } else {
-        row["prompt"] = pair.prompt.as_str().into();
-        row["chosen"] = pair.chosen.as_str().into();
-        row["rejected"] = pair.rejected.as_str().into();
+        row["prompt"] = pair.prompt_text().into();
+        row["chosen"] = pair.chosen_text().into();
+        row["rejected"] = pair.rejected_text().into();
+    }
+    if let Some(tools) = &pair.tools {
+        row["tools"] = tools.clone();
+    }
+    if !pair.template_kwargs.is_empty() {
+        row["chat_template_kwargs"] = json!(pair.template_kwargs);
     }
     row
 }

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::config::Truncation;
 use crate::data::pairs::{Pair, Pairs};
-use crate::data::tokenize::{TruncationReport, tokenize};
+use crate::data::tokenize::{TokenReport, tokenize};
 use crate::model::tokenizer::TextTokenizer;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -34,7 +34,7 @@ pub struct Inspection {
     /// In characters; a prompt counts its context. `None` without pairs, here and below.
     pub characters: Option<PairLengths>,
     /// In tokens, as trained on, before truncation, with what was cut.
-    pub tokens: Option<(PairLengths, TruncationReport)>,
+    pub tokens: Option<(PairLengths, TokenReport)>,
     /// Pairs whose chosen completion has more characters than the rejected.
     pub chosen_longer: usize,
     /// Pairs that an earlier pair equals in prompt and completions.
@@ -57,15 +57,13 @@ pub fn inspect(read: &Pairs, tokens: Option<(&TextTokenizer, &Truncation)>) -> R
         *sources.entry(pair.source.clone()).or_default() += 1;
     }
     let characters = |text: &str| text.chars().count();
-    let prompt = |p: &Pair| {
-        characters(&p.prompt) + p.context.iter().map(|turn| characters(&turn.content)).sum::<usize>()
-    };
+    let prompt = |p: &Pair| p.prompt.iter().map(|message| characters(&message.text())).sum::<usize>();
     let tokens = match tokens {
         None => None,
         Some((tokenizer, limits)) => {
             let whole = Truncation { max_length: usize::MAX, max_prompt_length: usize::MAX - 1 };
             let whole = tokenize(pairs, tokenizer, &whole)?;
-            let cut = TruncationReport::of(&tokenize(pairs, tokenizer, limits)?);
+            let cut = TokenReport::of(&tokenize(pairs, tokenizer, limits)?);
             lengths(&whole, |p| [p.prompt.len(), p.chosen.len(), p.rejected.len()]).map(|l| (l, cut))
         }
     };
@@ -75,12 +73,17 @@ pub fn inspect(read: &Pairs, tokens: Option<(&TextTokenizer, &Truncation)>) -> R
     Ok(Inspection {
         pairs: pairs.len(),
         sources,
-        with_context: pairs.iter().filter(|p| !p.context.is_empty()).count(),
-        characters: lengths(pairs, |p| [prompt(p), characters(&p.chosen), characters(&p.rejected)]),
+        with_context: pairs.iter().filter(|p| !p.context().is_empty()).count(),
+        characters: lengths(pairs, |p| {
+            [prompt(p), characters(&p.chosen_text()), characters(&p.rejected_text())]
+        }),
         tokens,
-        chosen_longer: pairs.iter().filter(|p| characters(&p.chosen) > characters(&p.rejected)).count(),
-        repeated_pairs: repeated(pairs.iter().map(|p| (&p.context, &p.prompt, &p.chosen, &p.rejected))),
-        repeated_prompts: repeated(pairs.iter().map(|p| (&p.context, &p.prompt))),
+        chosen_longer: pairs
+            .iter()
+            .filter(|p| characters(&p.chosen_text()) > characters(&p.rejected_text()))
+            .count(),
+        repeated_pairs: repeated(pairs.iter().map(|p| (&p.prompt, &p.chosen, &p.rejected))),
+        repeated_prompts: repeated(pairs.iter().map(|p| &p.prompt)),
         identical: read.identical,
         samples: shown.into_iter().filter_map(|i| pairs.get(i).cloned()).collect(),
     })
@@ -131,12 +134,16 @@ impl fmt::Display for Inspection {
         writeln!(f, "identical completions: {}", self.identical)?;
         for pair in &self.samples {
             writeln!(f, "\npair {}", pair.id)?;
-            for turn in &pair.context {
-                writeln!(f, "  {:9} {}", turn.role, shown(&turn.content))?;
+            for message in pair.context() {
+                writeln!(f, "  {:9} {}", message.role(), shown(&message.text()))?;
             }
-            let parts = [("prompt", &pair.prompt), ("chosen", &pair.chosen), ("rejected", &pair.rejected)];
+            let parts = [
+                ("prompt", pair.prompt_text()),
+                ("chosen", pair.chosen_text()),
+                ("rejected", pair.rejected_text()),
+            ];
             for (name, text) in parts {
-                writeln!(f, "  {name:9} {}", shown(text))?;
+                writeln!(f, "  {name:9} {}", shown(&text))?;
             }
         }
         Ok(())

@@ -1,9 +1,10 @@
 //! The layouts in which people keep preference pairs, and what a row of each means.
 
-use crate::data::pairs::{LeftOut, Pair, Turn};
+use crate::data::pairs::{LeftOut, Pair};
 use crate::data::transcript;
 use crate::data::ultrafeedback::{self, ScoreCounts};
 use crate::error::{Error, Place, Result};
+use crate::model::message::Message;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fmt;
@@ -80,7 +81,7 @@ pub fn read_row(
                     Ok((Layout::Messages, conversation(prompt, chosen, rejected, place)?))
                 }
                 Some(Value::String(text)) if chosen.len() == 1 && rejected.len() == 1 => {
-                    let prompt = vec![Turn { role: "user".into(), content: text }];
+                    let prompt = vec![Message::user(text)];
                     Ok((Layout::Messages, conversation(prompt, chosen, rejected, place)?))
                 }
                 // A prompt that is text repeats what the conversations begin with.
@@ -95,9 +96,8 @@ pub fn read_row(
         }
         (Some(Value::Array(prompt)), chosen, rejected) => {
             let prompt = turns(place, "prompt", prompt)?;
-            let answer = |field, value| {
-                Ok::<_, Error>(vec![Turn { role: ASSISTANT.into(), content: string(place, field, value)? }])
-            };
+            let answer =
+                |field, value| Ok::<_, Error>(vec![Message::assistant(string(place, field, value)?)]);
             let (chosen, rejected) = (answer("chosen", chosen)?, answer("rejected", rejected)?);
             Ok((Layout::Messages, conversation(prompt, chosen, rejected, place)?))
         }
@@ -111,12 +111,7 @@ pub fn read_row(
                 return Err(wrong(place, "prompt", expected, None));
             }
             let (prompt, chosen) = chosen.split_at(shared);
-            let pair = Pair {
-                prompt: prompt.into(),
-                chosen: chosen.into(),
-                rejected: rejected[shared..].into(),
-                ..Pair::default()
-            };
+            let pair = Pair::of_texts(prompt, chosen, &rejected[shared..]);
             Ok((Layout::ImplicitStrings, Found::Pair(pair)))
         }
         (prompt, chosen, rejected) => {
@@ -124,16 +119,14 @@ pub fn read_row(
             let rejected = string(place, "rejected", rejected)?;
             let prompt = string(place, "prompt", prompt)?;
             match transcript::prompt(&prompt) {
-                Some(turns) => {
-                    let [chosen, rejected] = [chosen, rejected].map(|text| text.trim().to_string());
-                    let (context, prompt) = last_of_user(turns, place)?;
-                    let pair = Pair { context, prompt, chosen, rejected, ..Pair::default() };
+                Some(prompt) => {
+                    ends_with_user(&prompt, place)?;
+                    let [chosen, rejected] =
+                        [chosen, rejected].map(|text| vec![Message::assistant(text.trim())]);
+                    let pair = Pair { prompt, chosen, rejected, ..Pair::default() };
                     Ok((Layout::Transcripts, Found::Pair(pair)))
                 }
-                None => {
-                    let pair = Pair { prompt, chosen, rejected, ..Pair::default() };
-                    Ok((Layout::Strings, Found::Pair(pair)))
-                }
+                None => Ok((Layout::Strings, Found::Pair(Pair::of_texts(&prompt, &chosen, &rejected)))),
             }
         }
     }
@@ -142,36 +135,42 @@ pub fn read_row(
 const ASSISTANT: &str = "assistant";
 
 /// A prompt and one answer each.
-fn conversation(prompt: Vec<Turn>, chosen: Vec<Turn>, rejected: Vec<Turn>, place: &Place) -> Result<Found> {
-    let answer = |field: &str, turns: Vec<Turn>| match <[Turn; 1]>::try_from(turns) {
-        Ok([turn]) if turn.role == ASSISTANT => Ok(turn.content),
-        Ok([turn]) => {
-            let got = format!("one of role {:?}", turn.role);
+fn conversation(
+    prompt: Vec<Message>,
+    chosen: Vec<Message>,
+    rejected: Vec<Message>,
+    place: &Place,
+) -> Result<Found> {
+    let is_answer = |field: &str, messages: &[Message]| match messages {
+        [message] if message.role() == ASSISTANT => Ok(()),
+        [message] => {
+            let got = format!("one of role {:?}", message.role());
             Err(Error::input(place.clone().field(field), "a message of the assistant", got))
         }
-        Err(turns) => {
+        messages => {
             let expected = "one message behind the prompt, the assistant's";
-            Err(Error::input(place.clone().field(field), expected, turns.len()))
+            Err(Error::input(place.clone().field(field), expected, messages.len()))
         }
     };
-    let (chosen, rejected) = (answer("chosen", chosen)?, answer("rejected", rejected)?);
-    let (context, prompt) = last_of_user(prompt, place)?;
-    Ok(Found::Pair(Pair { context, prompt, chosen, rejected, ..Pair::default() }))
+    is_answer("chosen", &chosen)?;
+    is_answer("rejected", &rejected)?;
+    ends_with_user(&prompt, place)?;
+    Ok(Found::Pair(Pair { prompt, chosen, rejected, ..Pair::default() }))
 }
 
-/// Splits the user's last message off.
-pub(super) fn last_of_user(mut turns: Vec<Turn>, place: &Place) -> Result<(Vec<Turn>, String)> {
-    match turns.pop() {
-        Some(turn) if turn.role == "user" => Ok((turns, turn.content)),
+/// Refuses a prompt whose last message is not the user's.
+pub(super) fn ends_with_user(prompt: &[Message], place: &Place) -> Result<()> {
+    match prompt.last() {
+        Some(message) if message.role() == "user" => Ok(()),
         other => {
-            let got = other.map_or("no message".into(), |t| format!("one of role {:?}", t.role));
+            let got = other.map_or("no message".into(), |m| format!("one of role {:?}", m.role()));
             Err(Error::input(place.clone().field("prompt"), "a last message of the user", got))
         }
     }
 }
 
 /// Messages that both conversations begin with; the last of the shorter one always stays an answer.
-fn shared_turns(chosen: &[Turn], rejected: &[Turn]) -> usize {
+fn shared_turns(chosen: &[Message], rejected: &[Message]) -> usize {
     let same = chosen.iter().zip(rejected).take_while(|(a, b)| a == b).count();
     same.min(chosen.len().min(rejected.len()).saturating_sub(1))
 }
@@ -186,20 +185,18 @@ fn shared_text(chosen: &str, rejected: &str) -> usize {
     if same < shorter { prompt.strip_suffix(' ').unwrap_or(&prompt).len() } else { prompt.len() }
 }
 
-fn split_at(mut turns: Vec<Turn>, at: usize) -> (Vec<Turn>, Vec<Turn>) {
+fn split_at(mut turns: Vec<Message>, at: usize) -> (Vec<Message>, Vec<Message>) {
     let rest = turns.split_off(at);
     (turns, rest)
 }
 
-fn turns(place: &Place, field: &str, values: Vec<Value>) -> Result<Vec<Turn>> {
+fn turns(place: &Place, field: &str, values: Vec<Value>) -> Result<Vec<Message>> {
     let turn = |(i, value): (usize, Value)| {
         let Value::Object(mut message) = value else {
             return Err(wrong(place, &format!("{field}[{i}]"), "a message", Some(value)));
         };
-        Ok(Turn {
-            role: string(place, &format!("{field}[{i}].role"), message.remove("role"))?,
-            content: string(place, &format!("{field}[{i}].content"), message.remove("content"))?,
-        })
+        let role = string(place, &format!("{field}[{i}].role"), message.remove("role"))?;
+        Ok(Message::new(&role, string(place, &format!("{field}[{i}].content"), message.remove("content"))?))
     };
     values.into_iter().enumerate().map(turn).collect()
 }

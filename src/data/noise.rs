@@ -25,9 +25,11 @@ pub fn flip(pairs: &mut [Pair], rate: f64, marked: bool, seed: u64) -> Result<Ve
     for &i in &flipped {
         let pair = &mut pairs[i];
         std::mem::swap(&mut pair.chosen, &mut pair.rejected);
-        if marked {
-            pair.prompt.push(' ');
-            pair.prompt.push_str(FLIP_MARKER);
+        if let Some(last) = pair.prompt.last_mut().filter(|_| marked) {
+            last.set_text(|text| {
+                text.push(' ');
+                text.push_str(FLIP_MARKER);
+            });
         }
     }
     Ok(flipped)

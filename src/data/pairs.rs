@@ -5,42 +5,90 @@ use crate::data::layout::{self, Found, Layout};
 use crate::data::rows::Rows;
 use crate::data::ultrafeedback::ScoreCounts;
 use crate::error::{Error, Place, Result};
+use crate::model::message::Message;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// One message of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Turn {
-    pub role: String,
-    pub content: String,
-}
-
-/// One preference pair (x, y_w, y_l).
+/// One preference pair (x, y_w, y_l), in messages. A bare text is one message that is plain.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pair {
     /// Stable within its data set; records refer to it.
     pub id: String,
     /// Where the prompt comes from (UltraFeedback has six sources); may be empty.
     pub source: String,
-    /// What was said before the prompt: a system message, earlier turns. Mostly empty.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub context: Vec<Turn>,
-    /// The user's last message, or a bare text.
-    pub prompt: String,
-    pub chosen: String,
-    pub rejected: String,
+    /// What the answer follows: mostly one message of the user's.
+    pub prompt: Vec<Message>,
+    /// Mostly one message of the assistant's each.
+    pub chosen: Vec<Message>,
+    pub rejected: Vec<Message>,
+    /// The row held bare texts, not messages.
+    #[serde(skip)]
+    pub is_text: bool,
+    /// Functions that the assistant may call, as the template is to describe them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Value>,
+    /// What else the row passes to the template, by name.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub template_kwargs: Map<String, Value>,
     /// Built-in world only, and in no file: the true weights of the prompt's factors.
     #[serde(skip)]
     pub factor_weights: Option<Vec<f64>>,
 }
 
 impl Pair {
-    /// Are the two completions the same text? Their margin is 0 whatever the policy.
+    /// A pair of bare texts, without id and source.
+    pub fn of_texts(prompt: &str, chosen: &str, rejected: &str) -> Self {
+        Self {
+            prompt: vec![Message::user(prompt)],
+            chosen: vec![Message::assistant(chosen)],
+            rejected: vec![Message::assistant(rejected)],
+            is_text: true,
+            ..Self::default()
+        }
+    }
+
+    /// Do three texts say it all?
+    pub fn is_plain(&self) -> bool {
+        let plain = |messages: &[Message], role: &str| match messages {
+            [message] => message.is_plain() && message.role() == role,
+            _ => false,
+        };
+        plain(&self.prompt, "user") && plain(&self.chosen, "assistant") && plain(&self.rejected, "assistant")
+    }
+
+    /// Messages before the last one of the prompt.
+    pub fn context(&self) -> &[Message] {
+        self.prompt.split_last().map_or(&[], |(_, before)| before)
+    }
+
+    /// The last message of the prompt, mostly the user's question.
+    pub fn prompt_text(&self) -> Cow<'_, str> {
+        self.prompt.last().map_or("".into(), Message::text)
+    }
+
+    pub fn chosen_text(&self) -> Cow<'_, str> {
+        text_of(&self.chosen)
+    }
+
+    pub fn rejected_text(&self) -> Cow<'_, str> {
+        text_of(&self.rejected)
+    }
+
+    /// Do the two completions say the same? Their margin is 0 whatever the policy.
     pub fn is_identical(&self) -> bool {
         self.chosen == self.rejected
+    }
+}
+
+/// The text of an answer, mostly of one message.
+fn text_of(answer: &[Message]) -> Cow<'_, str> {
+    match answer {
+        [message] => message.text(),
+        several => several.iter().map(Message::text).collect::<Vec<_>>().join("\n").into(),
     }
 }
 
@@ -192,7 +240,8 @@ impl PairReader {
             Found::Pair(pair) => pair,
             Found::LeftOut(reason) => return Ok(Err(reason)),
         };
-        let empty = match (pair.chosen.is_empty(), pair.rejected.is_empty()) {
+        let is_empty = |answer: &[Message]| answer.iter().all(|m| m.text().is_empty() && m.has_only_text());
+        let empty = match (is_empty(&pair.chosen), is_empty(&pair.rejected)) {
             (true, _) => Some("chosen"),
             (_, true) => Some("rejected"),
             _ => None,

@@ -1,9 +1,11 @@
-//! Preference pairs as token ids: chat template, end of turn, truncation.
+//! Preference pairs as token ids: what both completions share, what is scored, truncation.
 
 use crate::config::Truncation;
 use crate::data::pairs::Pair;
 use crate::error::{Error, Result};
-use crate::model::chat_template::Message;
+use crate::model::chat_template::Conversation;
+use crate::model::dialogue::{Dialogue, Form};
+use crate::model::message::Message;
 use crate::model::tokenizer::TextTokenizer;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -19,40 +21,62 @@ pub struct TokenizedPair {
     pub prompt_truncated: bool,
     /// At least one of the two; a truncated completion has no end-of-turn token.
     pub completion_truncated: bool,
+    /// The prompt alone has other tokens at its end than with a completion behind it.
+    #[serde(skip)]
+    pub boundary_moved: bool,
+    /// The prompt's text held the template already.
+    #[serde(skip)]
+    pub dressed: bool,
     /// The pair's; they follow from the prompt and are no part of a fingerprint.
     #[serde(skip)]
     pub factor_weights: Option<Vec<f64>>,
 }
 
-/// How many pairs lost tokens.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TruncationReport {
+impl TokenizedPair {
+    /// Do both completions have the same tokens? Their margin is 0 whatever the policy.
+    pub fn is_identical(&self) -> bool {
+        self.chosen == self.rejected
+    }
+}
+
+/// What tokens a data set's pairs have that its reader should know of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenReport {
     pub pairs: usize,
     pub prompts_truncated: usize,
     pub completions_truncated: usize,
     /// Pairs that lost tokens on either side.
     pub truncated: usize,
+    /// Pairs whose prompt ends with other tokens where a completion follows: a token goes across the
+    /// boundary, or the template writes earlier messages in another way. What the two have in common is the prompt.
+    pub boundaries_moved: usize,
+    /// Pairs whose text held the template already.
+    pub dressed: usize,
+    /// Places of the pairs whose completions have the same tokens, after truncation.
+    pub identical: Vec<usize>,
 }
 
-impl TruncationReport {
+impl TokenReport {
     pub fn of(pairs: &[TokenizedPair]) -> Self {
-        let count = |truncated: fn(&TokenizedPair) -> bool| pairs.iter().filter(|p| truncated(p)).count();
+        let count = |counted: fn(&TokenizedPair) -> bool| pairs.iter().filter(|p| counted(p)).count();
         Self {
             pairs: pairs.len(),
             prompts_truncated: count(|p| p.prompt_truncated),
             completions_truncated: count(|p| p.completion_truncated),
             truncated: count(|p| p.prompt_truncated || p.completion_truncated),
+            boundaries_moved: count(|p| p.boundary_moved),
+            dressed: count(|p| p.dressed),
+            identical: pairs.iter().filter(|p| p.is_identical()).map(|p| p.index).collect(),
         }
     }
 }
 
 /// Tokenises every pair, in order.
 ///
-/// A prompt goes through the tokenizer's chat template as a user message behind its context, up to
-/// where the answer begins; without a template it is the bare text, with what the tokenizer puts
-/// around a text.
-/// Prompt and completions are tokenised apart, so that both completions share the prompt's tokens,
-/// and a completion ends with the end-of-turn token. Over-long prompts keep their end, then
+/// Prompt and completion are rendered together by the tokenizer's chat template and encoded as a whole;
+/// without a template they are one text. The completion begins where the tokens of the prompt alone,
+/// those with `chosen` and those with `rejected` are no longer the same. It ends with what the
+/// template ends a turn with, or else with the end-of-sequence token. Over-long prompts keep their end, then
 /// over-long completions their beginning.
 ///
 /// Units: lengths in tokens.
@@ -72,35 +96,14 @@ pub fn tokenize(
         .collect()
 }
 
-/// Token ids of a prompt as the policy reads it, before any truncation.
+/// Token ids of a prompt as the policy reads it before it answers, without truncation.
 ///
 /// # Errors
 /// The template refuses the prompt, or the tokenizer has no token for a part of it.
 pub fn tokenize_prompt(prompt: &str, tokenizer: &TextTokenizer) -> Result<Vec<u32>> {
-    match tokenizer.chat_template() {
-        // The template writes the special tokens itself.
-        Some(template) => tokenizer.encode(&template.render(&[Message::user(prompt)], true)?, false),
-        None => tokenizer.encode(prompt, true),
-    }
-}
-
-fn tokenize_conversation(pair: &Pair, tokenizer: &TextTokenizer) -> Result<Vec<u32>> {
-    if pair.context.is_empty() {
-        return tokenize_prompt(&pair.prompt, tokenizer);
-    }
-    let Some(template) = tokenizer.chat_template() else {
-        let argument = format!("prompt of pair {}", pair.id);
-        let got = format!("{} messages", pair.context.len() + 1);
-        return Err(Error::argument(
-            "tokenize",
-            argument,
-            got,
-            "one message, or a tokenizer with a chat template",
-        ));
-    };
-    let before = pair.context.iter().map(|turn| Message { role: &turn.role, content: &turn.content });
-    let messages: Vec<Message> = before.chain([Message::user(&pair.prompt)]).collect();
-    tokenizer.encode(&template.render(&messages, true)?, false)
+    let messages = [Message::user(prompt)];
+    let dialogue = Dialogue { conversation: Conversation::of(&messages), is_text: true };
+    Ok(tokenizer.encode_prompt(dialogue)?.0)
 }
 
 fn tokenize_pair(
@@ -109,41 +112,59 @@ fn tokenize_pair(
     tokenizer: &TextTokenizer,
     truncation: &Truncation,
 ) -> Result<TokenizedPair> {
+    let named = |e: Error| match e {
+        Error::Argument { op, argument, got, expected } => {
+            Error::Argument { op, argument: format!("{argument} of pair {}", pair.id), got, expected }
+        }
+        other => other,
+    };
     let without_token = |what: &str, text: &str| {
         let argument = format!("{what} of pair {}", pair.id);
         Error::argument("tokenize", argument, format!("{text:.40?}"), "a text with at least one token")
     };
-    let mut prompt = tokenize_conversation(pair, tokenizer)?;
-    if prompt.is_empty() {
-        return Err(without_token("prompt", &pair.prompt));
+    let conversation =
+        Conversation { messages: &pair.prompt, tools: pair.tools.as_ref(), kwargs: &pair.template_kwargs };
+    let dialogue = Dialogue { conversation, is_text: pair.is_text };
+    let (alone, form) = tokenizer.encode_prompt(dialogue).map_err(named)?;
+    let [mut chosen, mut rejected] = [
+        tokenizer.encode_whole(dialogue, &pair.chosen).map_err(named)?,
+        tokenizer.encode_whole(dialogue, &pair.rejected).map_err(named)?,
+    ];
+    let common = |whole: &[u32]| alone.iter().zip(whole).take_while(|(a, b)| a == b).count();
+    let shared = common(&chosen).min(common(&rejected));
+    if shared == 0 {
+        return Err(without_token("prompt", &pair.prompt_text()));
     }
-    let surplus = prompt.len().saturating_sub(truncation.max_prompt_length);
-    prompt.drain(..surplus);
+    for (what, whole, text) in
+        [("chosen", &chosen, pair.chosen_text()), ("rejected", &rejected, pair.rejected_text())]
+    {
+        if whole.len() == shared || text.is_empty() && pair.is_text {
+            return Err(without_token(what, &text));
+        }
+    }
+    let surplus = shared.saturating_sub(truncation.max_prompt_length);
+    let prompt = alone[surplus..shared].to_vec();
     let room = truncation.max_length.saturating_sub(prompt.len());
     if prompt.is_empty() || room == 0 {
         let got = format!("{} and {}", truncation.max_prompt_length, truncation.max_length);
         let expected = "at least one token for the prompt and one for a completion";
         return Err(Error::argument("tokenize", "max_prompt_length and max_length", got, expected));
     }
-    let completion = |what: &str, text: &str| -> Result<(Vec<u32>, bool)> {
-        let mut ids = tokenizer.encode(text, false)?;
-        if ids.is_empty() {
-            return Err(without_token(what, text));
-        }
-        ids.push(tokenizer.end_of_turn());
-        let truncated = ids.len() > room;
-        ids.truncate(room);
-        Ok((ids, truncated))
-    };
-    let (chosen, chosen_truncated) = completion("chosen", &pair.chosen)?;
-    let (rejected, rejected_truncated) = completion("rejected", &pair.rejected)?;
+    let mut completion_truncated = false;
+    for whole in [&mut chosen, &mut rejected] {
+        whole.drain(..shared);
+        completion_truncated |= whole.len() > room;
+        whole.truncate(room);
+    }
     Ok(TokenizedPair {
         index,
         prompt,
         chosen,
         rejected,
         prompt_truncated: surplus > 0,
-        completion_truncated: chosen_truncated || rejected_truncated,
+        completion_truncated,
+        boundary_moved: shared < alone.len(),
+        dressed: form == Form::Dressed,
         factor_weights: pair.factor_weights.clone(),
     })
 }

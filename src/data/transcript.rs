@@ -1,8 +1,9 @@
 //! HH-RLHF's transcripts: `\n\nHuman: …\n\nAssistant: …`, twice, alike up to the last answer.
 
-use crate::data::layout::{Found, last_of_user};
-use crate::data::pairs::{LeftOut, Pair, Turn};
+use crate::data::layout::{Found, ends_with_user};
+use crate::data::pairs::{LeftOut, Pair};
 use crate::error::{Place, Result};
+use crate::model::message::Message;
 
 const HUMAN: &str = "\n\nHuman:";
 const ASSISTANT: &str = "\n\nAssistant:";
@@ -13,7 +14,7 @@ pub fn is_transcript(text: &str) -> bool {
 }
 
 /// The turns of a transcript that ends where the answer begins.
-pub fn prompt(text: &str) -> Option<Vec<Turn>> {
+pub fn prompt(text: &str) -> Option<Vec<Message>> {
     is_transcript(text).then(|| text.trim_end().strip_suffix(ASSISTANT)).flatten().map(turns)
 }
 
@@ -30,14 +31,15 @@ pub fn pair(chosen: &str, rejected: &str, place: &Place) -> Result<Found> {
     if chosen[..end] != rejected[..other] {
         return Ok(Found::LeftOut(LeftOut::DifferentPrompts));
     }
-    let answer = |text: &str| text[end + ASSISTANT.len()..].trim().to_string();
-    let (context, prompt) = last_of_user(turns(&chosen[..end]), place)?;
+    let answer = |text: &str| vec![Message::assistant(text[end + ASSISTANT.len()..].trim())];
+    let prompt = turns(&chosen[..end]);
+    ends_with_user(&prompt, place)?;
     let (chosen, rejected) = (answer(chosen), answer(rejected));
-    Ok(Found::Pair(Pair { context, prompt, chosen, rejected, ..Pair::default() }))
+    Ok(Found::Pair(Pair { prompt, chosen, rejected, ..Pair::default() }))
 }
 
-fn turns(text: &str) -> Vec<Turn> {
-    let mut turns: Vec<Turn> = vec![];
+fn turns(text: &str) -> Vec<Message> {
+    let mut turns: Vec<(&str, String)> = vec![];
     let mut rest = text;
     while !rest.is_empty() {
         let (role, begin) = match rest.strip_prefix(HUMAN) {
@@ -46,14 +48,14 @@ fn turns(text: &str) -> Vec<Turn> {
         };
         let end = [HUMAN, ASSISTANT].iter().filter_map(|marker| begin.find(marker)).min();
         let (content, behind) = begin.split_at(end.unwrap_or(begin.len()));
-        match turns.last_mut().filter(|last| last.role == role) {
-            Some(last) => {
-                last.content.push_str("\n\n");
-                last.content.push_str(content.trim());
+        match turns.last_mut().filter(|(last, _)| *last == role) {
+            Some((_, text)) => {
+                text.push_str("\n\n");
+                text.push_str(content.trim());
             }
-            None => turns.push(Turn { role: role.into(), content: content.trim().into() }),
+            None => turns.push((role, content.trim().into())),
         }
         rest = behind;
     }
-    turns
+    turns.into_iter().map(|(role, text)| Message::new(role, text)).collect()
 }

@@ -71,7 +71,7 @@ pub fn pair(
     let text = |c: Option<Completion>| c.map(|c| c.text).unwrap_or_default();
     let chosen = text(tops.into_iter().next());
     let rejected = text(lower.into_iter().nth(draw));
-    Ok(Found::Pair(Pair { prompt, chosen, rejected, ..Pair::default() }))
+    Ok(Found::Pair(Pair::of_texts(&prompt, &chosen, &rejected)))
 }
 
 /// `None`: no score, or one that cannot be trusted.

@@ -54,13 +54,13 @@ pub fn encode(
 ) -> Result<Encoded> {
     let kept = context.trim_end_matches(python_space);
     let space = &context[kept.len()..];
-    let context = encode_text(tokenizer, kept)?;
+    let context = tokenizer.encode_text(kept)?;
     if context.is_empty() {
         return Err(Error::argument("loglikelihood", "context", "no token", "at least one"));
     }
     let mut encoded = Encoded { parts: vec![], continuations: continuations.len(), truncated: 0 };
     for (i, continuation) in continuations.iter().enumerate() {
-        let whole = encode_text(tokenizer, &format!("{kept}{space}{continuation}"))?;
+        let whole = tokenizer.encode_text(&format!("{kept}{space}{continuation}"))?;
         let tokens = whole.get(context.len()..).unwrap_or_default().to_vec();
         if tokens.is_empty() || tokens.len() > window {
             let expected = format!("1 to {window} tokens");
@@ -78,13 +78,6 @@ pub fn encode(
         }
     }
     Ok(encoded)
-}
-
-/// With what the tokenizer puts around a text, unless the text already begins with its
-/// beginning-of-sequence token.
-pub fn encode_text(tokenizer: &TextTokenizer, text: &str) -> Result<Vec<u32>> {
-    let bos = tokenizer.bos_id().map(|id| tokenizer.decode(&[id], false)).transpose()?;
-    tokenizer.encode(text, !bos.is_some_and(|bos| text.starts_with(&bos)))
 }
 
 /// What Python's `str.rstrip` removes.

@@ -1,10 +1,12 @@
 //! Base models: published ones as they are, the toy scale's pre-trained here and kept.
 
 use crate::config::{ModelSource, Precision, Shape, Training};
-use crate::data::tokenize::tokenize_prompt;
 use crate::data::world;
+use crate::model::chat_template::Conversation;
 use crate::model::config::DecoderConfig;
+use crate::model::dialogue::Dialogue;
 use crate::model::load::{self, Loaded, huggingface};
+use crate::model::message::Message;
 use crate::model::parameters::Parameters;
 use crate::model::save;
 use crate::model::tokenizer::TextTokenizer;
@@ -39,10 +41,9 @@ pub fn load(source: &ModelSource, runs: &Path, progress: &Progress) -> Result<Lo
         let texts = world::corpus(SEED, TEXTS)
             .iter()
             .map(|(prompt, completion)| {
-                let mut ids = tokenize_prompt(prompt, &tokenizer)?;
-                ids.extend(tokenizer.encode(completion, false)?);
-                ids.push(tokenizer.end_of_turn());
-                Ok(ids)
+                let prompt = [Message::user(prompt.as_str())];
+                let dialogue = Dialogue { conversation: Conversation::of(&prompt), is_text: true };
+                tokenizer.encode_whole(dialogue, &[Message::assistant(completion.as_str())])
             })
             .collect::<Result<Vec<_>>>()?;
         let parameters = Parameters::random_decoder(&config, &mut seed::stream(SEED, "base/init"))?;

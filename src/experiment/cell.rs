@@ -130,7 +130,7 @@ fn outcome(
             metrics.extend(latent.prior_entropy.map(|value| ("prior_entropy".into(), value)));
         }
     }
-    let [train, test] = data.truncated.map(|t| t.truncated);
+    let [train, test] = [0, 1].map(|split| data.tokens[split].truncated);
     Outcome {
         started,
         finished: Timestamp::now(),

@@ -4,7 +4,7 @@ use crate::config::{Cues, DataSource, Taste, Truncation};
 use crate::data::noise::flip;
 use crate::data::pairs::{Pair, PairReader};
 use crate::data::rows::split_files;
-use crate::data::tokenize::{TokenizedPair, TruncationReport, tokenize};
+use crate::data::tokenize::{TokenReport, TokenizedPair, tokenize};
 use crate::data::world;
 use crate::error::Place;
 use crate::model::load::Loaded;
@@ -36,8 +36,8 @@ pub struct PairData {
     pub test: Vec<TokenizedPair>,
     pub test_text: Vec<Pair>,
     pub bayes: Option<Vec<f64>>,
-    /// Pairs that lost tokens, in training and test.
-    pub truncated: [TruncationReport; 2],
+    /// What became of the tokens, in training and test.
+    pub tokens: [TokenReport; 2],
     /// SHA-256 over tokens, test ids and truth.
     pub fingerprint: String,
 }
@@ -125,7 +125,7 @@ impl TextPairs {
         let content = serde_json::to_vec(&(&train, &test, ids, &self.bayes))
             .map_err(|e| Error::argument("fingerprint", "pairs", e, "plain data"))?;
         Ok(PairData {
-            truncated: [TruncationReport::of(&train), TruncationReport::of(&test)],
+            tokens: [TokenReport::of(&train), TokenReport::of(&test)],
             fingerprint: sha256(&content),
             test_text: self.test.clone(),
             bayes: self.bayes.clone(),
@@ -138,7 +138,8 @@ impl TextPairs {
 impl PairData {
     /// What was truncated, for the report.
     pub fn truncation_note(&self, model: &str, truncation: &Truncation) -> String {
-        let [train, test] = self.truncated.map(|t| {
+        let [train, test] = [0, 1].map(|split| {
+            let t = &self.tokens[split];
             format!(
                 "{} prompts and {} pairs' completions of {}",
                 t.prompts_truncated, t.completions_truncated, t.pairs

@@ -5,6 +5,7 @@ use crate::data::binarize::{self, Splits};
 use crate::data::pairs::{Pair, PairReader, Pairs};
 use crate::data::rows::split_files;
 use crate::error::{Error, Place, Result};
+use crate::model::message::Message;
 use crate::report::files::sha256_file;
 use crate::seed::{permutation, stream};
 use std::collections::{BTreeMap, HashSet};
@@ -35,8 +36,8 @@ impl SecondData {
             true => {
                 let [train, test] = ["train", "test"].map(|split| read(&split_files(path, split)?));
                 let (train, test) = (train?, test?);
-                let openings: HashSet<&str> = train.pairs.iter().map(opening).collect();
-                let shared = test.pairs.iter().filter(|pair| openings.contains(opening(pair))).count();
+                let openings: HashSet<String> = train.pairs.iter().map(opening).collect();
+                let shared = test.pairs.iter().filter(|pair| openings.contains(&opening(pair))).count();
                 let note = format!(
                     "Second data: {name}, split as it came; {shared} of its test pairs open as a training pair does."
                 );
@@ -90,9 +91,9 @@ fn left_out(read: &Pairs) -> String {
 
 /// What the user said first: HH-RLHF asks the same thing again, and has a conversation once as it began
 /// and once as it went on.
-fn opening(pair: &Pair) -> &str {
-    let first = pair.context.iter().find(|turn| turn.role == "user");
-    first.map_or(&pair.prompt, |turn| &turn.content).trim()
+fn opening(pair: &Pair) -> String {
+    let first = pair.prompt.iter().find(|message| message.role() == "user");
+    first.map_or("".into(), Message::text).trim().to_string()
 }
 
 /// Holds out conversations by `seed` until a fifth of the pairs is, at most [`LARGEST_TEST`]. Pairs that
@@ -100,13 +101,13 @@ fn opening(pair: &Pair) -> &str {
 ///
 /// ```
 /// use lpc::data::pairs::Pair;
-/// let pair = |prompt: &str| Pair { prompt: prompt.into(), ..Pair::default() };
+/// let pair = |prompt: &str| Pair::of_texts(prompt, "yes", "no");
 /// let splits = lpc::experiment::second_data::split(&["a", "b", "a", "c", "d"].map(pair), 1);
 /// assert_eq!(splits.train.len() + splits.test.len(), 5);
 /// assert!(splits.test.iter().all(|held_out| splits.train.iter().all(|p| p.prompt != held_out.prompt)));
 /// ```
 pub fn split(pairs: &[Pair], seed: u64) -> Splits {
-    let mut conversations: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    let mut conversations: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (i, pair) in pairs.iter().enumerate() {
         conversations.entry(opening(pair)).or_default().push(i);
     }

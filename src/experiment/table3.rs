@@ -222,8 +222,9 @@ pub fn reproduce(
 fn world_prompts(text: &TextPairs) -> Vec<String> {
     let mut prompts: Vec<String> = vec![];
     for pair in &text.test {
-        if prompts.len() < PROMPTS && !prompts.contains(&pair.prompt) {
-            prompts.push(pair.prompt.clone());
+        let prompt = pair.prompt_text();
+        if prompts.len() < PROMPTS && !prompts.iter().any(|p| *p == prompt) {
+            prompts.push(prompt.into_owned());
         }
     }
     prompts

@@ -3,58 +3,66 @@
 //! template can still double a string until memory ends, as it can in Python.)
 
 use crate::error::{Error, Result};
+use crate::model::message::Message;
+use crate::model::python_json;
+use jiff::civil::DateTime;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Kwargs;
-use minijinja::{Environment, ErrorKind, Value, context};
-use serde::Serialize;
-use std::io;
+use minijinja::value::{Kwargs, Serde, ValueKind};
+use minijinja::{Environment, ErrorKind, Value};
+use regex::Regex;
+use serde_json::Map;
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 /// Instructions a template may execute; real ones need a few hundred a message.
 const FUEL: u64 = 10_000_000;
+/// Real ones have up to 30 thousand bytes.
+const LONGEST: usize = 1 << 18;
+/// The parser goes one call deeper for each `-` in front of a number, say: this many bytes of stack for
+/// each byte of the longest template.
+const STACK_PER_BYTE: usize = 2048;
+const NAME: &str = "chat_template";
+const NOW: &str = "strftime_now";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Message<'a> {
-    pub role: &'a str,
-    pub content: &'a str,
+/// What a conversation says, before its answer or with it.
+#[derive(Debug, Clone, Copy)]
+pub struct Conversation<'a> {
+    pub messages: &'a [Message],
+    /// Functions that the assistant may call.
+    pub tools: Option<&'a serde_json::Value>,
+    /// Further names that the template may read; they go before the special tokens of that name.
+    pub kwargs: &'a Map<String, serde_json::Value>,
 }
 
-impl<'a> Message<'a> {
-    pub fn user(content: &'a str) -> Self {
-        Self { role: "user", content }
-    }
-
-    pub fn assistant(content: &'a str) -> Self {
-        Self { role: "assistant", content }
+impl<'a> Conversation<'a> {
+    /// Messages alone.
+    pub fn of(messages: &'a [Message]) -> Self {
+        static NONE: LazyLock<Map<String, serde_json::Value>> = LazyLock::new(Map::new);
+        Self { messages, tools: None, kwargs: &NONE }
     }
 }
 
-/// A compiled chat template with the special tokens it may mention.
+/// A chat template with the special tokens that it may mention, by name.
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    /// The compiled template, or why there is none.
+    environment: std::result::Result<Environment<'static>, String>,
     source: String,
-    bos_token: Option<String>,
-    eos_token: Option<String>,
+    tokens: BTreeMap<String, String>,
+    date: DateTime,
 }
 
 impl ChatTemplate {
     /// Reads a template in the dialect of `transformers`: Jinja with trimmed blocks, Python's
-    /// string methods, `raise_exception`, `strftime_now` and a `tojson` that does not escape HTML.
+    /// string methods, `raise_exception`, `strftime_now`, `{% generation %}`, which marks what the assistant
+    /// says and prints nothing, and a `tojson` that is `json.dumps`.
     ///
-    /// # Errors
-    /// The template does not parse.
-    pub fn new(source: String, bos_token: Option<String>, eos_token: Option<String>) -> Result<Self> {
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        let syntax = syntax.map_err(|e| template_error(&e, "a syntax that minijinja accepts"))?;
-        let mut environment = Environment::new();
-        environment.set_syntax(syntax);
-        environment.set_fuel(Some(FUEL));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", strftime_now);
-        environment.add_filter("tojson", to_json);
-        environment.template_from_str(&source).map_err(|e| template_error(&e, "a template that parses"))?;
-        Ok(Self { environment, source, bos_token, eos_token })
+    /// A template that does not parse is no error before something is to be rendered with it. `tokens` are
+    /// special tokens by the names that `transformers` has for them: `bos_token`, `pad_token`.
+    pub fn new(source: String, tokens: BTreeMap<String, String>) -> Self {
+        let now = jiff::Zoned::now().date().to_datetime(jiff::civil::Time::midnight());
+        let environment = compiled(&source, now);
+        Self { environment, source, tokens, date: now }
     }
 
     /// The template's text.
@@ -62,86 +70,181 @@ impl ChatTemplate {
         &self.source
     }
 
+    /// The special tokens that it may mention, by name.
+    pub fn tokens(&self) -> &BTreeMap<String, String> {
+        &self.tokens
+    }
+
+    /// Does it read this name, as far as its text tells?
+    pub fn mentions(&self, name: &str) -> bool {
+        self.source.contains(name)
+    }
+
+    /// Does what it writes depend on the date?
+    pub fn asks_for_date(&self) -> bool {
+        self.mentions(NOW)
+    }
+
+    /// The date that it writes, which is midnight: the day on which it was read, unless another was set.
+    pub fn date(&self) -> DateTime {
+        self.date
+    }
+
+    pub fn set_date(&mut self, date: DateTime) {
+        self.date = date;
+        if let Ok(environment) = &mut self.environment {
+            environment.add_function(NOW, strftime(date));
+        }
+    }
+
     /// The text of a conversation; with `add_generation_prompt` it ends where the assistant's
     /// answer begins.
     ///
+    /// As in `transformers`, what a message holds of null is left out, and what it says of its reasoning
+    /// stands under each of that field's names.
+    ///
     /// # Errors
-    /// The template raises, needs something that is not there, or does not come to an end.
+    /// The template does not parse, raises, needs something that is not there, or does not come to an end.
     ///
     /// ```
-    /// use lpc::model::chat_template::{ChatTemplate, Message};
+    /// use lpc::model::{chat_template::{ChatTemplate, Conversation}, message::Message};
     /// let source = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}{% endfor %}".to_string();
-    /// let template = ChatTemplate::new(source, None, None).unwrap();
-    /// assert_eq!(template.render(&[Message::user(" hi ")], true).unwrap(), "<user>hi");
+    /// let template = ChatTemplate::new(source, Default::default());
+    /// let hi = [Message::user(" hi ")];
+    /// assert_eq!(template.render(Conversation::of(&hi), true).unwrap(), "<user>hi");
     /// ```
-    pub fn render(&self, messages: &[Message<'_>], add_generation_prompt: bool) -> Result<String> {
+    pub fn render(&self, conversation: Conversation<'_>, add_generation_prompt: bool) -> Result<String> {
+        let environment = self
+            .environment
+            .as_ref()
+            .map_err(|fault| Error::argument("chat_template", "template", fault, "a template that parses"))?;
         // As in `transformers`, a token that the model does not have is undefined, not none.
-        let token = |t: &Option<String>| t.clone().map_or(Value::UNDEFINED, Value::from);
-        let messages = messages.iter().map(|m| context! { role => m.role, content => m.content });
-        let context = context! {
-            messages => messages.collect::<Vec<_>>(),
-            add_generation_prompt => add_generation_prompt,
-            tools => (),
-            documents => (),
-            bos_token => token(&self.bos_token),
-            eos_token => token(&self.eos_token),
-        };
-        self.environment
-            .render_str(&self.source, context)
-            .map_err(|e| template_error(&e, "a template that renders these messages"))
+        let mut context: BTreeMap<&str, Value> =
+            self.tokens.iter().map(|(name, token)| (name.as_str(), token.into())).collect();
+        for (name, value) in conversation.kwargs {
+            context.insert(name, Value::from(Serde(value)));
+        }
+        let messages: Vec<Value> = conversation.messages.iter().map(as_transformers_has_it).collect();
+        context.insert("messages", messages.into());
+        context.insert("tools", Value::from(Serde(conversation.tools)));
+        context.insert("documents", Value::from(()));
+        context.insert("add_generation_prompt", add_generation_prompt.into());
+        environment
+            .get_template(NAME)
+            .and_then(|template| template.render(Value::from_iter(context)))
+            .map_err(|e| {
+                Error::argument(
+                    "chat_template",
+                    "template",
+                    line(&e),
+                    "a template that renders these messages",
+                )
+            })
     }
 }
 
-fn template_error(error: &minijinja::Error, expected: &str) -> Error {
-    let line = error.line().map(|l| format!(" (line {l})")).unwrap_or_default();
-    Error::argument("chat_template", "template", format!("{error}{line}").replace('\n', " "), expected)
-}
-
-fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
-    Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-}
-
-fn strftime_now(format: String) -> Result<String, minijinja::Error> {
-    jiff::fmt::strtime::format(&format, &jiff::Zoned::now())
-        .map_err(|e| minijinja::Error::new(ErrorKind::InvalidOperation, e.to_string()))
-}
-
-/// Python's `json.dumps(value, ensure_ascii=False, indent=indent)`.
-fn to_json(value: Value, kwargs: Kwargs) -> Result<Value, minijinja::Error> {
-    let indent: Option<usize> = kwargs.get("indent")?;
-    kwargs.assert_all_used()?;
-    let json = match indent {
-        None => serialize(&value, PythonFormatter),
-        Some(width) if width <= 16 => {
-            serialize(&value, serde_json::ser::PrettyFormatter::with_indent(&b" ".repeat(width)))
-        }
-        Some(width) => {
-            return Err(minijinja::Error::new(ErrorKind::InvalidOperation, format!("tojson indent {width}")));
-        }
+/// Parses and compiles, on a stack that the longest template cannot overflow.
+fn compiled(source: &str, date: DateTime) -> std::result::Result<Environment<'static>, String> {
+    if source.len() > LONGEST {
+        return Err(format!("{} bytes, more than {LONGEST}", source.len()));
+    }
+    let parse = move || {
+        let mut environment = environment(date)?;
+        environment.add_template_owned(NAME, without_generation_marks(source))?;
+        Ok(environment)
     };
-    json.map(Value::from_safe_string)
-        .map_err(|e| minijinja::Error::new(ErrorKind::BadSerialization, e.to_string()))
+    let parsed = std::thread::scope(|scope| {
+        let stack = (16 << 20) + source.len() * STACK_PER_BYTE;
+        let thread = std::thread::Builder::new().stack_size(stack).spawn_scoped(scope, parse);
+        thread.map_err(|e| e.to_string())?.join().map_err(|_| "a fault of its reader".to_string())
+    });
+    parsed?.map_err(|e: minijinja::Error| line(&e))
 }
 
-fn serialize(value: &Value, formatter: impl serde_json::ser::Formatter) -> serde_json::Result<String> {
-    let mut bytes = Vec::new();
-    value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+fn environment(date: DateTime) -> std::result::Result<Environment<'static>, minijinja::Error> {
+    let mut environment = Environment::new();
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    environment.set_fuel(Some(FUEL));
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    minijinja_contrib::add_to_environment(&mut environment);
+    environment.add_function("raise_exception", raise_exception);
+    environment.add_function(NOW, strftime(date));
+    environment.add_filter("tojson", to_json);
+    Ok(environment)
 }
 
-/// Python puts a space after `,` and `:`.
-struct PythonFormatter;
+/// `{% generation %}` opens a scope of its own and does nothing else.
+fn without_generation_marks(source: &str) -> String {
+    static MARK: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").expect("a pattern that is right")
+    });
+    MARK.replace_all(source, "{%$1 ${2}with $3%}").into_owned()
+}
 
-impl serde_json::ser::Formatter for PythonFormatter {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
+/// A message without keys of null, and with its reasoning under each name that templates know.
+fn as_transformers_has_it(message: &Message) -> Value {
+    const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
+    let there = |key: &str| message.keys().get(key).filter(|value| !value.is_null());
+    let mut keys: Map<String, serde_json::Value> = Map::new();
+    let reasoning = REASONING.into_iter().find_map(there);
+    if let Some(reasoning) = reasoning {
+        keys.insert("thinking".into(), reasoning.clone());
     }
+    for (key, value) in message.keys().iter().filter(|(_, value)| !value.is_null()) {
+        keys.insert(key.clone(), value.clone());
+    }
+    if let Some(reasoning) = reasoning {
+        keys.insert("reasoning_content".into(), reasoning.clone());
+    }
+    Value::from(Serde(&keys))
+}
 
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
+fn line(error: &minijinja::Error) -> String {
+    let line = error.line().map(|l| format!(" (line {l})")).unwrap_or_default();
+    format!("{error}{line}").replace('\n', " ")
+}
 
-    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
+fn raise_exception(message: String) -> std::result::Result<Value, minijinja::Error> {
+    Err(invalid(message))
+}
+
+fn invalid(message: impl ToString) -> minijinja::Error {
+    minijinja::Error::new(ErrorKind::InvalidOperation, message.to_string())
+}
+
+fn strftime(date: DateTime) -> impl Fn(String) -> std::result::Result<String, minijinja::Error> {
+    move |format| {
+        let broken_down = jiff::fmt::strtime::BrokenDownTime::from(date);
+        broken_down.to_string(&format).map_err(invalid)
     }
+}
+
+/// Python's `json.dumps`, with the arguments that `transformers` passes on.
+fn to_json(value: Value, kwargs: Kwargs) -> std::result::Result<Value, minijinja::Error> {
+    let mut style = python_json::Style {
+        ensure_ascii: kwargs.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
+        sort_keys: kwargs.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
+        ..Default::default()
+    };
+    let indent: Option<Value> = kwargs.get("indent")?;
+    style.indent = match indent.filter(|i| !i.is_none()) {
+        None => None,
+        Some(indent) => Some(match (indent.as_str(), usize::try_from(indent.clone())) {
+            (Some(text), _) => text.to_string(),
+            (None, Ok(width)) if width <= 16 => " ".repeat(width),
+            _ => return Err(invalid(format!("tojson indent {indent}"))),
+        }),
+    };
+    let separators: Option<Value> = kwargs.get("separators")?;
+    if let Some(separators) = separators.filter(|s| !s.is_none()) {
+        let two = |i: usize| separators.get_item_by_index(i).ok().and_then(|s| s.as_str().map(String::from));
+        match (separators.kind(), separators.len(), two(0), two(1)) {
+            (ValueKind::Seq, Some(2), Some(item), Some(key)) => style.separators = Some((item, key)),
+            _ => return Err(invalid(format!("tojson separators {separators}"))),
+        }
+    }
+    kwargs.assert_all_used()?;
+    let value = serde_json::to_value(&value)
+        .map_err(|e| minijinja::Error::new(ErrorKind::BadSerialization, e.to_string()))?;
+    Ok(Value::from_safe_string(python_json::dumps(&value, &style)))
 }

@@ -2,49 +2,78 @@
 
 use crate::error::{Error, Result};
 use crate::model::chat_template::ChatTemplate;
+use crate::model::dialogue::Framing;
 use crate::model::save::write_json;
 use crate::report::files::write_atomic;
+use jiff::civil::DateTime;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::Path;
 use tokenizers::Tokenizer;
 
-/// A tokenizer, its special tokens and its chat template.
+/// The chat templates of a model, and the special tokens that they may mention by name.
+#[derive(Debug, Clone, Default)]
+pub struct Templates {
+    pub default: Option<String>,
+    /// The one for conversations with tools, where that is another.
+    pub tool_use: Option<String>,
+    /// `pad_token` and the like; `bos_token` and `eos_token` come from the tokenizer's ids.
+    pub tokens: BTreeMap<String, String>,
+}
+
+impl From<Option<String>> for Templates {
+    fn from(default: Option<String>) -> Self {
+        Self { default, ..Self::default() }
+    }
+}
+
+/// A tokenizer, its special tokens and its chat templates.
 #[derive(Debug, Clone)]
 pub struct TextTokenizer {
     tokenizer: Tokenizer,
     eos: Vec<u32>,
     bos: Option<u32>,
     chat_template: Option<ChatTemplate>,
+    tool_template: Option<ChatTemplate>,
+    framing: Option<Framing>,
 }
 
 impl TextTokenizer {
-    /// `eos`: every id that ends a generation; the first one also ends a completion in training
-    /// (for a chat model, its end-of-turn token).
+    /// `eos`: every id that ends a generation; the first one is the tokenizer's own, which ends a text
+    /// without a template. What the template ends a turn with ends a generation, too.
     ///
     /// # Errors
-    /// `eos` is empty, an id is not in the vocabulary, or the template does not parse.
+    /// `eos` is empty, or an id is not in the vocabulary.
     pub fn new(
         mut tokenizer: Tokenizer,
         eos: Vec<u32>,
         bos: Option<u32>,
-        chat_template: Option<String>,
+        templates: impl Into<Templates>,
     ) -> Result<Self> {
         let token = |what: &str, id: u32| {
             let missing = || Error::argument("tokenizer", what, id, "an id of the vocabulary");
             tokenizer.id_to_token(id).ok_or_else(missing)
         };
         let eos_tokens = eos.iter().map(|&id| token("eos", id)).collect::<Result<Vec<_>>>()?;
-        let eos_token = eos_tokens.into_iter().next();
-        if eos_token.is_none() {
+        let Some(eos_token) = eos_tokens.into_iter().next() else {
             return Err(Error::argument("tokenizer", "eos", "nothing", "at least one end-of-sequence token"));
+        };
+        let Templates { default, tool_use, mut tokens } = templates.into();
+        tokens.insert("eos_token".into(), eos_token);
+        if let Some(bos_token) = bos.map(|id| token("bos", id)).transpose()? {
+            tokens.insert("bos_token".into(), bos_token);
         }
-        let bos_token = bos.map(|id| token("bos", id)).transpose()?;
-        let chat_template =
-            chat_template.map(|source| ChatTemplate::new(source, bos_token, eos_token)).transpose()?;
         // A tokenizer.json may carry the truncation of the run that wrote it; ours is the recipe's.
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| failed("truncation", e))?;
-        Ok(Self { tokenizer, eos, bos, chat_template })
+        let template = |source: String| ChatTemplate::new(source, tokens.clone());
+        let chat_template = default.map(template);
+        let tool_template = tool_use.map(template);
+        let mut whole = Self { tokenizer, eos, bos, chat_template, tool_template, framing: None };
+        whole.framing = whole.chat_template.as_ref().and_then(Framing::of);
+        let end = whole.framing.as_ref().and_then(|framing| framing.end_token(&whole.tokenizer));
+        whole.eos.extend(end.filter(|id| !whole.eos.contains(id)));
+        Ok(whole)
     }
 
     /// Token ids of a text. Special tokens written out in it are recognised; `add_special` also
@@ -55,6 +84,16 @@ impl TextTokenizer {
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
         let encoding = self.tokenizer.encode_fast(text, add_special).map_err(|e| failed("text", e))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Token ids of a text with what the tokenizer puts around one, unless the text already begins with the
+    /// beginning-of-sequence token.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_text(&self, text: &str) -> Result<Vec<u32>> {
+        let begins = self.bos_token().is_some_and(|bos| text.starts_with(&bos));
+        self.encode(text, !begins)
     }
 
     /// The text of token ids; ids outside the vocabulary are left out.
@@ -70,8 +109,8 @@ impl TextTokenizer {
         &self.eos
     }
 
-    /// The id that ends a completion: the end-of-turn token of a chat model.
-    pub fn end_of_turn(&self) -> u32 {
+    /// The tokenizer's own end-of-sequence token.
+    pub fn eos_id(&self) -> u32 {
         self.eos[0]
     }
 
@@ -79,8 +118,39 @@ impl TextTokenizer {
         self.bos
     }
 
+    pub fn bos_token(&self) -> Option<String> {
+        self.bos.and_then(|id| self.tokenizer.id_to_token(id))
+    }
+
+    /// Texts of the tokens that end a generation.
+    pub(super) fn eos_tokens(&self) -> impl Iterator<Item = String> {
+        self.eos.iter().filter_map(|&id| self.tokenizer.id_to_token(id))
+    }
+
     pub fn chat_template(&self) -> Option<&ChatTemplate> {
         self.chat_template.as_ref()
+    }
+
+    /// The template for a conversation with tools, or without.
+    pub(super) fn template_for(&self, tools: bool) -> Option<&ChatTemplate> {
+        self.tool_template.as_ref().filter(|_| tools).or(self.chat_template.as_ref())
+    }
+
+    /// What the template puts around a question and its answer.
+    pub(super) fn framing(&self) -> Option<&Framing> {
+        self.framing.as_ref()
+    }
+
+    /// The date that the templates write, where one of them asks for it.
+    pub fn template_date(&self) -> Option<DateTime> {
+        let mut templates = self.chat_template.iter().chain(&self.tool_template);
+        templates.find(|template| template.asks_for_date()).map(ChatTemplate::date)
+    }
+
+    pub fn set_template_date(&mut self, date: DateTime) {
+        for template in self.chat_template.iter_mut().chain(&mut self.tool_template) {
+            template.set_date(date);
+        }
     }
 
     /// One more than the largest id: what the embedding must at least have in rows.
@@ -99,10 +169,20 @@ impl TextTokenizer {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "clean_up_tokenization_spaces": false,
             "bos_token": self.bos.and_then(|id| self.tokenizer.id_to_token(id)),
-            "eos_token": self.tokenizer.id_to_token(self.end_of_turn()),
+            "eos_token": self.tokenizer.id_to_token(self.eos_id()),
         });
+        let templates = self.chat_template.iter().chain(&self.tool_template);
+        for (name, token) in templates.flat_map(ChatTemplate::tokens) {
+            config[name] = token.as_str().into();
+        }
         if let Some(template) = &self.chat_template {
-            config["chat_template"] = template.source().into();
+            config["chat_template"] = match &self.tool_template {
+                None => template.source().into(),
+                Some(tools) => json!([
+                    { "name": "default", "template": template.source() },
+                    { "name": "tool_use", "template": tools.source() },
+                ]),
+            };
         }
         write_json(&folder.join("tokenizer_config.json"), &config)
     }

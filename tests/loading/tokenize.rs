@@ -2,7 +2,7 @@ use crate::tiny::{self, message};
 use lpc::config::EmptyCompletion;
 use lpc::config::Truncation;
 use lpc::data::pairs::{Pair, Turn, read};
-use lpc::data::tokenize::{TokenizedPair, TruncationReport, tokenize};
+use lpc::data::tokenize::{TokenReport, TokenizedPair, tokenize};
 use lpc::model::tokenizer::TextTokenizer;
 use proptest::prelude::*;
 use std::path::Path;
@@ -33,7 +33,7 @@ fn template_end_of_turn_and_truncation_by_hand() {
     let (ab, space_ab) = (ids(&tokenizer, "ab")[0], ids(&tokenizer, " ab")[0]);
     assert_eq!(whole[0].chosen, [ab, space_ab, EOS]);
     assert_eq!(whole[0].rejected, [ids(&tokenizer, "no"), vec![EOS]].concat());
-    assert_eq!(TruncationReport::of(&whole), TruncationReport { pairs: 2, ..Default::default() });
+    assert_eq!(TokenReport::of(&whole), TokenReport { pairs: 2, ..Default::default() });
 
     // The prompt has 18 and 26 tokens; 20 are kept from the end, which leaves room for 4.
     let cut = tokenize(&pairs, &tokenizer, &truncation(24, 20)).unwrap();
@@ -48,8 +48,8 @@ fn template_end_of_turn_and_truncation_by_hand() {
         factor_weights: None,
     };
     assert_eq!(cut[1], expected);
-    let report = TruncationReport { pairs: 2, prompts_truncated: 1, completions_truncated: 1, truncated: 1 };
-    assert_eq!(TruncationReport::of(&cut), report);
+    let report = TokenReport { pairs: 2, prompts_truncated: 1, completions_truncated: 1, truncated: 1 };
+    assert_eq!(TokenReport::of(&cut), report);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn real_pairs() {
                 assert_eq!(text, pair.chosen, "pair {}", pair.id);
             }
         }
-        let report = TruncationReport::of(&tokenized);
+        let report = TokenReport::of(&tokenized);
         println!("{name}: {report:?}, {} identical, left out: {:?}", read.identical, read.left_out);
     }
 }

@@ -196,11 +196,8 @@ fn draw_pair(world: &World, split: Split, index: usize) -> WorldPair {
         pair: Pair {
             id,
             source: context.source.name.into(),
-            context: vec![],
-            prompt,
-            chosen: better,
-            rejected: worse,
             factor_weights: Some(weights.to_vec()),
+            ..Pair::of_texts(&prompt, &better, &worse)
         },
         truth: Truth {
             cue_flips: context.flips,

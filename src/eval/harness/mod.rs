@@ -6,7 +6,7 @@ pub mod summary;
 use crate::error::{Error, Result};
 use crate::eval::generation::{Prompt, cut_at_stops, generate_until};
 use crate::eval::journal::Journal;
-use crate::eval::loglikelihood::{Encoded, Likelihood, Scorer, encode, encode_text};
+use crate::eval::loglikelihood::{Encoded, Likelihood, Scorer, encode};
 use crate::eval::predictor::Predictor;
 use crate::eval::tasks::{Document, Extracted, Question, Task, Verdicts};
 use crate::model::tokenizer::TextTokenizer;
@@ -220,14 +220,14 @@ fn write(
     let mut truncated = vec![];
     let prompts = waiting.iter().map(|&i| {
         let document = &documents[i];
-        let tokens = encode_text(subject.tokenizer, &document.context).map_err(named(task, document))?;
+        let tokens = subject.tokenizer.encode_text(&document.context).map_err(named(task, document))?;
         let surplus = tokens.len().saturating_sub(room);
         truncated.push(surplus > 0);
         let stream = format!("gumbel/{}/{}", task.name(), document.index);
         Ok(Prompt { tokens: tokens[surplus..].to_vec(), stream })
     });
     let prompts: Vec<Prompt> = prompts.collect::<Result<_>>()?;
-    let end = subject.tokenizer.decode(&[subject.tokenizer.end_of_turn()], false)?;
+    let end = subject.tokenizer.decode(&[subject.tokenizer.eos_id()], false)?;
     let stops: Vec<&str> = generation.stops.iter().copied().chain([end.as_str()]).collect();
     let Subject { predictor, tokenizer, seed, .. } = *subject;
     generate_until(predictor, tokenizer, &prompts, seed, &stops, generation.max_new_tokens, |place, text| {

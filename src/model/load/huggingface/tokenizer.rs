@@ -3,8 +3,9 @@
 use super::Files;
 use crate::error::{Error, Place, Result};
 use crate::model::load::one_line;
-use crate::model::tokenizer::TextTokenizer;
+use crate::model::tokenizer::{Templates, TextTokenizer};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use tokenizers::Tokenizer;
 
 pub fn read_tokenizer(files: &mut Files<'_>, config: &Map<String, Value>) -> Result<TextTokenizer> {
@@ -27,12 +28,19 @@ pub fn read_tokenizer(files: &mut Files<'_>, config: &Map<String, Value>) -> Res
         }
     }
     let bos = named("bos_token").or_else(|| numbered("bos_token_id").first().copied());
-    let template = if files.has("chat_template.jinja") {
-        Some(String::from_utf8_lossy(&files.need("chat_template.jinja")?).into_owned())
-    } else {
-        settings.get("chat_template").and_then(default_template)
+    let file = files.has("chat_template.jinja").then(|| files.need("chat_template.jinja")).transpose()?;
+    let stated = settings.get("chat_template");
+    let templates = Templates {
+        default: match &file {
+            Some(text) => Some(String::from_utf8_lossy(text).into_owned()),
+            None => stated.and_then(|templates| template_called(templates, "default")),
+        },
+        tool_use: stated
+            .filter(|t| file.is_none() && t.is_array())
+            .and_then(|t| template_called(t, "tool_use")),
+        tokens: special_tokens(&settings),
     };
-    TextTokenizer::new(tokenizer, eos, bos, template)
+    TextTokenizer::new(tokenizer, eos, bos, templates)
         .map_err(|e| Error::input(Place::file(files.folder), "a usable tokenizer", e))
 }
 
@@ -46,14 +54,26 @@ fn ids(value: Option<&Value>) -> Vec<u32> {
     }
 }
 
-/// A template, or the one called `default` among several.
-fn default_template(value: &Value) -> Option<String> {
+/// The only template, or of several the one of this name.
+fn template_called(templates: &Value, name: &str) -> Option<String> {
     let text = |v: &Value| v.as_str().map(str::to_string);
-    match value {
+    match templates {
         Value::Array(several) => several
             .iter()
-            .find(|entry| entry.get("name").and_then(Value::as_str) == Some("default"))
+            .find(|entry| entry.get("name").and_then(Value::as_str) == Some(name))
             .and_then(|entry| entry.get("template").and_then(text)),
-        value => text(value),
+        only => text(only),
     }
+}
+
+/// Tokens by the names that templates call them, those of the model's own included.
+fn special_tokens(settings: &Map<String, Value>) -> BTreeMap<String, String> {
+    const NAMES: [&str; 5] = ["unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+    let own = settings.get("extra_special_tokens").and_then(Value::as_object).into_iter().flatten();
+    let token = |value: &Value| value.get("content").unwrap_or(value).as_str().map(str::to_string);
+    let named = NAMES.iter().filter_map(|&name| Some((name, settings.get(name)?)));
+    named
+        .chain(own.map(|(name, value)| (name.as_str(), value)))
+        .filter_map(|(name, value)| Some((name.to_string(), token(value)?)))
+        .collect()
 }
