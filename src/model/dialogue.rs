@@ -59,8 +59,12 @@ impl TextTokenizer {
             }
             Form::Dressed => {
                 let mut text = self.dressed(&prompt).into_owned();
-                text.push_str(self.cut_end(&one_text(answer)?));
-                text.push_str(self.framing().map_or("", |framing| &framing.end));
+                let end = self.framing().map_or("", |framing| &framing.end);
+                let answer = one_text(answer)?;
+                let ended = Some(end.trim_end()).filter(|end| !end.is_empty());
+                let cut = ended.and_then(|end| answer.trim_end().strip_suffix(end));
+                text.push_str(cut.unwrap_or_else(|| self.cut_end(&answer)));
+                text.push_str(end);
                 self.encode(&text, false)
             }
             Form::Plain => {
