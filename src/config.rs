@@ -13,6 +13,10 @@ use std::path::{Path, PathBuf};
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     pub seed: u64,
+    /// The date that the model's chat template writes, as 2026-01-31, where it writes one. Absent: the day on
+    /// which a run begins; the run's own recipe then has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_date: Option<String>,
     pub model: ModelSource,
     pub data: DataSource,
     pub truncation: Truncation,

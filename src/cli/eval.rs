@@ -94,7 +94,11 @@ struct Model {
 
 impl Model {
     fn load(arguments: &EvalArguments, device: &Device) -> Result<Self> {
-        let base = |path: &Path| load::load(&model_source(path));
+        let base = |path: &Path| {
+            let mut loaded = load::load(&model_source(path))?;
+            arguments.date.apply(&mut loaded)?;
+            Ok::<_, Error>(loaded)
+        };
         let run = arguments.lpc.as_ref().or(arguments.model.as_ref().filter(|m| saved::is_run(m)));
         let Some(run) = run else {
             let model = arguments.model.as_deref().unwrap_or(Path::new(""));
@@ -106,7 +110,8 @@ impl Model {
         if let (Some(_), Some(model)) = (&arguments.lpc, &arguments.model) {
             saved::check_base(run, &base(model)?)?;
         }
-        let (mut recipe, loaded, policy) = saved::load(run, device)?;
+        let (mut recipe, mut loaded, policy) = saved::load(run, device)?;
+        arguments.date.apply(&mut loaded)?;
         recipe.evaluation.latent = arguments.latent.unwrap_or(recipe.evaluation.latent);
         let mut identity = format!("{}\n{:?}", loaded.fingerprint, recipe.evaluation.latent);
         for file in [run.join("recipe.toml"), run.join("model").join(HEADS)] {

@@ -58,11 +58,13 @@ impl Writer {
             seed: arguments.seed,
         };
         let (recipe, loaded, policy) = if saved::is_run(folder) {
-            let (mut recipe, loaded, policy) = saved::load(folder, device)?;
+            let (mut recipe, mut loaded, policy) = saved::load(folder, device)?;
+            arguments.date.apply(&mut loaded)?;
             recipe.evaluation.latent = arguments.latent.unwrap_or(recipe.evaluation.latent);
             (Some(recipe), loaded, policy)
         } else {
-            let loaded = load::load(&model_source(folder))?;
+            let mut loaded = load::load(&model_source(folder))?;
+            arguments.date.apply(&mut loaded)?;
             let policy = reference_policy(&loaded, Precision::F32, device)?;
             (None, loaded, policy)
         };
@@ -72,6 +74,9 @@ impl Writer {
         let code = arguments.code;
         let latent = recipe.as_ref().map(|r| r.evaluation.latent);
         let mut identity = format!("{}\n{sampling:?}\n{latent:?}\n{code:?}\n", loaded.fingerprint);
+        if let Some(date) = loaded.tokenizer.template_date() {
+            identity += &date.to_string();
+        }
         let of_a_run = [folder.join("recipe.toml"), folder.join("model").join(HEADS)];
         for file in of_a_run.iter().filter(|file| recipe.is_some() && file.is_file()) {
             identity += &sha256_file(file)?;

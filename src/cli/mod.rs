@@ -19,6 +19,8 @@ use crate::Result;
 use crate::config::{LatentAtTest, Precision};
 use crate::eval::harness::data::Span;
 use crate::eval::tasks::Task;
+use crate::experiment::template_date;
+use crate::model::load::Loaded;
 use crate::report::table2::Scale;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -56,6 +58,8 @@ enum Command {
         /// What factors of matrix products are rounded to, instead of the recipe's
         #[arg(long, value_enum)]
         dtype: Option<Precision>,
+        #[command(flatten)]
+        date: DateArgument,
     },
     /// Look at preference data, and make splits of it
     ///
@@ -230,6 +234,8 @@ struct ReproduceArguments {
     judge_prompt: Option<PathBuf>,
     #[command(flatten, next_help_heading = "table3: the judge, as in `lpc judge`")]
     effort: EffortArguments,
+    #[command(flatten)]
+    date: DateArgument,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -313,6 +319,8 @@ struct EvalArguments {
     /// Write a line a document here
     #[arg(long, value_name = "FILE")]
     records: Option<PathBuf>,
+    #[command(flatten)]
+    date: DateArgument,
 }
 
 #[derive(Debug, Subcommand)]
@@ -337,6 +345,8 @@ struct PreferenceArguments {
     /// Write a line a pair here
     #[arg(long, value_name = "FILE")]
     records: Option<PathBuf>,
+    #[command(flatten)]
+    date: DateArgument,
 }
 
 #[derive(Debug, Args)]
@@ -375,6 +385,23 @@ struct GenerateArguments {
     /// Force this code of a run with LPC (0 is the first)
     #[arg(long, value_name = "K", conflicts_with = "latent")]
     code: Option<usize>,
+    #[command(flatten)]
+    date: DateArgument,
+}
+
+/// What a chat template that writes the date takes for today.
+#[derive(Debug, Args)]
+struct DateArgument {
+    /// What a chat template that writes the date takes for today, as 2026-01-31 [default: a run keeps the
+    /// day on which it began; else today]
+    #[arg(long, value_name = "DATE", value_parser = values::date)]
+    template_date: Option<String>,
+}
+
+impl DateArgument {
+    fn apply(&self, loaded: &mut Loaded) -> Result<()> {
+        self.template_date.as_ref().map_or(Ok(()), |date| template_date::set(loaded, date))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -507,7 +534,9 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let (threads, device) = (arguments.threads(), arguments.device);
     match arguments.command {
         Command::Reproduce(reproduce) => reproduce::run(*reproduce, arguments.runs, threads, device.open()?),
-        Command::Train { recipe, dtype } => runs::train(&recipe, dtype, &arguments.runs, &device.open()?),
+        Command::Train { recipe, dtype, date } => {
+            runs::train(&recipe, dtype, date.template_date, &arguments.runs, &device.open()?)
+        }
         Command::Data(command) => data::run(command),
         Command::Eval(eval) => eval::run(eval, &arguments.runs, &device.open()?),
         Command::Generate(generate) => generate::run(generate, &device.open()?),

@@ -36,7 +36,8 @@ pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize, device:
         Some(folder) => Benchmarks::Folder { folder: folder.clone(), limit: arguments.documents },
     };
     let (reports, keep_models) = (arguments.reports, arguments.keep_models);
-    let settings = Settings { scale, runs, reports, threads, device, keep_models };
+    let template_date = arguments.date.template_date;
+    let settings = Settings { scale, runs, reports, threads, device, keep_models, template_date };
     let progress = Progress::stderr();
     let study = matches!(arguments.target, Target::Figure2 | Target::Reviews);
     if let Some(path) = arguments.second_data.as_ref().filter(|_| !study) {

@@ -21,8 +21,15 @@ use crate::{Error, Result};
 use candle_core::Device;
 use std::path::Path;
 
-pub fn train(recipe: &Path, dtype: Option<Precision>, runs: &Path, device: &Device) -> Result<()> {
+pub fn train(
+    recipe: &Path,
+    dtype: Option<Precision>,
+    template_date: Option<String>,
+    runs: &Path,
+    device: &Device,
+) -> Result<()> {
     let mut recipe = Recipe::read(recipe)?;
+    recipe.template_date = template_date.or(recipe.template_date);
     recipe.training.dtype = dtype.unwrap_or(recipe.training.dtype);
     let progress = Progress::stderr();
     let text = TextPairs::load(&recipe.data)?;
@@ -32,7 +39,7 @@ pub fn train(recipe: &Path, dtype: Option<Precision>, runs: &Path, device: &Devi
         &recipe.truncation,
         recipe.objective.needs_reference(),
         &recipe.training,
-        Where { runs, device },
+        Where { runs, device, template_date: recipe.template_date.as_deref() },
         &progress,
     )?;
     let store = Store::new(runs);
@@ -47,7 +54,8 @@ pub fn train(recipe: &Path, dtype: Option<Precision>, runs: &Path, device: &Devi
 
 pub fn evaluate(arguments: PreferenceArguments, runs: &Path, device: &Device) -> Result<()> {
     let progress = Progress::stderr();
-    let (mut recipe, loaded, policy) = saved::load(&arguments.run, device)?;
+    let (mut recipe, mut loaded, policy) = saved::load(&arguments.run, device)?;
+    arguments.date.apply(&mut loaded)?;
     recipe.evaluation.latent = arguments.latent.unwrap_or(recipe.evaluation.latent);
     let mut text = match &arguments.data {
         Some(file) => {

@@ -36,6 +36,11 @@ pub fn dollars(text: &str) -> Result<f64, String> {
     number(text, |d| d.is_finite() && d >= 0.0, "expected a finite number, at least 0")
 }
 
+pub fn date(text: &str) -> Result<String, String> {
+    let date = text.parse::<jiff::civil::Date>().map_err(|_| "expected a date, as 2026-01-31".to_string())?;
+    Ok(date.to_string())
+}
+
 /// What `--device` names. Only commands that compute open it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceName {

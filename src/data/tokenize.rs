@@ -112,14 +112,15 @@ fn tokenize_pair(
     tokenizer: &TextTokenizer,
     truncation: &Truncation,
 ) -> Result<TokenizedPair> {
+    let which = format!("pair {} (number {})", pair.id, index + 1);
     let named = |e: Error| match e {
         Error::Argument { op, argument, got, expected } => {
-            Error::Argument { op, argument: format!("{argument} of pair {}", pair.id), got, expected }
+            Error::Argument { op, argument: format!("{argument} of {which}"), got, expected }
         }
         other => other,
     };
     let without_token = |what: &str, text: &str| {
-        let argument = format!("{what} of pair {}", pair.id);
+        let argument = format!("{what} of {which}");
         Error::argument("tokenize", argument, format!("{text:.40?}"), "a text with at least one token")
     };
     let conversation =
@@ -133,7 +134,7 @@ fn tokenize_pair(
     let common = |whole: &[u32]| alone.iter().zip(whole).take_while(|(a, b)| a == b).count();
     let shared = common(&chosen).min(common(&rejected));
     if shared == 0 {
-        let (argument, text) = (format!("prompt of pair {}", pair.id), pair.prompt_text());
+        let (argument, text) = (format!("prompt of {which}"), pair.prompt_text());
         let got = format!("{text:.40?}, of tokens that change where an answer follows");
         let expected = "a token that stays, such as a beginning-of-sequence token (leave the pair out)";
         return Err(match alone.is_empty() {

@@ -33,6 +33,7 @@ pub fn run(
     keep_model: bool,
     progress: &Progress,
 ) -> Result<Manifest> {
+    let recipe = &prepared.fixed(recipe);
     let key = RunKey {
         recipe: recipe.clone(),
         data: prepared.data.fingerprint.clone(),

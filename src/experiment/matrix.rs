@@ -135,6 +135,7 @@ impl Matrix {
                             latent: latent != Latent::None {},
                             recipe: Recipe {
                                 seed,
+                                template_date: None,
                                 model: model.source.clone(),
                                 data: self.data.clone(),
                                 truncation: self.truncation.clone(),

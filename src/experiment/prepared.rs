@@ -1,10 +1,11 @@
 //! A base model with everything its runs share: tokenised pairs and the reference's answers.
 
 use crate::Result;
-use crate::config::{Latent, ModelSource, Precision, Training, Truncation};
+use crate::config::{Latent, ModelSource, Precision, Recipe, Training, Truncation};
 use crate::experiment::base;
 use crate::experiment::dataset::{PairData, TextPairs};
 use crate::experiment::reference::Reference;
+use crate::experiment::template_date;
 use crate::model::load::Loaded;
 use crate::model::parameters::Parameters;
 use crate::model::policy::Policy;
@@ -17,6 +18,8 @@ use std::path::Path;
 pub struct Where<'a> {
     pub runs: &'a Path,
     pub device: &'a Device,
+    /// What the user wants a chat template to take for today.
+    pub template_date: Option<&'a str>,
 }
 
 pub struct Prepared {
@@ -25,6 +28,8 @@ pub struct Prepared {
     /// For objectives that compare with π_ref, and for the base model's own accuracy.
     pub reference: Option<Reference>,
     pub device: Device,
+    /// What the chat template wrote, where it asks for the date.
+    pub template_date: Option<String>,
 }
 
 impl Prepared {
@@ -41,13 +46,19 @@ impl Prepared {
         place: Where<'_>,
         progress: &Progress,
     ) -> Result<Self> {
-        let base = base::load(model, place.runs, progress)?;
+        let mut base = base::load(model, place.runs, progress)?;
+        let template_date = template_date::fix(&mut base, place.template_date, text, place.runs)?;
         let data = text.tokenized(&base, truncation)?;
         let reference = match needs_reference {
             false => None,
             true => Some(Reference::load(&base, &data, training, place, progress)?),
         };
-        Ok(Self { base, data, reference, device: place.device.clone() })
+        Ok(Self { base, data, reference, device: place.device.clone(), template_date })
+    }
+
+    /// A recipe with what was fixed when its run began.
+    pub fn fixed(&self, recipe: &Recipe) -> Recipe {
+        Recipe { template_date: self.template_date.clone(), ..recipe.clone() }
     }
 }
 

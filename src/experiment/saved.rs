@@ -6,6 +6,7 @@ use crate::experiment::cell;
 use crate::experiment::matrix::MatrixCell;
 use crate::experiment::prepared::Prepared;
 use crate::experiment::table2::label;
+use crate::experiment::template_date;
 use crate::model::load::{Loaded, huggingface};
 use crate::model::parameters::Parameters;
 use crate::model::policy::Policy;
@@ -29,6 +30,9 @@ pub fn load(folder: &Path, device: &Device) -> Result<(Recipe, Loaded, Policy)> 
     let recipe = Recipe::read(&folder.join("recipe.toml"))?;
     let model = folder.join("model");
     let mut loaded = huggingface::load(&model)?;
+    if let Some(date) = &recipe.template_date {
+        template_date::set(&mut loaded, date)?;
+    }
     if recipe.latent.has_heads() {
         let path = model.join(HEADS);
         let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
@@ -63,7 +67,7 @@ pub fn with_model(
     progress: &Progress,
 ) -> Result<String> {
     let id = RunKey {
-        recipe: cell.recipe.clone(),
+        recipe: prepared.fixed(&cell.recipe),
         data: prepared.data.fingerprint.clone(),
         model: prepared.base.fingerprint.clone(),
         code: Code::current().fingerprint,

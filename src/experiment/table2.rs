@@ -23,6 +23,8 @@ pub struct Settings {
     pub threads: usize,
     pub device: Device,
     pub keep_models: bool,
+    /// What chat templates are to take for today.
+    pub template_date: Option<String>,
 }
 
 impl Settings {
@@ -63,7 +65,8 @@ impl Settings {
     ) -> Result<Prepared> {
         let needs_reference = matrix.objectives.iter().any(|o| o.objective.needs_reference());
         let (truncation, training) = (&matrix.truncation, &matrix.training);
-        let place = Where { runs: &self.runs, device: &self.device };
+        let place =
+            Where { runs: &self.runs, device: &self.device, template_date: self.template_date.as_deref() };
         Prepared::load(&model.source, text, truncation, needs_reference, training, place, progress)
     }
 }

@@ -82,6 +82,7 @@ fn recipe(objective: Objective, latent: bool, seed: u64) -> Recipe {
     };
     Recipe {
         seed,
+        template_date: None,
         model: ModelSource::World { shape: Shape::Llama },
         data: DataSource::World(World {
             seed: 3,

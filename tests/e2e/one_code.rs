@@ -35,6 +35,7 @@ fn config() -> DecoderConfig {
 fn recipe(objective: Objective, latent: Latent) -> Recipe {
     Recipe {
         seed: 5,
+        template_date: None,
         model: ModelSource::World { shape: Shape::Llama },
         data: DataSource::Jsonl {
             folder: "unused".into(),

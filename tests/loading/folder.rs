@@ -13,7 +13,7 @@ use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 
-fn saved(config: &DecoderConfig) -> TempDir {
+pub fn saved(config: &DecoderConfig) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     save(folder.path(), config, &tiny::weights(config, 1), &tiny::tokenizer(Some(tiny::TEMPLATE))).unwrap();
     folder

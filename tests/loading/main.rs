@@ -9,5 +9,7 @@ mod pairs;
 mod scored_tokens;
 mod smollm2;
 mod splitting;
+mod template_date;
 mod tiny;
 mod tokenize;
+mod trl_steps;

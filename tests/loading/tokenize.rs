@@ -99,7 +99,9 @@ fn a_context_needs_a_template() {
     assert_eq!(text, expected);
     let message = message(tokenize(&[pair], &tiny::tokenizer(None), &truncation(1000, 500)));
     assert!(
-        message.contains("prompt of pair 1 = 4 messages, expected one text, or a model with a chat template"),
+        message.contains(
+            "prompt of pair 1 (number 1) = 4 messages, expected one text, or a model with a chat template"
+        ),
         "{message}"
     );
 }

@@ -19,6 +19,7 @@ use lpc::seed;
 fn recipe() -> Recipe {
     Recipe {
         seed: 7,
+        template_date: None,
         model: ModelSource::World { shape: Shape::Mistral },
         data: DataSource::World(World {
             seed: 1,

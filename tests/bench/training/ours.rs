@@ -64,6 +64,7 @@ pub fn steps(arguments: &Steps) -> lpc::Result<()> {
     init_heads(&mut parameters, SMOLLM2.hidden_size, &latent, &mut rng)?;
     let recipe = Recipe {
         seed: 1,
+        template_date: None,
         model: ModelSource::Folder { path: "unused".into() },
         data: DataSource::Jsonl {
             folder: "unused".into(),
