@@ -8,6 +8,7 @@ pub mod noise;
 pub mod pairs;
 pub mod parquet;
 pub mod rows;
+pub mod show;
 pub mod tokenize;
 pub mod transcript;
 pub mod ultrafeedback;

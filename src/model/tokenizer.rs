@@ -105,6 +105,19 @@ impl TextTokenizer {
         self.tokenizer.decode(ids, skip_special).map_err(|e| failed("ids", e))
     }
 
+    /// A token as the vocabulary writes it, on one line.
+    pub fn piece(&self, id: u32) -> String {
+        let piece = self.tokenizer.id_to_token(id).unwrap_or_else(|| format!("<{id}>"));
+        let mut line = String::new();
+        for c in piece.chars() {
+            match c.is_control() {
+                true => line.extend(c.escape_default()),
+                false => line.push(c),
+            }
+        }
+        line
+    }
+
     /// Every id that ends a generation.
     pub fn eos_ids(&self) -> &[u32] {
         &self.eos

@@ -3,6 +3,7 @@
 use crate::tiny::message;
 use lpc::config::{EmptyCompletion, Truncation};
 use lpc::data::pairs::{Pair, PairReader};
+use lpc::data::show::{Part, Shown, show};
 use lpc::data::tokenize::tokenize;
 use lpc::model::tokenizer::TextTokenizer;
 use serde_json::Value;
@@ -64,6 +65,39 @@ fn tokens_are_those_of_trl() {
     println!("{cells} pairs, {moved} with other tokens where the answer begins");
     assert!(wrong.is_empty(), "{} of {cells}:\n{}", wrong.len(), wrong.join("\n"));
     assert!(cells > 250 && moved > 10);
+}
+
+/// The page for people shows what happens to one pair, for three kinds of models.
+#[test]
+fn the_page_shows_the_tokens() {
+    let page = std::fs::read_to_string("docs/tokens.md").unwrap();
+    let mut missing = vec![];
+    let question = "What is the capital of France?";
+    let pair = Pair::of_texts(question, "The capital is Paris.", "I cannot help you.");
+    for name in ["Mistral, tekken", "Llama-3", "SentencePiece, legacy"] {
+        let kinds = kinds();
+        let kind = kinds.iter().find(|kind| kind["name"] == name).unwrap();
+        let shown = show(&pair, &tokenizer(kind), &WHOLE).unwrap();
+        let block = format!("chosen\n{}rejected\n{}", shown.chosen.lines(false), shown.rejected.lines(false));
+        if !page.contains(&block) {
+            missing.push(format!("{name}:\n{block}"));
+        }
+    }
+    assert!(missing.is_empty(), "docs/tokens.md lacks\n{}", missing.join("\n"));
+}
+
+#[test]
+fn what_is_cut_off_is_shown() {
+    let kinds = kinds();
+    let tokenizer = tokenizer(&kinds[0]);
+    let pair = Pair::of_texts("one two", " yes yes yes", " no\n");
+    let limits = Truncation { max_length: 4, max_prompt_length: 3 };
+    let shown = show(&pair, &tokenizer, &limits).unwrap();
+    let count = |shown: &Shown, part| shown.tokens.iter().filter(|(p, _)| *p == part).count();
+    assert_eq!((count(&shown.chosen, Part::Prompt), count(&shown.chosen, Part::Scored)), (3, 1));
+    assert_eq!(shown.chosen.tokens[0], (Part::CutOff, "<s>".to_string()));
+    assert_eq!(shown.chosen.tokens.last().unwrap(), &(Part::CutOff, "</s>".to_string()));
+    assert!(shown.rejected.lines(true).contains("\x1b[9;31m"));
 }
 
 /// What ends a turn ends a generation, whatever the tokenizer's own end token is.
