@@ -7,6 +7,7 @@ use lpc::data::show::{Part, Shown, show};
 use lpc::data::tokenize::tokenize;
 use lpc::model::tokenizer::TextTokenizer;
 use serde_json::Value;
+use std::path::Path;
 use std::str::FromStr;
 use tokenizers::Tokenizer;
 
@@ -35,10 +36,32 @@ fn pair(row: &Value) -> Pair {
 /// fixtures/loading/generate_tokens.py: TRL's own code on small tokenizers of sixteen kinds.
 #[test]
 fn tokens_are_those_of_trl() {
+    let (cells, moved) = hold_to_trl(&kinds());
+    assert!(cells > 250 && moved > 10);
+}
+
+/// fixtures/loading/generate_real_tokens.py: the same for tokenizers that models were published with, when
+/// `LPC_TOKENIZERS` names the folder that it wrote.
+#[test]
+fn real_tokenizers() {
+    let Some(folder) = std::env::var_os("LPC_TOKENIZERS") else {
+        return println!("skipped: LPC_TOKENIZERS names no folder of generate_real_tokens.py");
+    };
+    let kinds: Value = serde_json::from_str(include_str!("../../fixtures/loading/real_tokens.json")).unwrap();
+    let mut kinds = kinds.as_array().unwrap().clone();
+    for kind in &mut kinds {
+        let path = Path::new(&folder).join(kind["name"].as_str().unwrap()).join("tokenizer.json");
+        kind["tokenizer"] = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    }
+    assert!(hold_to_trl(&kinds).0 > 150);
+}
+
+/// Pairs, and how many of them have other tokens where the answer begins.
+fn hold_to_trl(kinds: &[Value]) -> (usize, usize) {
     let (mut cells, mut moved) = (0, 0);
     let mut wrong = vec![];
-    for kind in kinds() {
-        let tokenizer = tokenizer(&kind);
+    for kind in kinds {
+        let tokenizer = tokenizer(kind);
         for case in kind["cases"].as_array().unwrap() {
             let pair = pair(&case["row"]);
             let ids = |name: &str| serde_json::from_value::<Vec<u32>>(case[name].clone()).unwrap();
@@ -64,7 +87,7 @@ fn tokens_are_those_of_trl() {
     }
     println!("{cells} pairs, {moved} with other tokens where the answer begins");
     assert!(wrong.is_empty(), "{} of {cells}:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(cells > 250 && moved > 10);
+    (cells, moved)
 }
 
 /// The page for people shows what happens to one pair, for three kinds of models.
