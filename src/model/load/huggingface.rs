@@ -1,17 +1,20 @@
 //! Hugging Face folders: `config.json`, safetensors (one file or shards), `tokenizer.json`.
 
-use super::{Loaded, PICKLED, check_config, check_vocabulary, describe, one_line, sha256};
+mod config;
+mod tokenizer;
+
+use self::config::read_config;
+use self::tokenizer::read_tokenizer;
+use super::{Loaded, PICKLED, check_vocabulary, describe, one_line, sha256};
 use crate::error::{Error, Place, Result};
-use crate::model::config::{DecoderConfig, RopeScaling};
+use crate::model::config::DecoderConfig;
 use crate::model::tokenizer::TextTokenizer;
 use candle_core::safetensors::BufferedSafetensors;
 use candle_core::{DType, Device, Tensor};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
-use tokenizers::Tokenizer;
 
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
@@ -132,141 +135,6 @@ fn parse_json(bytes: &[u8], place: &Place) -> Result<Map<String, Value>> {
     serde_json::from_slice(bytes).map_err(|e| Error::input(place.clone(), "a JSON object", one_line(e)))
 }
 
-/// The keys of `config.json` that decide what the decoder computes; the others do not matter here.
-#[derive(Deserialize)]
-struct ConfigJson {
-    architectures: Option<Vec<String>>,
-    vocab_size: usize,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    num_key_value_heads: Option<usize>,
-    head_dim: Option<usize>,
-    hidden_act: Option<String>,
-    rms_norm_eps: Option<f64>,
-    max_position_embeddings: Option<usize>,
-    #[serde(default)]
-    tie_word_embeddings: bool,
-    attention_bias: Option<bool>,
-    mlp_bias: Option<bool>,
-    partial_rotary_factor: Option<f64>,
-    quantization_config: Option<Value>,
-    rope_theta: Option<f64>,
-    rope_scaling: Option<Rope>,
-    rope_parameters: Option<Rope>,
-}
-
-/// `rope_scaling`, or `rope_parameters` as newer releases write it.
-#[derive(Deserialize, Clone)]
-struct Rope {
-    #[serde(alias = "type")]
-    rope_type: Option<String>,
-    rope_theta: Option<f64>,
-    factor: Option<f64>,
-    low_freq_factor: Option<f64>,
-    high_freq_factor: Option<f64>,
-    original_max_position_embeddings: Option<usize>,
-}
-
-fn read_config(json: &Map<String, Value>, place: &Place) -> Result<DecoderConfig> {
-    let refuse = |field: &str, expected: &str, got: String| {
-        Err(Error::input(place.clone().field(field), expected, one_line(got)))
-    };
-    // Absent keys mean what the architecture's class in `transformers` says; the two differ.
-    let mistral = match json.get("architectures").and_then(|a| a.get(0)).and_then(Value::as_str) {
-        Some("LlamaForCausalLM") => false,
-        Some("MistralForCausalLM") => true,
-        other => {
-            let got = other.unwrap_or("nothing").to_string();
-            return refuse("architectures", "LlamaForCausalLM or MistralForCausalLM", got);
-        }
-    };
-    let c: ConfigJson = serde_json::from_value(Value::Object(json.clone()))
-        .map_err(|e| Error::input(place.clone(), "a decoder's configuration", one_line(e)))?;
-    if c.architectures.is_some_and(|a| a.len() > 1) {
-        return refuse("architectures", "one architecture", "several".into());
-    }
-    for (field, bias) in [("attention_bias", c.attention_bias), ("mlp_bias", c.mlp_bias)] {
-        if bias == Some(true) {
-            return refuse(field, "false (biases are not supported)", "true".into());
-        }
-    }
-    if let Some(act) = c.hidden_act.filter(|act| act != "silu") {
-        return refuse("hidden_act", "silu", act);
-    }
-    if let Some(factor) = c.partial_rotary_factor.filter(|&f| f != 1.0) {
-        return refuse("partial_rotary_factor", "1 (every dimension rotates)", factor.to_string());
-    }
-    if c.quantization_config.is_some() {
-        return refuse("quantization_config", "weights in f32, bf16 or f16", "quantised weights".into());
-    }
-    let rope = c.rope_parameters.or(c.rope_scaling);
-    let sliding_window = match json.get("sliding_window") {
-        _ if !mistral => None,
-        None => Some(4096),
-        Some(Value::Null) => None,
-        Some(window) => match window.as_u64().and_then(|w| usize::try_from(w).ok()) {
-            Some(window) => Some(window),
-            None => return refuse("sliding_window", "a number of positions", window.to_string()),
-        },
-    };
-    let rope_theta = rope.as_ref().and_then(|r| r.rope_theta).or(c.rope_theta).unwrap_or(10_000.0);
-    let config = DecoderConfig {
-        vocab_size: c.vocab_size,
-        hidden_size: c.hidden_size,
-        intermediate_size: c.intermediate_size,
-        num_hidden_layers: c.num_hidden_layers,
-        num_attention_heads: c.num_attention_heads,
-        num_key_value_heads: c.num_key_value_heads.unwrap_or(if mistral { 8 } else { c.num_attention_heads }),
-        head_dim: c.head_dim.unwrap_or(c.hidden_size / c.num_attention_heads.max(1)),
-        rms_norm_eps: c.rms_norm_eps.unwrap_or(1e-6),
-        rope_theta,
-        rope_scaling: rope.map_or(Ok(None), |r| read_rope(&r, place))?,
-        max_position_embeddings: c.max_position_embeddings.unwrap_or(if mistral { 131_072 } else { 2048 }),
-        sliding_window,
-        tie_word_embeddings: c.tie_word_embeddings,
-    };
-    check_config(&config, place)?;
-    Ok(config)
-}
-
-fn read_rope(rope: &Rope, place: &Place) -> Result<Option<RopeScaling>> {
-    match rope.rope_type.as_deref() {
-        None | Some("default") => return Ok(None),
-        Some("llama3") => {}
-        Some(other) => {
-            let place = place.clone().field("rope_scaling.rope_type");
-            return Err(Error::input(place, "llama3 or default", one_line(other)));
-        }
-    }
-    let need = |field: &str, value: Option<f64>| match value {
-        Some(v) if v.is_finite() && v > 0.0 => Ok(v),
-        other => {
-            let got = other.map_or("nothing".into(), |v| v.to_string());
-            Err(Error::input(
-                place.clone().field(format!("rope_scaling.{field}")),
-                "a finite number > 0",
-                got,
-            ))
-        }
-    };
-    let original = rope.original_max_position_embeddings;
-    need("original_max_position_embeddings", original.map(|n| n as f64))?;
-    let (low, high) =
-        (need("low_freq_factor", rope.low_freq_factor)?, need("high_freq_factor", rope.high_freq_factor)?);
-    if low >= high {
-        let place = place.clone().field("rope_scaling.low_freq_factor");
-        return Err(Error::input(place, format!("less than high_freq_factor = {high}"), low));
-    }
-    Ok(Some(RopeScaling {
-        factor: need("factor", rope.factor)?,
-        low_freq_factor: low,
-        high_freq_factor: high,
-        original_max_position_embeddings: original.unwrap_or_default(),
-    }))
-}
-
 /// The shards an index names: plain file names only, since it is a stranger who wrote it.
 pub(super) fn read_index(path: &Path) -> Result<Vec<String>> {
     let place = Place::file(path);
@@ -342,56 +210,5 @@ fn read_weights(files: &mut Files<'_>, config: &DecoderConfig) -> Result<HashMap
     match config.parameter_shapes().find(|(name, _)| !weights.contains_key(name)) {
         Some((name, _)) => Err(Error::input(Place::file(files.folder).field(name), "a tensor", "nothing")),
         None => Ok(weights),
-    }
-}
-
-fn read_tokenizer(files: &mut Files<'_>, config: &Map<String, Value>) -> Result<TextTokenizer> {
-    let place = Place::file(files.folder.join("tokenizer.json"));
-    let tokenizer = Tokenizer::from_bytes(files.need("tokenizer.json")?)
-        .map_err(|e| Error::input(place.clone(), "a tokenizer", one_line(e)))?;
-    let settings = files.json("tokenizer_config.json")?.unwrap_or_default();
-    let generation = files.json("generation_config.json")?.unwrap_or_default();
-
-    // The tokenizer's own end token first: for a chat model it is the one that ends a turn.
-    let named = |key: &str| {
-        let token = settings.get(key).map(|t| t.get("content").unwrap_or(t)).and_then(Value::as_str);
-        token.and_then(|t| tokenizer.token_to_id(t))
-    };
-    let numbered = |key: &'static str| [&generation, config].map(|json| ids(json.get(key))).concat();
-    let mut eos = Vec::new();
-    for id in named("eos_token").into_iter().chain(numbered("eos_token_id")) {
-        if !eos.contains(&id) {
-            eos.push(id);
-        }
-    }
-    let bos = named("bos_token").or_else(|| numbered("bos_token_id").first().copied());
-    let template = if files.has("chat_template.jinja") {
-        Some(String::from_utf8_lossy(&files.need("chat_template.jinja")?).into_owned())
-    } else {
-        settings.get("chat_template").and_then(default_template)
-    };
-    TextTokenizer::new(tokenizer, eos, bos, template)
-        .map_err(|e| Error::input(Place::file(files.folder), "a usable tokenizer", e))
-}
-
-/// One id, several, or none.
-fn ids(value: Option<&Value>) -> Vec<u32> {
-    let one = |v: &Value| v.as_u64().and_then(|id| u32::try_from(id).ok());
-    match value {
-        Some(Value::Array(several)) => several.iter().filter_map(one).collect(),
-        Some(value) => one(value).into_iter().collect(),
-        None => Vec::new(),
-    }
-}
-
-/// A template, or the one called `default` among several.
-fn default_template(value: &Value) -> Option<String> {
-    let text = |v: &Value| v.as_str().map(str::to_string);
-    match value {
-        Value::Array(several) => several
-            .iter()
-            .find(|entry| entry.get("name").and_then(Value::as_str) == Some("default"))
-            .and_then(|entry| entry.get("template").and_then(text)),
-        value => text(value),
     }
 }
