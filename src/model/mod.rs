@@ -8,6 +8,7 @@ pub mod fused;
 pub mod heads;
 pub mod inference;
 pub mod load;
+pub mod panics;
 pub mod parameters;
 pub mod policy;
 pub mod rotary;

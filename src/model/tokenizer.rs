@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::model::chat_template::ChatTemplate;
+use crate::model::panics;
 use crate::model::save::write_json;
 use crate::report::files::write_atomic;
 use serde_json::json;
@@ -15,6 +16,8 @@ pub struct TextTokenizer {
     eos: Vec<u32>,
     bos: Option<u32>,
     chat_template: Option<ChatTemplate>,
+    /// Of the embedding: ids from here on cannot be used.
+    rows: usize,
 }
 
 impl TextTokenizer {
@@ -44,17 +47,30 @@ impl TextTokenizer {
         // A tokenizer.json may carry the truncation of the run that wrote it; ours is the recipe's.
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| failed("truncation", e))?;
-        Ok(Self { tokenizer, eos, bos, chat_template })
+        Ok(Self { tokenizer, eos, bos, chat_template, rows: usize::MAX })
+    }
+
+    /// For an embedding of so many rows: a text with a token above them is refused.
+    pub fn with_rows(self, rows: usize) -> Self {
+        Self { rows, ..self }
     }
 
     /// Token ids of a text. Special tokens written out in it are recognised; `add_special` also
     /// adds what the tokenizer puts around a text (a beginning-of-sequence token, usually).
     ///
     /// # Errors
-    /// The tokenizer has neither a token nor an unknown token for a part of the text.
+    /// The tokenizer has neither a token nor an unknown token for a part of the text, or one that is
+    /// above the embedding.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
-        let encoding = self.tokenizer.encode_fast(text, add_special).map_err(|e| failed("text", e))?;
-        Ok(encoding.get_ids().to_vec())
+        let ids = panics::encode(&self.tokenizer, text, add_special)?;
+        match ids.iter().find(|&&id| id as usize >= self.rows) {
+            None => Ok(ids),
+            Some(&id) => {
+                let got = format!("{:?}", self.tokenizer.id_to_token(id).unwrap_or_default());
+                let expected = format!("tokens with one of the embedding's {} rows; {got} is number {id}", self.rows);
+                Err(Error::argument("tokenizer", "text", got, expected))
+            }
+        }
     }
 
     /// The text of token ids; ids outside the vocabulary are left out.
@@ -62,7 +78,7 @@ impl TextTokenizer {
     /// # Errors
     /// The tokenizer's decoder fails.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
-        self.tokenizer.decode(ids, skip_special).map_err(|e| failed("ids", e))
+        panics::decode(&self.tokenizer, ids, skip_special)
     }
 
     /// Every id that ends a generation.
@@ -83,9 +99,17 @@ impl TextTokenizer {
         self.chat_template.as_ref()
     }
 
-    /// One more than the largest id: what the embedding must at least have in rows.
+    /// One more than the largest id.
     pub fn vocab_size(&self) -> usize {
         self.tokenizer.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1)
+    }
+
+    /// One more than the largest id that any text may have: added tokens, such as one that nobody pads
+    /// with, stand in a text by their name only.
+    pub fn text_vocab_size(&self) -> usize {
+        let added = self.tokenizer.get_added_vocabulary().get_added_tokens_decoder();
+        let ids = self.tokenizer.get_vocab(false).into_values();
+        ids.filter(|id| !added.contains_key(id)).max().map_or(0, |id| id as usize + 1)
     }
 
     /// Writes `tokenizer.json` and `tokenizer_config.json`.
