@@ -67,7 +67,8 @@ impl TextTokenizer {
             None => Ok(ids),
             Some(&id) => {
                 let got = format!("{:?}", self.tokenizer.id_to_token(id).unwrap_or_default());
-                let expected = format!("tokens with one of the embedding's {} rows; {got} is number {id}", self.rows);
+                let expected =
+                    format!("tokens with one of the embedding's {} rows; {got} is number {id}", self.rows);
                 Err(Error::argument("tokenizer", "text", got, expected))
             }
         }

@@ -8,5 +8,6 @@ mod hub;
 mod pairs;
 mod smollm2;
 mod splitting;
+mod strangers;
 mod tiny;
 mod tokenize;

@@ -163,6 +163,12 @@ fn read_config(metadata: &Metadata<'_>, content: &Content) -> Result<DecoderConf
             scaling,
         );
     }
+    // A factor without a type is linear scaling to llama.cpp.
+    for key in ["llama.rope.scaling.factor", "llama.rope.scale_linear"] {
+        if let Some(factor) = metadata.optional::<f64>(key)?.filter(|&f| f != 0.0 && f != 1.0) {
+            return metadata.refuse(key, "1 (read the Hugging Face folder instead)", factor);
+        }
+    }
     let hidden_size = metadata.need::<usize>("llama.embedding_length")?;
     let num_attention_heads = metadata.need::<usize>("llama.attention.head_count")?;
     let head_dim = match metadata.optional::<usize>("llama.attention.key_length")? {

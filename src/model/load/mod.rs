@@ -152,17 +152,14 @@ fn label(name: &str) -> String {
 fn visible(text: &str, also: &[char]) -> String {
     let mut line = String::new();
     for c in text.chars().take(200) {
-        match c.escape_debug().len() == 1 || matches!(c, '"' | '\'' | '\\') || is_mark(c) {
-            true if !also.contains(&c) => line.push(c),
-            _ => line.extend(c.escape_unicode()),
+        // Behind a letter, which an accent needs to be seen.
+        let seen = matches!(c, '"' | '\'' | '\\') || format!("a{c}").escape_debug().count() == 2;
+        match seen && !also.contains(&c) {
+            true => line.push(c),
+            false => line.extend(c.escape_unicode()),
         }
     }
     line
-}
-
-/// Accents and the like, which a letter before them carries.
-fn is_mark(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c, '\u{300}'..='\u{36f}')
 }
 
 /// SHA-256 of everything that is left in a reader, in hexadecimal.

@@ -94,7 +94,14 @@ mod tests {
 
     #[test]
     fn what_python_refuses_too() {
-        for text in ["{\"a\": nan}", "{\"a\": NaNs}", "{\"a\": Infinity", "{\"a\": +Infinity}", "NaN", "{\"a\": \"NaN"] {
+        for text in [
+            "{\"a\": nan}",
+            "{\"a\": NaNs}",
+            "{\"a\": Infinity",
+            "{\"a\": +Infinity}",
+            "NaN",
+            "{\"a\": \"NaN",
+        ] {
             assert!(parse(text.as_bytes(), &Place::file("x")).is_err(), "{text}");
         }
         assert_eq!(tag_floats("{\"NaN\": 1}"), None);

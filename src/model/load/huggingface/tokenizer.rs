@@ -58,12 +58,64 @@ fn parse(bytes: &[u8], place: &Place) -> Result<Tokenizer> {
     let refuse = |got: &dyn std::fmt::Display| Error::input(place.clone(), "a tokenizer", one_line(got));
     let panicked = |panic: String| refuse(&format!("one at which the tokenizers library panics ({panic})"));
     let tokenizer = caught(|| Tokenizer::from_bytes(bytes)).map_err(panicked)?.map_err(|e| refuse(&e))?;
+    check_growth(&tokenizer, place)?;
     // What it makes of the text does not matter, and that it has no token for it may be as it should.
     let tried = caught(|| {
         let ids = tokenizer.encode_fast("A text, 1 é\n", true).map(|e| e.get_ids().to_vec());
         tokenizer.decode(&ids.unwrap_or_default(), false).is_ok()
     });
     tried.map(|_| tokenizer).map_err(panicked)
+}
+
+/// How many times longer any of the tokenizer's steps together may make a text; a published one needs
+/// a dozen.
+const LONGEST: f64 = 1024.0;
+
+/// Refuses steps that double a text again and again, until memory ends.
+fn check_growth(tokenizer: &Tokenizer, place: &Place) -> Result<()> {
+    let steps = [
+        ("normalizer", serde_json::to_value(tokenizer.get_normalizer())),
+        ("pre_tokenizer", serde_json::to_value(tokenizer.get_pre_tokenizer())),
+        ("post_processor", serde_json::to_value(tokenizer.get_post_processor())),
+        ("decoder", serde_json::to_value(tokenizer.get_decoder())),
+    ];
+    let (mut together, mut worst) = (1.0, ("tokenizer", 1.0));
+    for (part, steps) in steps {
+        let steps = steps.map_err(|e| Error::input(place.clone().field(part), "a tokenizer", one_line(e)))?;
+        let longer = growth(&steps);
+        together *= longer;
+        if longer > worst.1 {
+            worst = (part, longer);
+        }
+    }
+    if together <= LONGEST {
+        return Ok(());
+    }
+    let expected = format!("steps that make a text at most {LONGEST} times longer");
+    Err(Error::input(place.clone().field(worst.0), expected, format!("up to {together:.3e} times")))
+}
+
+/// How many times longer a step, with the steps inside, makes a text at most.
+fn growth(step: &Value) -> f64 {
+    let length = |value: Option<&Value>| value.and_then(Value::as_str).map(|text| text.len() as f64);
+    match (step, step.get("type").and_then(Value::as_str)) {
+        (Value::Object(keys), Some("Replace")) => {
+            let content = length(keys.get("content")).unwrap_or_default();
+            match length(step.pointer("/pattern/String")) {
+                Some(pattern) if pattern > 0.0 => (content / pattern).max(1.0),
+                // It may be found between any two characters.
+                _ => 1.0 + content,
+            }
+        }
+        (Value::Object(keys), Some("TemplateProcessing")) => {
+            let pieces = keys.get("single").and_then(Value::as_array).into_iter().flatten();
+            pieces.filter(|piece| piece.get("Sequence").is_some()).count().max(1) as f64
+        }
+        (_, Some("ByteLevel")) => 2.0,
+        (Value::Object(keys), _) => keys.values().map(growth).product(),
+        (Value::Array(several), _) => several.iter().map(growth).product(),
+        _ => 1.0,
+    }
 }
 
 /// One id, several, or none; -1 is none, too. Errors: anything else.
