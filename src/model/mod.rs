@@ -10,6 +10,7 @@ pub mod heads;
 pub mod inference;
 pub mod load;
 pub mod message;
+pub mod panics;
 pub mod parameters;
 pub mod policy;
 pub mod python_json;

@@ -5,10 +5,26 @@ use crate::{Error, Result};
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::rotary_emb::rope;
 use std::f64::consts::TAU;
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// cos and sin of every position's angles, [positions, head_dim / 2] each.
+/// Positions that tables have at least, if the model has as many.
+const SHORTEST: usize = 256;
+
+/// cos and sin of positions' angles, as far as a batch has needed them: a model may allow a million
+/// positions of which nobody uses more than a few hundred.
 #[derive(Debug, Clone)]
 pub struct Rotary {
+    frequencies: Vec<f64>,
+    /// Positions there are.
+    limit: usize,
+    dtype: DType,
+    device: Device,
+    tables: Arc<Mutex<Tables>>,
+}
+
+/// [positions, head_dim / 2] each.
+#[derive(Debug, Clone)]
+struct Tables {
     cos: Tensor,
     sin: Tensor,
 }
@@ -23,25 +39,41 @@ pub struct Angles {
 impl Rotary {
     pub fn new(config: &DecoderConfig, dtype: DType, device: &Device) -> Result<Self> {
         let frequencies = frequencies(config);
-        let (n, half) = (config.max_position_embeddings, frequencies.len());
-        // Angles in f64: position · frequency loses digits in f32 from a few thousand positions on.
-        let angles = (0..n).flat_map(|p| frequencies.iter().map(move |f| p as f64 * f));
-        let (sin, cos): (Vec<f64>, Vec<f64>) = angles.map(f64::sin_cos).unzip();
-        let table = |v: Vec<f64>| Tensor::from_vec(v, (n, half), device)?.to_dtype(dtype);
-        Ok(Self { cos: table(cos)?, sin: table(sin)? })
+        let none = Tensor::zeros((0, frequencies.len()), dtype, device)?;
+        let tables = Arc::new(Mutex::new(Tables { cos: none.clone(), sin: none }));
+        let limit = config.max_position_embeddings;
+        Ok(Self { frequencies, limit, dtype, device: device.clone(), tables })
     }
 
     /// Shapes: positions [B, T] (u32). Errors: a position outside the model's context.
     pub fn at(&self, positions: &Tensor) -> Result<Angles> {
         let (b, t) = positions.dims2()?;
         let flat = positions.flatten_all()?;
-        let (limit, half) = self.cos.dims2()?;
         let last = flat.max(0)?.to_scalar::<u32>()? as usize;
-        if last >= limit {
-            return Err(Error::argument("rotary", "position", last, format!("below the context of {limit}")));
+        if last >= self.limit {
+            let expected = format!("below the context of {}", self.limit);
+            return Err(Error::argument("rotary", "position", last, expected));
         }
+        let Tables { cos, sin } = self.tables_beyond(last)?;
+        let half = self.frequencies.len();
         let rows = |table: &Tensor| table.index_select(&flat, 0)?.reshape((b, 1, t, half));
-        Ok(Angles { cos: rows(&self.cos)?, sin: rows(&self.sin)? })
+        Ok(Angles { cos: rows(&cos)?, sin: rows(&sin)? })
+    }
+
+    /// Tables that have this position; longer ones are made twice as long as need be, up to the limit.
+    fn tables_beyond(&self, last: usize) -> Result<Tables> {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        if last >= tables.cos.dim(0)? {
+            let n = (last + 1).next_power_of_two().max(SHORTEST).min(self.limit);
+            // Angles in f64: position · frequency loses digits in f32 from a few thousand positions on.
+            let angles = (0..n).flat_map(|p| self.frequencies.iter().map(move |f| p as f64 * f));
+            let (sin, cos): (Vec<f64>, Vec<f64>) = angles.map(f64::sin_cos).unzip();
+            let table = |v: Vec<f64>| {
+                Tensor::from_vec(v, (n, self.frequencies.len()), &self.device)?.to_dtype(self.dtype)
+            };
+            *tables = Tables { cos: table(cos)?, sin: table(sin)? };
+        }
+        Ok(tables.clone())
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::model::chat_template::ChatTemplate;
 use crate::model::dialogue::Framing;
+use crate::model::panics;
 use crate::model::save::write_json;
 use crate::report::files::write_atomic;
 use jiff::civil::DateTime;
@@ -36,6 +37,8 @@ pub struct TextTokenizer {
     chat_template: Option<ChatTemplate>,
     tool_template: Option<ChatTemplate>,
     framing: Option<Framing>,
+    /// Of the embedding: ids from here on cannot be used.
+    rows: usize,
 }
 
 impl TextTokenizer {
@@ -69,7 +72,8 @@ impl TextTokenizer {
         let template = |source: String| ChatTemplate::new(source, tokens.clone());
         let chat_template = default.map(template);
         let tool_template = tool_use.map(template);
-        let mut whole = Self { tokenizer, eos, bos, chat_template, tool_template, framing: None };
+        let mut whole =
+            Self { tokenizer, eos, bos, chat_template, tool_template, framing: None, rows: usize::MAX };
         whole.framing =
             whole.chat_template.as_ref().and_then(|template| Framing::of(template, &whole.tokenizer));
         let end = whole.framing.as_ref().and_then(|framing| framing.end_of_turn);
@@ -77,14 +81,28 @@ impl TextTokenizer {
         Ok(whole)
     }
 
+    /// For an embedding of so many rows: a text with a token above them is refused.
+    pub fn with_rows(self, rows: usize) -> Self {
+        Self { rows, ..self }
+    }
+
     /// Token ids of a text. Special tokens written out in it are recognised; `add_special` also
     /// adds what the tokenizer puts around a text (a beginning-of-sequence token, usually).
     ///
     /// # Errors
-    /// The tokenizer has neither a token nor an unknown token for a part of the text.
+    /// The tokenizer has neither a token nor an unknown token for a part of the text, or one that is
+    /// above the embedding.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
-        let encoding = self.tokenizer.encode_fast(text, add_special).map_err(|e| failed("text", e))?;
-        Ok(encoding.get_ids().to_vec())
+        let ids = panics::encode(&self.tokenizer, text, add_special)?;
+        match ids.iter().find(|&&id| id as usize >= self.rows) {
+            None => Ok(ids),
+            Some(&id) => {
+                let got = format!("{:?}", self.tokenizer.id_to_token(id).unwrap_or_default());
+                let expected =
+                    format!("tokens with one of the embedding's {} rows; {got} is number {id}", self.rows);
+                Err(Error::argument("tokenizer", "text", got, expected))
+            }
+        }
     }
 
     /// Token ids of a text with what the tokenizer puts around one, unless the text already begins with the
@@ -102,7 +120,7 @@ impl TextTokenizer {
     /// # Errors
     /// The tokenizer's decoder fails.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
-        self.tokenizer.decode(ids, skip_special).map_err(|e| failed("ids", e))
+        panics::decode(&self.tokenizer, ids, skip_special)
     }
 
     /// A token as the vocabulary writes it, on one line.
@@ -167,9 +185,17 @@ impl TextTokenizer {
         }
     }
 
-    /// One more than the largest id: what the embedding must at least have in rows.
+    /// One more than the largest id.
     pub fn vocab_size(&self) -> usize {
         self.tokenizer.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1)
+    }
+
+    /// One more than the largest id that any text may have: added tokens, such as one that nobody pads
+    /// with, stand in a text by their name only.
+    pub fn text_vocab_size(&self) -> usize {
+        let added = self.tokenizer.get_added_vocabulary().get_added_tokens_decoder();
+        let ids = self.tokenizer.get_vocab(false).into_values();
+        ids.filter(|id| !added.contains_key(id)).max().map_or(0, |id| id as usize + 1)
     }
 
     /// Writes `tokenizer.json` and `tokenizer_config.json`.

@@ -2,6 +2,7 @@
 //! TRL, pyarrow, transformers and TensorBoard (fixtures/loading/generate_*.py).
 
 mod binarized;
+mod configs;
 mod parquet;
 mod preferences;
 mod quantised;

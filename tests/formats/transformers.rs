@@ -16,7 +16,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// As `weight` of the generator computes it.
-fn weight(name: &str, shape: &[usize]) -> Tensor {
+pub fn weight(name: &str, shape: &[usize]) -> Tensor {
     let start = name
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
@@ -31,11 +31,11 @@ fn weight(name: &str, shape: &[usize]) -> Tensor {
         .unwrap()
 }
 
-fn ids(value: &Value) -> Vec<u32> {
+pub fn ids(value: &Value) -> Vec<u32> {
     serde_json::from_value(value.clone()).unwrap()
 }
 
-fn logits(decoder: &Decoder, hidden: &Tensor) -> Vec<Vec<f32>> {
+pub fn logits(decoder: &Decoder, hidden: &Tensor) -> Vec<Vec<f32>> {
     hidden.matmul(&decoder.lm_head().t().unwrap()).unwrap().to_vec2().unwrap()
 }
 

@@ -172,18 +172,25 @@ fn missing_files_are_named_with_their_folder() {
 
 #[test]
 fn configurations_that_are_refused() {
-    let cases: [(&str, Value, &str); 16] = [
+    let cases: [(&str, Value, &str); 19] = [
         ("architectures", json!(["GPT2LMHeadModel"]), "LlamaForCausalLM or MistralForCausalLM"),
-        ("architectures", Value::Null, "LlamaForCausalLM or MistralForCausalLM"),
+        ("architectures", json!(["LlamaForCausalLM", "Other"]), "LlamaForCausalLM or MistralForCausalLM"),
+        ("model_type", json!("gpt2"), "llama or mistral"),
         ("attention_bias", json!(true), "biases"),
         ("mlp_bias", json!(true), "biases"),
         ("hidden_act", json!("gelu"), "silu"),
         ("partial_rotary_factor", json!(0.5), "partial_rotary_factor"),
         ("quantization_config", json!({"bits": 4}), "quantised"),
         ("rope_scaling", json!({"type": "linear", "factor": 2.0}), "llama3 or default"),
-        ("rope_scaling", json!({"rope_type": "llama3", "factor": 8.0}), "original_max_position_embeddings"),
-        ("hidden_size", json!("64"), "decoder's configuration"),
-        ("hidden_size", json!(-1), "decoder's configuration"),
+        ("rope_scaling", json!({"rope_type": "llama3", "factor": 8.0}), "rope_scaling.low_freq_factor"),
+        (
+            "rope_scaling",
+            json!({"rope_type": "default", "partial_rotary_factor": 0.5}),
+            "partial_rotary_factor",
+        ),
+        ("rope_parameters", json!({"full_attention": {"rope_theta": 5.0}}), "rope_parameters.full_attention"),
+        ("hidden_size", json!("64"), "`hidden_size`: expected a size, got \"64\""),
+        ("hidden_size", json!(-1), "`hidden_size`: expected a size, got -1"),
         ("hidden_size", json!(0), "hidden_size"),
         ("num_hidden_layers", json!(1u64 << 60), "num_hidden_layers"),
         ("num_attention_heads", json!(0), "num_attention_heads"),

@@ -9,6 +9,7 @@ mod pairs;
 mod scored_tokens;
 mod smollm2;
 mod splitting;
+mod strangers;
 mod template_date;
 mod tiny;
 mod tokenize;

@@ -5,7 +5,7 @@ mod archive;
 mod bounds;
 mod vocabulary;
 
-use super::{Loaded, PICKLED, check_config, check_vocabulary, describe, is_pickled, one_line, sha256};
+use super::{Loaded, PICKLED, check_config, check_vocabulary, describe, is_pickled, label, one_line, sha256};
 use crate::error::{Error, Place, Result};
 use crate::model::config::DecoderConfig;
 use crate::model::tokenizer::TextTokenizer;
@@ -31,9 +31,10 @@ pub fn load(path: &Path) -> Result<Loaded> {
     let weights = read_weights(&content, &mut reader, &config, &place)?;
     let tokenizer = vocabulary::tokenizer(&metadata)?;
     check_vocabulary(&tokenizer, &config, &place)?;
-    let name = metadata.optional::<&str>("general.name")?.unwrap_or("an unnamed model");
+    let name = metadata.optional::<&str>("general.name")?.map(label).filter(|name| !name.is_empty());
+    let name = name.as_deref().unwrap_or("an unnamed model");
     let description = format!("{name} (GGUF): {}", describe(&config));
-    let licence = metadata.optional::<&str>("general.license")?.map(one_line);
+    let licence = metadata.optional::<&str>("general.license")?.map(label);
     Ok(Loaded { config, weights, tokenizer, fingerprint, description, licence })
 }
 
@@ -161,6 +162,12 @@ fn read_config(metadata: &Metadata<'_>, content: &Content) -> Result<DecoderConf
             "none (read the Hugging Face folder instead)",
             scaling,
         );
+    }
+    // A factor without a type is linear scaling to llama.cpp.
+    for key in ["llama.rope.scaling.factor", "llama.rope.scale_linear"] {
+        if let Some(factor) = metadata.optional::<f64>(key)?.filter(|&f| f != 0.0 && f != 1.0) {
+            return metadata.refuse(key, "1 (read the Hugging Face folder instead)", factor);
+        }
     }
     let hidden_size = metadata.need::<usize>("llama.embedding_length")?;
     let num_attention_heads = metadata.need::<usize>("llama.attention.head_count")?;

@@ -1,11 +1,13 @@
 //! Hugging Face folders: `config.json`, safetensors (one file or shards), `tokenizer.json`.
 
 mod config;
+mod json;
 mod tokenizer;
 
 use self::config::read_config;
+use self::json::parse as parse_json;
 use self::tokenizer::read_tokenizer;
-use super::{Loaded, PICKLED, check_vocabulary, describe, one_line, sha256};
+use super::{Loaded, PICKLED, check_vocabulary, describe, label, one_line, sha256};
 use crate::error::{Error, Place, Result};
 use crate::model::config::DecoderConfig;
 use crate::model::tokenizer::TextTokenizer;
@@ -29,13 +31,15 @@ pub fn load(folder: &Path) -> Result<Loaded> {
     let mut files = Files { folder, hashes: BTreeMap::new() };
     let config_place = Place::file(folder.join("config.json"));
     let config_json = parse_json(&files.need("config.json")?, &config_place)?;
-    let config = read_config(&config_json, &config_place)?;
-    let weights = read_weights(&mut files, &config)?;
+    let mut config = read_config(&config_json, &config_place)?;
+    let mut weights = read_weights(&mut files, &config)?;
+    config.tie_word_embeddings = tie(&mut weights, &config);
+    check_complete(&weights, &config, folder)?;
     let tokenizer = read_tokenizer(&mut files, &config_json)?;
     check_vocabulary(&tokenizer, &config, &Place::file(folder.join("tokenizer.json")))?;
     let name = folder.file_name().map_or_else(|| folder.display().to_string(), |n| n.display().to_string());
     Ok(Loaded {
-        description: format!("{name}: {}", describe(&config)),
+        description: format!("{}: {}", label(&name), describe(&config)),
         fingerprint: files.fingerprint()?,
         licence: read_licence(folder),
         config,
@@ -44,7 +48,8 @@ pub fn load(folder: &Path) -> Result<Loaded> {
     })
 }
 
-/// Reads a folder's `config.json` alone.
+/// Reads a folder's `config.json` alone; whether the head is the embedding may be decided by the
+/// weights.
 ///
 /// # Errors
 /// The file is missing or damaged, or describes another kind of model.
@@ -71,7 +76,7 @@ fn read_licence(folder: &Path) -> Option<String> {
     let mut lines = card.lines().map(str::trim_end);
     lines.next().filter(|&line| line == "---")?;
     let licence = lines.take_while(|&line| line != "---").find_map(|line| line.strip_prefix("license:"))?;
-    let licence = one_line(licence.trim().trim_matches(['"', '\'']));
+    let licence = label(licence.trim().trim_matches(['"', '\'']));
     (!licence.is_empty()).then_some(licence)
 }
 
@@ -131,10 +136,6 @@ impl Files<'_> {
     }
 }
 
-fn parse_json(bytes: &[u8], place: &Place) -> Result<Map<String, Value>> {
-    serde_json::from_slice(bytes).map_err(|e| Error::input(place.clone(), "a JSON object", one_line(e)))
-}
-
 /// The shards an index names: plain file names only, since it is a stranger who wrote it.
 pub(super) fn read_index(path: &Path) -> Result<Vec<String>> {
     let place = Place::file(path);
@@ -174,7 +175,9 @@ fn read_weights(files: &mut Files<'_>, config: &DecoderConfig) -> Result<HashMap
     } else {
         return files.need(WEIGHTS).map(|_| HashMap::new());
     };
-    let expected: HashMap<String, Vec<usize>> = config.parameter_shapes().collect();
+    // A file may hold a head whatever the configuration says.
+    let untied = DecoderConfig { tie_word_embeddings: false, ..config.clone() };
+    let expected: HashMap<String, Vec<usize>> = untied.parameter_shapes().collect();
     let mut weights = HashMap::new();
     for shard in shards {
         let place = Place::file(files.folder.join(&shard));
@@ -186,8 +189,7 @@ fn read_weights(files: &mut Files<'_>, config: &DecoderConfig) -> Result<HashMap
         for (name, view) in views {
             let place = place.clone().field(one_line(&name));
             let Some(shape) = expected.get(&name) else {
-                let derived = name.ends_with("rotary_emb.inv_freq") || name == "lm_head.weight";
-                if derived {
+                if name.ends_with("rotary_emb.inv_freq") {
                     continue;
                 }
                 let expected = "the tensors of a Llama or Mistral decoder without biases";
@@ -207,8 +209,36 @@ fn read_weights(files: &mut Files<'_>, config: &DecoderConfig) -> Result<HashMap
             }
         }
     }
+    Ok(weights)
+}
+
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+
+/// Whether the head is the embedding, as `transformers` decides it: where the configuration says so
+/// and the file does not hold two different ones. If it holds one alone, that is both.
+fn tie(weights: &mut HashMap<String, Tensor>, config: &DecoderConfig) -> bool {
+    if !config.tie_word_embeddings {
+        return false;
+    }
+    match (weights.get(EMBEDDING), weights.get(HEAD)) {
+        (Some(embedding), Some(head)) if !equal(embedding, head) => return false,
+        (None, Some(head)) => drop(weights.insert(EMBEDDING.into(), head.clone())),
+        _ => {}
+    }
+    weights.remove(HEAD);
+    true
+}
+
+/// Of weights of the same shape. A NaN, which equals nothing, makes them differ.
+fn equal(a: &Tensor, b: &Tensor) -> bool {
+    let values = |t: &Tensor| t.flatten_all().and_then(|t| t.to_vec1::<f32>());
+    matches!((values(a), values(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+fn check_complete(weights: &HashMap<String, Tensor>, config: &DecoderConfig, folder: &Path) -> Result<()> {
     match config.parameter_shapes().find(|(name, _)| !weights.contains_key(name)) {
-        Some((name, _)) => Err(Error::input(Place::file(files.folder).field(name), "a tensor", "nothing")),
-        None => Ok(weights),
+        Some((name, _)) => Err(Error::input(Place::file(folder).field(name), "a tensor", "nothing")),
+        None => Ok(()),
     }
 }

@@ -115,9 +115,11 @@ fn check_config(config: &DecoderConfig, place: &Place) -> Result<()> {
     Ok(())
 }
 
-/// The embedding must have a row for every token the tokenizer can produce.
+/// The embedding must have a row for every token that a text may have and for the one that ends it.
+/// An added token above it is let pass until a text holds it.
 fn check_vocabulary(tokenizer: &TextTokenizer, config: &DecoderConfig, place: &Place) -> Result<()> {
-    let (tokens, rows) = (tokenizer.vocab_size(), config.vocab_size);
+    let rows = config.vocab_size;
+    let tokens = tokenizer.text_vocab_size().max(tokenizer.eos_id() as usize + 1);
     if tokens <= rows {
         return Ok(());
     }
@@ -137,8 +139,27 @@ fn describe(config: &DecoderConfig) -> String {
 /// traces to its messages, and a hostile file may name its tensors as it likes.
 pub(crate) fn one_line(text: impl Display) -> String {
     let text = text.to_string();
-    let line = text.lines().next().unwrap_or_default().trim();
-    line.chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect()
+    visible(text.lines().next().unwrap_or_default().trim(), &[])
+}
+
+/// A name that a file gives itself, fit for a terminal, a table in Markdown and a page.
+fn label(name: &str) -> String {
+    visible(name.trim(), &['|', '<', '>', '`'])
+}
+
+/// The beginning of a text, with everything that is not seen as itself, and what else is to be, escaped:
+/// line breaks, control sequences of terminals, marks that turn the direction of writing.
+fn visible(text: &str, also: &[char]) -> String {
+    let mut line = String::new();
+    for c in text.chars().take(200) {
+        // Behind a letter, which an accent needs to be seen.
+        let seen = matches!(c, '"' | '\'' | '\\') || format!("a{c}").escape_debug().count() == 2;
+        match seen && !also.contains(&c) {
+            true => line.push(c),
+            false => line.extend(c.escape_unicode()),
+        }
+    }
+    line
 }
 
 /// SHA-256 of everything that is left in a reader, in hexadecimal.

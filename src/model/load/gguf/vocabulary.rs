@@ -3,6 +3,7 @@
 use super::{FromValue, Metadata};
 use crate::error::{Error, Result};
 use crate::model::load::one_line;
+use crate::model::panics::caught;
 use crate::model::tokenizer::TextTokenizer;
 use candle_core::quantized::gguf_file::Value;
 use tokenizers::models::bpe::BPE;
@@ -45,9 +46,8 @@ pub fn tokenizer(metadata: &Metadata<'_>) -> Result<TextTokenizer> {
     };
     let bpe = BPE::builder()
         .vocab_and_merges(vocabulary.collect::<tokenizers::models::bpe::Vocab>(), merges)
-        .ignore_merges(ignore_merges)
-        .build()
-        .map_err(unusable)?;
+        .ignore_merges(ignore_merges);
+    let bpe = caught(|| bpe.build()).map_err(|panic| unusable(panic.into()))?.map_err(unusable)?;
     let mut tokenizer = Tokenizer::new(bpe);
     tokenizer.with_pre_tokenizer(Some(split)).with_decoder(Some(ByteLevel::new(true, true, true)));
     let (control, user_defined) = added_tokens(metadata, &tokens)?;

@@ -1,0 +1,109 @@
+//! JSON as Python writes and reads it.
+
+use crate::error::{Error, Place, Result};
+use crate::model::load::one_line;
+use serde_json::{Map, Value};
+
+/// Reads an object. Of a key that is there twice the last one counts. The numbers that only Python's
+/// `json` knows (`NaN`, `Infinity`, `1e999`) become what `transformers` writes for them,
+/// `{"__float__": "NaN"}`: no harm where nobody reads the key, and no number where somebody does.
+///
+/// # Errors
+/// The text is not JSON, or not an object.
+pub fn parse(bytes: &[u8], place: &Place) -> Result<Map<String, Value>> {
+    let strict = match serde_json::from_slice(bytes) {
+        Ok(object) => return Ok(object),
+        Err(error) => error,
+    };
+    let tagged = std::str::from_utf8(bytes).ok().and_then(tag_floats);
+    match tagged.map(|text| serde_json::from_str(&text)) {
+        Some(Ok(object)) => Ok(object),
+        _ => Err(Error::input(place.clone(), "a JSON object", one_line(strict))),
+    }
+}
+
+/// The text with every float that JSON does not have in its tagged form, if there is one.
+fn tag_floats(text: &str) -> Option<String> {
+    let mut tagged = String::new();
+    let (mut rest, mut found) = (text, false);
+    while let Some(first) = rest.chars().next() {
+        let token = match first {
+            '"' => string_length(rest),
+            _ if is_word(first) => rest.find(|c| !is_word(c)).unwrap_or(rest.len()),
+            _ => first.len_utf8(),
+        };
+        let (token, behind) = rest.split_at(token);
+        match float_name(token) {
+            Some(name) => {
+                found = true;
+                tagged += &format!("{{\"__float__\": \"{name}\"}}");
+            }
+            None => tagged += token,
+        }
+        rest = behind;
+    }
+    found.then_some(tagged)
+}
+
+/// What words and numbers consist of.
+fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.')
+}
+
+/// Bytes up to and with the closing quotation mark, or all of them.
+fn string_length(text: &str) -> usize {
+    let mut escaped = false;
+    let end = text.bytes().skip(1).position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    });
+    end.map_or(text.len(), |end| end + 2)
+}
+
+fn float_name(token: &str) -> Option<&'static str> {
+    let overflows = |sign: f64| {
+        let number = token.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+        number && token.parse::<f64>().is_ok_and(|value| value == sign * f64::INFINITY)
+    };
+    match token {
+        "NaN" => Some("NaN"),
+        "Infinity" => Some("Infinity"),
+        "-Infinity" => Some("-Infinity"),
+        _ if overflows(1.0) => Some("Infinity"),
+        _ if overflows(-1.0) => Some("-Infinity"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{parse, tag_floats};
+    use crate::error::Place;
+    use serde_json::json;
+
+    #[test]
+    fn floats_that_json_does_not_have() {
+        let text = r#"{"a": NaN, "b": [-Infinity, 1e999], "NaN": "NaN \" Infinity", "c": Infinity, "c": 2}"#;
+        let float = |name: &str| json!({"__float__": name});
+        let expected = json!({
+            "a": float("NaN"), "b": [float("-Infinity"), float("Infinity")], "NaN": "NaN \" Infinity", "c": 2,
+        });
+        assert_eq!(json!(parse(text.as_bytes(), &Place::file("x")).unwrap()), expected);
+    }
+
+    #[test]
+    fn what_python_refuses_too() {
+        for text in [
+            "{\"a\": nan}",
+            "{\"a\": NaNs}",
+            "{\"a\": Infinity",
+            "{\"a\": +Infinity}",
+            "NaN",
+            "{\"a\": \"NaN",
+        ] {
+            assert!(parse(text.as_bytes(), &Place::file("x")).is_err(), "{text}");
+        }
+        assert_eq!(tag_floats("{\"NaN\": 1}"), None);
+    }
+}
