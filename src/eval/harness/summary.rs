@@ -13,7 +13,7 @@ pub struct Measured {
     pub mean: f64,
     /// s/√n with the n − 1 divisor, as the harness has it; nothing of a single document.
     pub standard_error: Option<f64>,
-    /// Wilson's for right and wrong, Student's for shares; nothing of a single share.
+    /// Wilson's for right and wrong, Student's within 0 and 1 for shares; nothing of a single share.
     pub interval: Option<Interval>,
 }
 
@@ -38,7 +38,7 @@ fn measure(metric: &str, values: &[f64]) -> Result<Measured> {
         (true, _) => Some(wilson_interval(right, n)?),
         (false, 1) => None,
         (false, _) => {
-            let estimate = student_interval(values)?;
+            let estimate = student_interval(values)?.within(0.0, 1.0);
             Some(Interval { low: estimate.low, high: estimate.high })
         }
     };
