@@ -29,7 +29,11 @@ pub fn run(arguments: WinrateArguments) -> Result<()> {
     for model in &models {
         let without = model.rows.len() - model.verdicts();
         if without > 0 {
-            tracing::warn!("{}: {without} of {} comparisons have no verdict", model.generator, model.rows.len());
+            tracing::warn!(
+                "{}: {without} of {} comparisons have no verdict",
+                model.generator,
+                model.rows.len()
+            );
         }
         let raw = win_rate(&model.rows);
         let controlled = match &raw {

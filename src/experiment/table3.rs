@@ -8,8 +8,8 @@ use crate::eval::generation::{Answer, Cut, Sampling, answer};
 use crate::eval::journal::Journal;
 use crate::eval::judge::{
     Annotator, Client, Comparison, Judge, Judged, Limits, ModelOutput, Prompt, Question, Reply, WorldJudge,
-    ask_all, compare, forecast, no_verdict, outcomes, questions, read_outputs, read_prompts, write_annotations,
-    write_outputs,
+    ask_all, compare, forecast, no_verdict, outcomes, questions, read_outputs, read_prompts,
+    write_annotations, write_outputs,
 };
 use crate::eval::predictor::Predictor;
 use crate::experiment::dataset::TextPairs;
@@ -276,7 +276,8 @@ impl Writing<'_> {
                 finish_reason: cut,
             })
         };
-        let answers: Vec<ModelOutput> = self.prompts.iter().enumerate().map(respond).collect::<Result<_>>()?;
+        let answers: Vec<ModelOutput> =
+            self.prompts.iter().enumerate().map(respond).collect::<Result<_>>()?;
         drop(task);
         if let Some(cuts) = Cut::count(answers.iter().map(|a| a.finish_reason)) {
             progress.line(format!("{generator}: of {} answers {cuts}", answers.len()));

@@ -106,7 +106,8 @@ pub struct Counts {
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Counts { cached, asked, again, throttled, server, broken, refused, failed, .. } = self;
-        let again = if *again > 0 { format!(" ({again} of them had no verdict before)") } else { String::new() };
+        let again =
+            if *again > 0 { format!(" ({again} of them had no verdict before)") } else { String::new() };
         write!(
             f,
             "{cached} replies from the cache, {asked} asked for{again}; {throttled} attempts throttled, {server} server errors, \
@@ -328,7 +329,10 @@ impl<J: Judge> Run<'_, J> {
                     state.failures_in_a_row = 0;
                     self.charge(&mut state, index, &reply);
                     self.count(&mut state, index, &reply);
-                    self.give_up_if_hopeless(&mut state, "replies without a verdict");
+                    if let Verdict::Missing(why) = verdict(&reply) {
+                        let why = format!("replies without a verdict ({})", why.describe());
+                        self.give_up_if_hopeless(&mut state, &why);
+                    }
                 }
                 Err(None) => {}
                 Err(Some(Failure::Refused { why })) => {

@@ -62,7 +62,12 @@ impl Client {
         };
         if let (Some(name), None) = (key_header, &key) {
             let got = format!("{name}, but no key");
-            return Err(Error::argument("lpc judge", "--key-header", got, format!("a key in {KEY_VARIABLE}")));
+            return Err(Error::argument(
+                "lpc judge",
+                "--key-header",
+                got,
+                format!("a key in {KEY_VARIABLE}"),
+            ));
         }
         let agent = Agent::config_builder()
             .http_status_as_error(false)
@@ -259,7 +264,8 @@ impl Fault {
             _ => None,
         });
         let said = said.unwrap_or_default();
-        let message = said.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+        let message =
+            said.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
         let message: String = message.collect::<Vec<_>>().join(" ").chars().take(200).collect();
         let message = if message.is_empty() { message } else { format!(": {message}") };
         Self { code: text("code"), parameter: text("param"), message }
@@ -268,7 +274,8 @@ impl Fault {
 
 /// Milliseconds by the name that says so; seconds or a date.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let milliseconds = headers.get("retry-after-ms").and_then(|v| v.to_str().ok()?.trim().parse::<f64>().ok());
+    let milliseconds =
+        headers.get("retry-after-ms").and_then(|v| v.to_str().ok()?.trim().parse::<f64>().ok());
     if let Some(milliseconds) = milliseconds {
         return Duration::try_from_secs_f64(milliseconds / 1e3).ok();
     }
