@@ -226,8 +226,8 @@ fn a_model_without_a_fit_hides_no_other() {
         assert!((number(row, 1) - rate).abs() < 1e-9, "{:?}", rows[row]);
     }
     assert!((number(1, 2) - 10.0 / 3f64.sqrt()).abs() < 1e-9);
-    for row in 1..6 {
-        assert_eq!(rows[row][3..5], ["", ""], "{:?}", rows[row]);
+    for row in &rows[1..6] {
+        assert_eq!(row[3..5], ["", ""], "{row:?}");
     }
     assert_eq!((rows[3][2].as_str(), rows[4][1].as_str(), rows[4][5].as_str()), ("", "", "0"));
     assert_eq!(rows[0][1..], rows[6][1..]);

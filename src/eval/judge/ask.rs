@@ -149,7 +149,7 @@ pub fn estimate(
     journal: &Journal<Reply>,
     budget: Option<&Budget>,
 ) -> (usize, u64, Option<f64>) {
-    let answered = |q: &Question| q.replies(journal).last().is_some_and(|reply| has_verdict(reply));
+    let answered = |q: &Question| q.replies(journal).last().is_some_and(has_verdict);
     let open = questions.iter().filter(|q| !answered(q));
     let (n, tokens) = open.fold((0, 0), |(n, tokens), q| (n + 1, tokens + q.estimated_tokens()));
     (n, tokens, budget.map(|b| b.cost(tokens, n as u64)))
