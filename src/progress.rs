@@ -70,6 +70,14 @@ impl Task {
             }
         }
     }
+
+    /// A line that stays, above the bars.
+    pub fn line(&self, text: impl AsRef<str>) {
+        match &self.plain {
+            Some(_) => eprintln!("{}: {}", self.name, text.as_ref()),
+            None => self.bar.println(format!("{}: {}", self.name, text.as_ref())),
+        }
+    }
 }
 
 impl Drop for Task {

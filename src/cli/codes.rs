@@ -35,7 +35,7 @@ pub fn run(arguments: CodesArguments, device: &Device) -> Result<()> {
             let sampling =
                 Sampling { max_new_tokens: arguments.max_new_tokens, temperature: 0.0, top_p: 1.0, seed: 1 };
             let new = generate(&predictor, &loaded.tokenizer, &ids, sampling, 0, |_| Ok(()))?;
-            let text = loaded.tokenizer.decode(&new, true)?;
+            let text = loaded.tokenizer.decode(&new.tokens, true)?;
             let name = code.map_or("prior's mean".into(), |k| format!("code {k}"));
             print_line(format_args!("- {name}: {}", text.trim().replace('\n', " ")))?;
         }

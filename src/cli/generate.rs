@@ -6,7 +6,7 @@ use super::values::model_source;
 use crate::config::{Precision, Recipe};
 use crate::data::tokenize::tokenize_prompt;
 use crate::error::Place;
-use crate::eval::generation::{Sampling, generate};
+use crate::eval::generation::{Answer, Continuation, Cut, Sampling, answer, generate};
 use crate::eval::journal::Journal;
 use crate::eval::judge::{ModelOutput, read_prompts, write_outputs};
 use crate::eval::predictor::Predictor;
@@ -31,11 +31,26 @@ pub fn run(arguments: GenerateArguments, device: &Device) -> Result<()> {
         }
         _ => {
             let predictor = writer.predictor()?;
-            let mut prompts = arguments.prompt.iter().enumerate();
-            prompts.try_for_each(|(index, prompt)| writer.show(&predictor, index, prompt))
+            // A prompt that cannot be answered is nothing to the others, but the command says so.
+            let mut refused = None;
+            for (index, prompt) in arguments.prompt.iter().enumerate() {
+                let ids = tokenize_prompt(prompt, &writer.loaded.tokenizer)?;
+                match Cut::of_prompt(&predictor, &ids) {
+                    None => writer.show(&predictor, index, prompt, &ids)?,
+                    Some(_) => refused = refused.or(Some((index, ids.len()))),
+                }
+            }
+            let Some((index, tokens)) = refused else { return Ok(()) };
+            let expected = format!("1 to {} tokens", predictor.inference.context() - 1);
+            let which = format!("--prompt {}", index + 1);
+            Err(Error::argument("generate", which, format!("{tokens} tokens"), expected))
         }
     }
 }
+
+/// Tokens of an answer at most, unless the command line says otherwise: to read, and for AlpacaEval.
+const TO_READ: usize = 128;
+pub(super) const FOR_ALPACA_EVAL: usize = 2048;
 
 /// A model that writes.
 struct Writer {
@@ -52,7 +67,10 @@ impl Writer {
     fn load(arguments: &GenerateArguments, device: &Device) -> Result<Self> {
         let folder = &arguments.model;
         let sampling = Sampling {
-            max_new_tokens: arguments.max_new_tokens,
+            max_new_tokens: arguments.max_new_tokens.unwrap_or(match arguments.prompts {
+                Some(_) => FOR_ALPACA_EVAL,
+                None => TO_READ,
+            }),
             temperature: arguments.temperature,
             top_p: arguments.top_p,
             seed: arguments.seed,
@@ -88,36 +106,28 @@ impl Writer {
         Predictor::new(&self.policy, self.recipe.as_ref(), self.code)
     }
 
-    fn write(
-        &self,
-        predictor: &Predictor<'_>,
-        index: usize,
-        prompt: &str,
-        show: impl FnMut(&str) -> Result<()>,
-    ) -> Result<(String, usize)> {
+    /// Prints a prompt and, as it is written, its continuation; how fast it came and whether it was cut goes
+    /// to stderr.
+    fn show(&self, predictor: &Predictor<'_>, index: usize, prompt: &str, ids: &[u32]) -> Result<()> {
         let tokenizer = &self.loaded.tokenizer;
-        let ids = tokenize_prompt(prompt, tokenizer)?;
-        let new = generate(predictor, tokenizer, &ids, self.sampling, index, show)?;
-        Ok((tokenizer.decode(&new, true)?, new.len()))
-    }
-
-    /// Prints a prompt and, as it is written, its continuation; how fast it came goes to stderr.
-    fn show(&self, predictor: &Predictor<'_>, index: usize, prompt: &str) -> Result<()> {
         print_line(format_args!("> {prompt}"))?;
         let mut shown = String::new();
         let begun = Instant::now();
-        let (text, tokens) = self.write(predictor, index, prompt, |text| {
+        let new = generate(predictor, tokenizer, ids, self.sampling, index, |text| {
             let new = settled(&shown, text);
             print(new)?;
             shown.push_str(new);
             Ok(())
-        })?;
+        });
+        let Continuation { tokens, cut } = new?;
+        let text = tokenizer.decode(&tokens, true)?;
         // What was held back has no continuation any more.
         print(text.strip_prefix(&shown).unwrap_or_default())?;
         print("\n\n")?;
         let seconds = begun.elapsed().as_secs_f64();
-        let speed = tokens as f64 / seconds;
-        eprintln!("{tokens} tokens in {seconds:.3} s, prompt included: {speed:.1} tokens/s");
+        let (tokens, speed) = (tokens.len(), tokens.len() as f64 / seconds);
+        let cut = Cut::count([cut]).map_or(String::new(), |cut| format!("; {cut}"));
+        eprintln!("{tokens} tokens in {seconds:.3} s, prompt included: {speed:.1} tokens/s{cut}");
         Ok(())
     }
 
@@ -128,33 +138,34 @@ impl Writer {
         let mut partial = out.as_os_str().to_owned();
         partial.push(".partial");
         let partial = PathBuf::from(partial);
-        let journal: Journal<String> = Journal::open(&partial)?;
+        let journal: Journal<Answer> = Journal::open(&partial)?;
         let progress = Progress::stderr();
         let task = progress.task(format!("answers of {name}"), prompts.len());
-        let predictor = self.predictor()?;
+        let (predictor, tokenizer) = (self.predictor()?, &self.loaded.tokenizer);
         let mut outputs = vec![];
         for (index, prompt) in prompts.into_iter().enumerate() {
-            let key = sha256(format!("{}\n{index}\n{}", self.identity, prompt.instruction).as_bytes());
-            let output = match journal.get(&key) {
-                Some(output) => output,
+            let ids = tokenize_prompt(&prompt.instruction, tokenizer).map_err(|e| match e {
+                Error::Argument { expected, got, .. } => {
+                    let place = Place::file(file).field(format!("[{index}].instruction"));
+                    Error::input(place, expected, got)
+                }
+                e => e,
+            })?;
+            let key = sha256(format!("{}\n{index}\n{ids:?}", self.identity).as_bytes());
+            let Answer { output, cut } = match journal.get(&key) {
+                Some(answer) => answer,
                 None => {
-                    let output = self
-                        .write(&predictor, index, &prompt.instruction, |_| Ok(()))
-                        .map(|(text, _)| text)
-                        .map_err(|e| match e {
-                            Error::Interrupted { .. } => {
-                                let resume =
-                                    format!("{index} answers are kept; the same command goes on from there");
-                                Error::Interrupted { resume }
-                            }
-                            Error::Argument { expected, got, .. } => {
-                                let place = Place::file(file).field(format!("[{index}].instruction"));
-                                Error::input(place, expected, got)
-                            }
-                            e => e,
-                        })?;
-                    journal.insert(&key, output.clone())?;
-                    output
+                    let answer = answer(&predictor, tokenizer, &ids, self.sampling, index);
+                    let answer = answer.map_err(|e| match e {
+                        Error::Interrupted { .. } => {
+                            let resume =
+                                format!("{index} answers are kept; the same command goes on from there");
+                            Error::Interrupted { resume }
+                        }
+                        e => e,
+                    })?;
+                    journal.insert(&key, answer.clone())?;
+                    answer
                 }
             };
             task.advance(1, || format!("{} characters", output.chars().count()));
@@ -163,13 +174,21 @@ impl Writer {
                 instruction: prompt.instruction,
                 output,
                 generator: name.into(),
+                finish_reason: cut,
             });
         }
         drop(task);
         write_outputs(out, &outputs)?;
         drop(journal);
         std::fs::remove_file(&partial).map_err(Error::io(&partial))?;
-        print_line(format_args!("{}: {} answers of {name}", out.display(), outputs.len()))
+        let cuts = Cut::count(outputs.iter().map(|o| o.finish_reason));
+        let cuts = cuts.map_or(String::new(), |cuts| format!(": {cuts}, as their `finish_reason` says"));
+        print_line(format_args!("{}: {} answers of {name}{cuts}", out.display(), outputs.len()))?;
+        if outputs.iter().all(|o| matches!(o.finish_reason, Some(Cut::PromptTooLong | Cut::PromptEmpty))) {
+            let expected = format!("a prompt of 1 to {} tokens", predictor.inference.context() - 1);
+            return Err(Error::input(Place::file(file), expected, format!("none among {}", outputs.len())));
+        }
+        Ok(())
     }
 }
 

@@ -3,10 +3,11 @@
 use super::output::print_line;
 use super::{EffortArguments, JudgeArguments};
 use crate::error::{Error, Place, Result};
+use crate::eval::generation::Cut;
 use crate::eval::journal::Journal;
 use crate::eval::judge::{
-    Annotator, Budget, Client, Limits, Missing, Prompt, ask_all, compare, forecast, outcomes, questions,
-    read_outputs, write_annotations,
+    Annotator, Budget, Client, Limits, Missing, Prompt, ask_all, compare, forecast, no_verdict, outcomes,
+    questions, read_outputs, write_annotations,
 };
 use crate::progress::Progress;
 use std::collections::BTreeMap;
@@ -29,7 +30,12 @@ pub fn run(arguments: JudgeArguments, runs: &Path) -> Result<()> {
     if unmatched > 0 {
         tracing::warn!("{unmatched} instructions are in one file only and are not compared");
     }
-    let client = Client::new(&arguments.base_url, &arguments.model, arguments.effort.timeout())?;
+    for (path, outputs) in [(&arguments.baseline, &baseline), (&arguments.outputs, &model)] {
+        if let Some(cuts) = Cut::count(outputs.iter().map(|o| o.finish_reason)) {
+            tracing::warn!("{}: of {} outputs {cuts}", path.display(), outputs.len());
+        }
+    }
+    let client = arguments.effort.client(&arguments.base_url, &arguments.model)?;
     let questions = questions(&client, &prompt, &comparisons);
     let limits = arguments.effort.limits();
     let path = arguments.effort.cache(runs);
@@ -47,10 +53,11 @@ pub fn run(arguments: JudgeArguments, runs: &Path) -> Result<()> {
         spent.tokens_out,
         if limits.budget.is_some() { format!(", ${:.4}", spent.dollars) } else { String::new() }
     ));
-    let kept = counts.cached + counts.asked;
-    let verdicts = verdicts.map_err(|stop| stop.into_error(&arguments.base_url, kept, questions.len()))?;
+    let place = address(&arguments.base_url);
+    let verdicts = verdicts.map_err(|stop| stop.into_error(place, counts.kept(), questions.len()))?;
 
     let identical = comparisons.len() - questions.len();
+    let none = no_verdict(&verdicts, place);
     let judged = outcomes(comparisons, verdicts);
     let annotator = Annotator {
         judge: &arguments.model,
@@ -71,7 +78,13 @@ pub fn run(arguments: JudgeArguments, runs: &Path) -> Result<()> {
         arguments.out.display(),
         judged.len(),
         judged.len() - n - identical,
-    ))
+    ))?;
+    none.map_or(Ok(()), Err)
+}
+
+/// An endpoint as messages name it: a query string may hold what is nobody's business.
+pub(super) fn address(base_url: &str) -> &str {
+    base_url.split(['?', '#']).next().unwrap_or(base_url)
 }
 
 impl EffortArguments {
@@ -85,8 +98,8 @@ impl EffortArguments {
         }
     }
 
-    pub(super) fn timeout(&self) -> Duration {
-        Duration::from_secs(self.timeout)
+    pub(super) fn client(&self, base_url: &str, model: &str) -> Result<Client> {
+        Client::new(base_url, model, Duration::from_secs(self.timeout), self.key_header.as_deref())
     }
 
     pub(super) fn cache(&self, runs: &Path) -> PathBuf {

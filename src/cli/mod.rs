@@ -83,6 +83,9 @@ enum Command {
     Eval(EvalArguments),
     /// Continue prompts with a trained run or a base model
     ///
+    /// A prompt that leaves no room in the context is not answered. The others are: of a set it has an
+    /// empty output and a finish_reason; for a --prompt the status is 1.
+    ///
     /// Example: lpc generate runs/0123456789abcdef --prompt "Why is the sky blue?"
     /// or: lpc generate runs/0123456789abcdef --prompts alpaca_eval.json --out model_outputs.json
     Generate(GenerateArguments),
@@ -96,12 +99,20 @@ enum Command {
     /// Ask a judge which outputs are better, a model's or a baseline's, as AlpacaEval 2 does
     ///
     /// The key, where the endpoint needs one, comes from the environment variable LPC_API_KEY.
-    /// Replies are kept as they come: the same command goes on after any stop and pays for none twice.
+    /// Replies are kept as they come: the same command goes on after any stop and pays for no verdict
+    /// twice. Comparisons without one are counted, named in --out, and asked again by the next call;
+    /// status 1 where none has one.
     ///
     /// Example: lpc judge --outputs model_outputs.json --baseline baseline.json
     /// --base-url https://api.openai.com/v1 --model gpt-4-1106-preview --out annotations.csv
     Judge(JudgeArguments),
     /// AlpacaEval 2's win rate and length-controlled win rate, as CSV
+    ///
+    /// A row without a preference counts as in AlpacaEval: its lengths and its difficulty do, in the
+    /// standard deviation and in the mean; win rate and fit are of the verdicts there are. Difficulties
+    /// are looked up by instruction_index with --glm, by row with --weights, as the leaderboard's are.
+    /// Status 1 where a model has no length-controlled rate (too few verdicts, equal lengths, no weights):
+    /// its fields are empty, the reason is on standard error, and every other number is printed.
     ///
     /// Example: lpc winrate --annotations annotations.csv --difficulty difficulty.csv --glm noreg
     Winrate(WinrateArguments),
@@ -219,8 +230,9 @@ struct ReproduceArguments {
     /// table3: the baseline's answers to them, in AlpacaEval's shape [default: each base model's own]
     #[arg(long, value_name = "FILE", requires = "prompts")]
     baseline: Option<PathBuf>,
-    /// table3: tokens of an answer at most
-    #[arg(long, value_name = "N", default_value_t = 512, requires = "prompts", value_parser = values::at_least_1)]
+    /// table3: tokens of an answer at most; answers cut here are counted, and marked with finish_reason in
+    /// model_outputs.json
+    #[arg(long, value_name = "N", default_value_t = generate::FOR_ALPACA_EVAL, requires = "prompts", value_parser = values::at_least_1)]
     max_new_tokens: usize,
     /// table3: an OpenAI-compatible endpoint that judges; without one the answers are written and the
     /// table says `not run`
@@ -367,10 +379,11 @@ struct GenerateArguments {
     /// What --out calls the model [default: MODEL]
     #[arg(long, value_name = "GENERATOR", requires = "out")]
     name: Option<String>,
-    /// Stop here, if the model does not stop before
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = values::at_least_1)]
-    max_new_tokens: usize,
-    /// 0: the likeliest token each time
+    /// Stop here, if the model does not stop before; answers cut here are counted, and in --out marked
+    /// with finish_reason [default: 128 for --prompt, 2048 for --prompts]
+    #[arg(long, value_name = "N", value_parser = values::at_least_1)]
+    max_new_tokens: Option<usize>,
+    /// 0 (or less than 0.00001): the likeliest token each time
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true, value_parser = values::temperature)]
     temperature: f64,
     /// Draw from the likeliest tokens that have this probability together
@@ -427,7 +440,7 @@ struct JudgeArguments {
     /// The same of the baseline
     #[arg(long, value_name = "FILE")]
     baseline: PathBuf,
-    /// An OpenAI-compatible endpoint, as https://api.openai.com/v1
+    /// An OpenAI-compatible endpoint, as https://api.openai.com/v1; a query string stays behind the path
     #[arg(long, value_name = "URL")]
     base_url: String,
     /// The judging model's name there
@@ -460,6 +473,9 @@ struct EffortArguments {
     /// A request that takes longer has failed
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = values::up_to::<u64>(86400))]
     timeout: u64,
+    /// Send the key as it is in this header (Azure: api-key) instead of `Authorization: Bearer`
+    #[arg(long, value_name = "NAME")]
+    key_header: Option<String>,
     /// Stop before more than this is spent, replies of earlier runs included
     #[arg(long, value_name = "USD", value_parser = values::dollars, requires = "price_in")]
     budget: Option<f64>,

@@ -1,10 +1,11 @@
 //! `lpc reproduce`: a scale's matrix with what the command line changes in it.
 
+use super::judge::address;
 use super::output::print_line;
 use super::values::model_source;
 use super::{ReproduceArguments, Target};
 use crate::config::{DataSource, EmptyCompletion};
-use crate::eval::judge::{Client, Prompt};
+use crate::eval::judge::Prompt;
 use crate::experiment::matrix::{Matrix, Model};
 use crate::experiment::second_data::SecondData;
 use crate::experiment::study::{self, Plan, Study};
@@ -134,8 +135,8 @@ fn source(arguments: &ReproduceArguments, runs: &Path) -> Result<Source> {
     let Some(prompts) = &arguments.prompts else { return Ok(Source::World) };
     let endpoint = match (&arguments.base_url, &arguments.judge) {
         (Some(url), Some(judge)) => Some(Endpoint {
-            client: Client::new(url, judge, arguments.effort.timeout())?,
-            url: url.clone(),
+            client: arguments.effort.client(url, judge)?,
+            url: address(url).into(),
             judge: judge.clone(),
             prompt: arguments.judge_prompt.as_deref().map_or_else(|| Ok(Prompt::default()), Prompt::read)?,
             limits: arguments.effort.limits(),

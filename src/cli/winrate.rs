@@ -16,6 +16,8 @@ enum Source {
     Fitted(Glm),
 }
 
+/// Prints a row for every model. Where one has no length-controlled rate, or not even verdicts, its row
+/// says so with empty fields, and the reason stands on standard error.
 pub fn run(arguments: WinrateArguments) -> Result<()> {
     let models = read_annotations(&arguments.annotations)?;
     let difficulties = Difficulties::read(&arguments.difficulty)?;
@@ -23,35 +25,65 @@ pub fn run(arguments: WinrateArguments) -> Result<()> {
     let mut table = String::from(
         "generator,win_rate,standard_error,length_controlled_winrate,lc_standard_error,n_total\n",
     );
+    let mut failed: Vec<(&str, Error)> = vec![];
     for model in &models {
-        if model.without_verdict > 0 {
+        let without = model.rows.len() - model.verdicts();
+        if without > 0 {
             tracing::warn!(
-                "{}: {} comparisons without a verdict left out",
+                "{}: {without} of {} comparisons have no verdict",
                 model.generator,
-                model.without_verdict
+                model.rows.len()
             );
         }
-        let in_model = |e: Error| {
-            let place = Place::file(&arguments.annotations).field(&model.generator);
-            match e {
-                Error::Argument { argument, got, expected, .. } => {
-                    Error::input(place, format!("{argument} {expected}"), got)
-                }
-                other => other,
-            }
+        let raw = win_rate(&model.rows);
+        let controlled = match &raw {
+            Ok(_) => length_controlled(model, &source, &difficulties),
+            // Anchors alone could be fitted, and would say nothing about this model.
+            Err(_) => Err(Error::argument("win rate", "verdicts", 0, "at least 1")),
         };
-        let raw = win_rate(&model.rows).map_err(in_model)?;
-        let controlled = length_controlled(model, &source, &difficulties).map_err(in_model)?;
+        let numbers = [&raw, &controlled].map(|estimate| match estimate {
+            Ok(e) => [e.mean, e.standard_error].map(shown),
+            Err(_) => Default::default(),
+        });
+        if let Err(e) = controlled {
+            failed.push((&model.generator, e));
+        }
         let mut row = csv::Writer::from_writer(vec![]);
-        let numbers = [raw.mean, raw.standard_error, controlled.mean, controlled.standard_error];
         let fields = std::iter::once(model.generator.clone())
-            .chain(numbers.map(|v| v.to_string()))
-            .chain([model.rows.len().to_string()]);
+            .chain(numbers.into_iter().flatten())
+            .chain([model.verdicts().to_string()]);
         let place = || Error::input(Place::file("standard output"), "a CSV row", &model.generator);
         row.write_record(fields).map_err(|_| place())?;
         table += &String::from_utf8_lossy(&row.into_inner().map_err(|_| place())?);
     }
-    print(table)
+    print(table)?;
+    fault(&arguments, failed)
+}
+
+/// Empty where there is no number, as the standard error of a single verdict.
+fn shown(value: f64) -> String {
+    if value.is_nan() { String::new() } else { value.to_string() }
+}
+
+/// Why models have no length-controlled rate: a warning each, and the last one as the command's end.
+fn fault(arguments: &WinrateArguments, mut failed: Vec<(&str, Error)>) -> Result<()> {
+    let Some((last, e)) = failed.pop() else { return Ok(()) };
+    let in_model = |model: &str, e: Error| {
+        let place = Place::file(&arguments.annotations).field(model);
+        match e {
+            Error::Argument { argument, got, expected, .. } => {
+                Error::input(place, format!("for a length-controlled rate {argument} {expected}"), got)
+            }
+            Error::Input { place: at, expected, got } => {
+                Error::input(place, format!("for a length-controlled rate {expected} in {at}"), got)
+            }
+            other => other,
+        }
+    };
+    for (model, e) in failed {
+        tracing::warn!("{}", in_model(model, e));
+    }
+    Err(in_model(last, e))
 }
 
 fn source(arguments: &WinrateArguments) -> Result<Source> {
@@ -81,14 +113,15 @@ fn length_controlled(model: &Annotations, source: &Source, difficulties: &Diffic
             let weights = weights.get(&model.generator).ok_or_else(|| {
                 Error::input(Place::file(path), format!("a row for `{}`", model.generator), "none")
             })?;
-            // The leaderboard gives the n-th judged row the n-th difficulty, whatever its instruction.
+            // The leaderboard gives the n-th row the n-th difficulty, whatever its instruction.
             let by_row: Vec<f64> =
                 (0..model.rows.len()).map(|n| difficulties.of(n)).collect::<Result<_>>()?;
             weights.length_controlled(by_row)
         }
         Source::Fitted(glm) => {
             // The baseline against itself.
-            if model.rows.iter().all(|row| row.preference == 1.5 && row.length_1 == row.length_2) {
+            let drawn = |p: f64| p == 1.5;
+            if model.rows.iter().all(|r| r.preference.is_none_or(drawn) && r.length_1 == r.length_2) {
                 return Ok(Estimate { mean: 50.0, standard_error: 0.0 });
             }
             let by_instruction: HashMap<usize, f64> = model

@@ -9,15 +9,109 @@ use crate::{Error, Result, seed};
 use candle_core::{Device, Tensor};
 use candle_transformers::generation::{LogitsProcessor, Sampling as Method};
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Copy)]
 pub struct Sampling {
     pub max_new_tokens: usize,
-    /// 0: the likeliest token.
+    /// Below [`COLDEST`]: the likeliest token.
     pub temperature: f64,
     pub top_p: f64,
     /// Tokens and z are drawn from streams of this seed, named by the prompt's index.
     pub seed: u64,
+}
+
+/// Draws at a lower temperature are the likeliest token but for a chance that f32 does not hold, and scores
+/// divided by one are no numbers in the end.
+const COLDEST: f64 = 1e-5;
+
+impl Sampling {
+    /// How tokens are drawn; `None`: not at all, the likeliest it is.
+    fn method(&self) -> Option<Method> {
+        match self.temperature {
+            t if t < COLDEST => None,
+            // As f32 it is not 0, so that the likeliest token is always one of those drawn from.
+            temperature if self.top_p < 1.0 => {
+                Some(Method::TopP { p: self.top_p.max(f32::MIN_POSITIVE.into()), temperature })
+            }
+            temperature => Some(Method::All { temperature }),
+        }
+    }
+}
+
+/// New tokens without the end token, and why they are not the model's whole answer, if so.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Continuation {
+    pub tokens: Vec<u32>,
+    pub cut: Option<Cut>,
+}
+
+/// Why an answer is not all that the model would have said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cut {
+    /// `max_new_tokens` came before an end token.
+    Length,
+    /// The context ended before it.
+    Context,
+    /// Nothing was said: the prompt leaves no room in the context.
+    PromptTooLong,
+    /// Nothing was said: the prompt has no tokens.
+    PromptEmpty,
+}
+
+impl Cut {
+    /// Of a prompt that cannot be answered.
+    pub fn of_prompt(predictor: &Predictor<'_>, prompt: &[u32]) -> Option<Self> {
+        match prompt.len() {
+            0 => Some(Self::PromptEmpty),
+            n if n >= predictor.inference.context() => Some(Self::PromptTooLong),
+            _ => None,
+        }
+    }
+
+    fn describe(self) -> &'static str {
+        match self {
+            Self::Length => "cut at the limit of tokens",
+            Self::Context => "cut at the end of the context",
+            Self::PromptTooLong => "empty, the prompt being longer than the context",
+            Self::PromptEmpty => "empty, as the prompt",
+        }
+    }
+
+    /// Counts of each kind in words; nothing where every answer is whole.
+    pub fn count(cuts: impl IntoIterator<Item = Option<Self>>) -> Option<String> {
+        let cuts: Vec<Self> = cuts.into_iter().flatten().collect();
+        let kinds = [Self::Length, Self::Context, Self::PromptTooLong, Self::PromptEmpty];
+        let of = |kind: Self| (cuts.iter().filter(|&&c| c == kind).count(), kind.describe());
+        let parts = kinds.map(of).into_iter().filter(|&(n, _)| n > 0);
+        let parts: Vec<String> = parts.map(|(n, what)| format!("{n} {what}")).collect();
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+}
+
+/// An answer to one prompt of a set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    pub output: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<Cut>,
+}
+
+/// [`generate`] as text. A prompt that cannot be answered has an empty answer that says so: it is nothing
+/// to the other prompts of its set.
+pub fn answer(
+    predictor: &Predictor<'_>,
+    tokenizer: &TextTokenizer,
+    prompt: &[u32],
+    sampling: Sampling,
+    index: usize,
+) -> Result<Answer> {
+    if let Some(cut) = Cut::of_prompt(predictor, prompt) {
+        return Ok(Answer { output: String::new(), cut: Some(cut) });
+    }
+    let Continuation { tokens, cut } = generate(predictor, tokenizer, prompt, sampling, index, |_| Ok(()))?;
+    Ok(Answer { output: tokenizer.decode(&tokens, true)?, cut })
 }
 
 /// A sequence that grows.
@@ -83,8 +177,7 @@ fn step(
     Ok(())
 }
 
-/// Continues `prompt` until an end token, the limit or the end of the context; returns the new
-/// tokens without the end token. `show` is called with the whole continuation so far; `index`
+/// Continues `prompt` until an end token, the limit or the end of the context. `show` is called with the whole continuation so far; `index`
 /// tells prompts of one call apart, so that each has draws of its own.
 ///
 /// Source: (10), z ~ p(z|x) as the predictor's recipe says; a model without one has no z.
@@ -96,23 +189,24 @@ pub fn generate(
     sampling: Sampling,
     index: usize,
     mut show: impl FnMut(&str) -> Result<()>,
-) -> Result<Vec<u32>> {
+) -> Result<Continuation> {
     let context = predictor.inference.context();
-    if prompt.is_empty() || prompt.len() >= context {
+    if Cut::of_prompt(predictor, prompt).is_some() {
         let expected = format!("1 to {} tokens", context - 1);
         return Err(Error::argument("generate", "prompt", format!("{} tokens", prompt.len()), expected));
     }
-    let method = match sampling.temperature {
-        t if t <= 0.0 => None,
-        temperature if sampling.top_p < 1.0 => Some(Method::TopP { p: sampling.top_p, temperature }),
-        temperature => Some(Method::All { temperature }),
-    };
-    let mut processor = method.map(|method| {
+    let mut processor = sampling.method().map(|method| {
         let seed = seed::stream(sampling.seed, &format!("generate/{index}")).next_u64();
         LogitsProcessor::from_sampling(seed, method)
     });
     let mut writing = Writing::begin(predictor, prompt, sampling.seed, format!("gumbel/test/{index}"))?;
-    while writing.new.len() < sampling.max_new_tokens && prompt.len() + writing.new.len() < context {
+    let cut = loop {
+        if writing.new.len() == sampling.max_new_tokens {
+            break Some(Cut::Length);
+        }
+        if prompt.len() + writing.new.len() == context {
+            break Some(Cut::Context);
+        }
         interrupt::check("generation")?;
         let before = writing.new.len();
         step(predictor, &mut [&mut writing], |_, scores| {
@@ -123,11 +217,11 @@ pub fn generate(
             Ok((!tokenizer.eos_ids().contains(&token)).then_some(token))
         })?;
         if writing.new.len() == before {
-            break;
+            break None;
         }
         show(&tokenizer.decode(&writing.new, true)?)?;
-    }
-    Ok(writing.new)
+    };
+    Ok(Continuation { tokens: writing.new, cut })
 }
 
 /// A prompt to continue greedily.

@@ -4,12 +4,12 @@
 use crate::config::{DataSource, Recipe};
 use crate::data::tokenize::tokenize_prompt;
 use crate::error::{Error, Place, Result};
-use crate::eval::generation::{Sampling, generate};
+use crate::eval::generation::{Answer, Cut, Sampling, answer};
 use crate::eval::journal::Journal;
 use crate::eval::judge::{
     Annotator, Client, Comparison, Judge, Judged, Limits, ModelOutput, Prompt, Question, Reply, WorldJudge,
-    ask_all, compare, forecast, outcomes, questions, read_outputs, read_prompts, write_annotations,
-    write_outputs,
+    ask_all, compare, forecast, no_verdict, outcomes, questions, read_outputs, read_prompts,
+    write_annotations, write_outputs,
 };
 use crate::eval::predictor::Predictor;
 use crate::experiment::dataset::TextPairs;
@@ -135,7 +135,7 @@ pub fn reproduce(
         }
     };
     let folder = settings.runs.join("table3");
-    let kept = Journal::open(&folder.join("answers.jsonl"))?;
+    let kept = Journal::open(&folder.join("answered.jsonl"))?;
     let writing = Writing { prompts: &prompts, sampling, kept: &kept };
     let bases = parallel(&matrix.models, workers, threads_each, |model| {
         let prepared = settings.prepare(matrix, model, &text, progress)?;
@@ -205,7 +205,13 @@ pub fn reproduce(
     let mut notes = text.notes.clone();
     let mut numbers = vec![("prompts", prompts.len() as f64)];
     match (source, &matrix.data) {
-        (Source::Files(files), _) => notes.extend(files.notes()),
+        (Source::Files(files), _) => {
+            notes.extend(files.notes());
+            let answers: Vec<&ModelOutput> = runs.iter().flat_map(|(_, _, answers)| answers).collect();
+            if let Some(cuts) = Cut::count(answers.iter().map(|a| a.finish_reason)) {
+                notes.push(format!("Of {} answers of runs {cuts}.", answers.len()));
+            }
+        }
         (Source::World, DataSource::World(world)) => numbers.push(("sharpness", world.sharpness)),
         (Source::World, _) => {}
     }
@@ -234,7 +240,7 @@ fn world_prompts(text: &TextPairs) -> Vec<String> {
 struct Writing<'a> {
     prompts: &'a [String],
     sampling: Sampling,
-    kept: &'a Journal<String>,
+    kept: &'a Journal<Answer>,
 }
 
 impl Writing<'_> {
@@ -251,16 +257,15 @@ impl Writing<'_> {
         let tokenizer = &loaded.tokenizer;
         let predictor = Predictor::new(policy, recipe, None)?;
         let task = progress.task(format!("answers of {generator}"), self.prompts.len());
-        let answer = |(index, prompt): (usize, &String)| {
-            let key = sha256(format!("{id}\n{:?}\n{index}\n{prompt}", self.sampling).as_bytes());
-            let output = match self.kept.get(&key) {
-                Some(output) => output,
+        let respond = |(index, prompt): (usize, &String)| {
+            let ids = tokenize_prompt(prompt, tokenizer)?;
+            let key = sha256(format!("{id}\n{:?}\n{index}\n{ids:?}", self.sampling).as_bytes());
+            let Answer { output, cut } = match self.kept.get(&key) {
+                Some(answer) => answer,
                 None => {
-                    let ids = tokenize_prompt(prompt, tokenizer)?;
-                    let new = generate(&predictor, tokenizer, &ids, self.sampling, index, |_| Ok(()))?;
-                    let output = tokenizer.decode(&new, true)?;
-                    self.kept.insert(&key, output.clone())?;
-                    output
+                    let answer = answer(&predictor, tokenizer, &ids, self.sampling, index)?;
+                    self.kept.insert(&key, answer.clone())?;
+                    answer
                 }
             };
             task.advance(1, || format!("{} characters", output.chars().count()));
@@ -269,9 +274,16 @@ impl Writing<'_> {
                 instruction: prompt.clone(),
                 output,
                 generator: generator.into(),
+                finish_reason: cut,
             })
         };
-        self.prompts.iter().enumerate().map(answer).collect()
+        let answers: Vec<ModelOutput> =
+            self.prompts.iter().enumerate().map(respond).collect::<Result<_>>()?;
+        drop(task);
+        if let Some(cuts) = Cut::count(answers.iter().map(|a| a.finish_reason)) {
+            progress.line(format!("{generator}: of {} answers {cuts}", answers.len()));
+        }
+        Ok(answers)
     }
 }
 
@@ -315,8 +327,8 @@ impl<J: Judge> Judging<'_, J> {
         let dollars =
             if self.limits.budget.is_some() { format!(", ${:.4}", spent.dollars) } else { String::new() };
         progress.line(format!("{counts}; {} tokens in, {} out{dollars}", spent.tokens_in, spent.tokens_out));
-        let kept = counts.cached + counts.asked;
-        let verdicts = verdicts.map_err(|stop| stop.into_error(self.place, kept, each.len()))?;
+        let verdicts = verdicts.map_err(|stop| stop.into_error(self.place, counts.kept(), each.len()))?;
+        let none = no_verdict(&verdicts, self.place);
         let mut all = vec![];
         for ((comparisons, asked), (base, model)) in comparisons.into_iter().zip(&asked).zip(sides) {
             let verdicts = asked.iter().map(|question| verdicts[places[question.key()]]).collect();
@@ -331,7 +343,7 @@ impl<J: Judge> Judging<'_, J> {
             write_annotations(&file, &annotator, &judged)?;
             all.push(judged);
         }
-        Ok(all)
+        none.map_or(Ok(all), Err)
     }
 }
 

@@ -114,7 +114,9 @@ fn input(evidence: &Evidence) -> Result<Input> {
 impl Arm {
     /// Over seeds and documents.
     fn estimate(&self, benchmark: usize) -> Result<Estimate> {
-        crossed(self.seeds.len(), self.documents(benchmark), |s, d| self.seeds[s].2[benchmark][d])
+        let share =
+            crossed(self.seeds.len(), self.documents(benchmark), |s, d| self.seeds[s].2[benchmark][d])?;
+        Ok(share.within(0.0, 1.0))
     }
 
     fn documents(&self, benchmark: usize) -> usize {

@@ -367,7 +367,8 @@ fn arm<'a>(input: &'a Input, base: &str, objective: &str, latent: bool) -> Resul
     let accuracy = match runs.first() {
         Some(first) => {
             let correct = |(s, e): (usize, usize)| correct(&runs[s].records[e]);
-            Some(crossed_interval(Array2::from_shape_fn((runs.len(), first.records.len()), correct).view())?)
+            let cells = Array2::from_shape_fn((runs.len(), first.records.len()), correct);
+            Some(crossed_interval(cells.view())?.within(0.0, 1.0))
         }
         None => None,
     };

@@ -21,9 +21,10 @@ pub struct RunWinRate {
     pub latent: bool,
     pub seed: u64,
     pub run: String,
-    pub win_rate: Estimate,
-    /// Percent, by the model without instruction difficulties; `None` where lengths differ from the
-    /// baseline's by the same everywhere, so that there is nothing to control.
+    /// `None`: the judge gave no verdict.
+    pub win_rate: Option<Estimate>,
+    /// Percent, by the model without instruction difficulties; `None` where it cannot be fitted: lengths
+    /// differ from the baseline's by the same everywhere, or there are fewer verdicts than folds.
     pub length_controlled: Option<f64>,
     /// Mean characters of its answers, and of the base model's.
     pub length: f64,
@@ -52,34 +53,27 @@ pub struct Input {
 pub const MEASURED: [&str; 3] = ["preference", "length_1", "length_2"];
 
 impl RunWinRate {
-    /// From the judge's annotations, one a prompt, NaN without a verdict: such a row counts in no mean, as
-    /// in AlpacaEval. Errors: fewer than two verdicts.
-    pub fn new(cell: (&str, &str, bool), seed: u64, run: &str, all: &[Annotation]) -> Result<Self> {
+    /// From the judge's annotations, one a prompt. As in AlpacaEval one without a verdict counts in no win
+    /// rate and in no fit, but in every length.
+    pub fn new(cell: (&str, &str, bool), seed: u64, run: &str, rows: &[Annotation]) -> Self {
         let (base, objective, latent) = cell;
-        let rows: Vec<Annotation> = all.iter().filter(|row| !row.preference.is_nan()).copied().collect();
-        let rows = rows.as_slice();
-        let longer = |row: &Annotation| row.length_2 as i64 - row.length_1 as i64;
-        let length_controlled = if rows.windows(2).all(|w| longer(&w[0]) == longer(&w[1])) {
-            None
-        } else {
-            let fit = Glm::LengthControlledMinimal.fit(rows, |_| 0.0)?;
-            Some(fit.length_controlled(rows.iter().map(|_| 0.0))?.mean)
-        };
+        let fit = Glm::LengthControlledMinimal.fit(rows, |_| 0.0);
+        let controlled = fit.and_then(|weights| weights.length_controlled(rows.iter().map(|_| 0.0)));
         let mean = |length: fn(&Annotation) -> usize| {
             rows.iter().map(|row| length(row) as f64).sum::<f64>() / rows.len() as f64
         };
-        Ok(Self {
+        Self {
             base: base.into(),
             objective: objective.into(),
             latent,
             seed,
             run: run.into(),
-            win_rate: win_rate(rows)?,
-            length_controlled,
+            win_rate: win_rate(rows).ok(),
+            length_controlled: controlled.ok().map(|e| e.mean),
             length: mean(|row| row.length_2),
             baseline_length: mean(|row| row.length_1),
-            wins: all.iter().map(|row| row.preference - 1.0).collect(),
-        })
+            wins: rows.iter().map(|row| row.preference.map_or(f64::NAN, |p| p - 1.0)).collect(),
+        }
     }
 }
 
@@ -94,14 +88,14 @@ pub fn input(evidence: &Evidence) -> Result<Input> {
         let rows: Vec<Annotation> = rows
             .map(|(instruction, ((&preference, length_1), length_2))| Annotation {
                 instruction,
-                preference,
+                preference: Some(preference).filter(|p| !p.is_nan()),
                 length_1: length_1 as usize,
                 length_2: length_2 as usize,
             })
             .collect();
         let manifest = &run.manifest;
         let cell = (run.base.as_str(), run.objective.as_str(), run.latent);
-        RunWinRate::new(cell, run.seed(), &manifest.run, &rows)
+        Ok(RunWinRate::new(cell, run.seed(), &manifest.run, &rows))
     };
     let header = &evidence.header;
     // Without a judge nothing was measured.
@@ -229,6 +223,7 @@ fn cells(evidence: &Evidence, row: Vec<String>) -> Vec<Cell> {
 }
 
 const NOT_RUN: &str = "not run";
+const UNKNOWN: &str = "–";
 
 const ALIGNMENT: &str = "llrrrrrrrrrr";
 
@@ -289,7 +284,8 @@ fn protocol(input: &Input) -> String {
         ),
         None => format!(
             "{} LC: `length_controlled_minimal`; `lpc winrate` fits AlpacaEval's other forms to each run's \
-             annotations.csv. A comparison without a verdict counts in no mean",
+             annotations.csv. A comparison without a verdict counts in no win rate and in no fit, as in \
+             AlpacaEval; – where nothing can be said",
             input.notes.join(" ")
         ),
     };
@@ -304,42 +300,46 @@ fn row(input: &Input, base: &str, objective: &str) -> Result<Vec<String>> {
     let mean = |runs: &[&RunWinRate], value: fn(&RunWinRate) -> f64| {
         runs.iter().map(|r| value(r)).sum::<f64>() / runs.len() as f64
     };
-    // Seeds × prompts, in percent.
+    let rate = |runs: &[&RunWinRate]| mean(runs, |r| r.win_rate.map_or(f64::NAN, |e| e.mean));
+    // Seeds × prompts, in percent; too few prompts that all have a verdict for have none.
     let seeds = without.len().min(with.len());
     let interval = |seeds: usize, cell: &dyn Fn(usize, usize) -> f64| {
         let shape = (seeds, judged.len());
-        crossed_interval(Array2::from_shape_fn(shape, |(i, j)| 100.0 * cell(i, judged[j])).view())
+        let cells = Array2::from_shape_fn(shape, |(i, j)| 100.0 * cell(i, judged[j]));
+        if judged.len() < 2 { Ok(None) } else { crossed_interval(cells.view()).map(Some) }
     };
     let shown = |runs: &[&RunWinRate]| -> Result<String> {
-        if runs.is_empty() {
-            return Ok(NOT_RUN.into());
-        }
-        let rate = mean(runs, |r| r.win_rate.mean);
-        if runs.len() < 2 {
-            return Ok(format!("{rate:.1}"));
-        }
-        let e = interval(runs.len(), &|i, j| runs[i].wins[j])?;
-        Ok(format!("{rate:.1} [{:.1}, {:.1}]", e.low, e.high))
+        Ok(match (runs.len(), rate(runs)) {
+            (0, _) => NOT_RUN.into(),
+            (_, rate) if rate.is_nan() => UNKNOWN.into(),
+            (1, rate) => format!("{rate:.1}"),
+            (n, rate) => match interval(n, &|i, j| runs[i].wins[j])?.map(|e| e.within(0.0, 100.0)) {
+                Some(e) => format!("{rate:.1} [{:.1}, {:.1}]", e.low, e.high),
+                None => format!("{rate:.1}"),
+            },
+        })
     };
-    let difference = match seeds {
-        0 => NOT_RUN.into(),
-        1 => format!("{:+.2}", mean(&with, |r| r.win_rate.mean) - mean(&without, |r| r.win_rate.mean)),
-        _ => {
-            let e = interval(seeds, &|i, j| with[i].wins[j] - without[i].wins[j])?;
-            format!("{:+.2} [{:+.2}, {:+.2}]", e.mean, e.low, e.high)
-        }
+    let paired = || interval(seeds, &|i, j| with[i].wins[j] - without[i].wins[j]);
+    let difference = match (seeds, rate(&with) - rate(&without)) {
+        (0, _) => NOT_RUN.into(),
+        (_, difference) if difference.is_nan() => UNKNOWN.into(),
+        (1, difference) => format!("{difference:+.2}"),
+        (_, difference) => match paired()? {
+            Some(e) => format!("{:+.2} [{:+.2}, {:+.2}]", e.mean, e.low, e.high),
+            None => format!("{difference:+.2}"),
+        },
     };
     let number = |runs: &[&RunWinRate], value: fn(&RunWinRate) -> f64| match runs {
         [] => NOT_RUN.into(),
         runs => format!("{:.1}", mean(runs, value)),
     };
     let controlled = |runs: &[&RunWinRate]| match runs.iter().any(|r| r.length_controlled.is_none()) {
-        true => "–".into(),
+        true => UNKNOWN.into(),
         false => number(runs, |r| r.length_controlled.unwrap_or(f64::NAN)),
     };
     let published = |of: fn(&Table3Row) -> Both| {
         let row = paper::table3().rows.iter().find(|row| row.objective == objective);
-        row.map(of).map_or("–".into(), |both| format!("{:.2} → {:.2}", both.without, both.with))
+        row.map(of).map_or(UNKNOWN.into(), |both| format!("{:.2} → {:.2}", both.without, both.with))
     };
     Ok(vec![
         base.into(),
@@ -376,7 +376,9 @@ fn csv(input: &Input) -> Result<Vec<u8>> {
     ];
     table.write_record(header).map_err(|e| fault(e.to_string()))?;
     for run in &input.runs {
-        let numbers = [run.win_rate.mean, run.win_rate.standard_error].map(csv_number);
+        let rate = run.win_rate.map(|e| [e.mean, e.standard_error]);
+        let number = |x: f64| if x.is_nan() { String::new() } else { csv_number(x) };
+        let numbers = rate.map_or_else(Default::default, |numbers| numbers.map(number));
         let controlled = run.length_controlled.map_or(String::new(), csv_number);
         let fields =
             [input.scale.name(), &run.base, &run.objective, if run.latent { "with" } else { "without" }]

@@ -11,10 +11,10 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-const KEY: &str = "sk-very-secret-0123456789";
+pub const KEY: &str = "sk-very-secret-0123456789";
 
-struct Case {
-    folder: tempfile::TempDir,
+pub struct Case {
+    pub folder: tempfile::TempDir,
     n: usize,
 }
 
@@ -24,7 +24,7 @@ fn instruction(id: usize) -> String {
 
 impl Case {
     /// `n` comparisons; the two outputs of number 7 are the same.
-    fn new(n: usize) -> Self {
+    pub fn new(n: usize) -> Self {
         let case = Self { folder: tempfile::tempdir().unwrap(), n };
         for (name, generator, output) in
             [("outputs.json", "model, ours", "mine"), ("base.json", "base", "theirs")]
@@ -43,11 +43,11 @@ impl Case {
         case
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn command(&self, server: &Server, more: &[&str]) -> Command {
+    pub fn command(&self, server: &Server, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lpc"));
         command
             .current_dir(self.folder.path())
@@ -57,7 +57,10 @@ impl Case {
             command.env_remove(proxy);
         }
         command.args(["judge", "--outputs", "outputs.json", "--baseline", "base.json", "--model", "judge"]);
-        command.args(["--base-url", &server.base_url, "--retry-wait", "0.02"]);
+        command.args(["--base-url", &server.base_url]);
+        if !more.contains(&"--retry-wait") {
+            command.args(["--retry-wait", "0.02"]);
+        }
         if !more.contains(&"--timeout") {
             command.args(["--timeout", "1"]);
         }
@@ -68,20 +71,20 @@ impl Case {
         command
     }
 
-    fn run(&self, server: &Server, more: &[&str]) -> Output {
+    pub fn run(&self, server: &Server, more: &[&str]) -> Output {
         let output = self.command(server, more).output().unwrap();
         self.key_is_nowhere(&output);
         output
     }
 
-    fn ok(&self, server: &Server, more: &[&str]) -> (String, String) {
+    pub fn ok(&self, server: &Server, more: &[&str]) -> (String, String) {
         let output = self.run(server, more);
         let text = (said(&output.stdout), said(&output.stderr));
         assert!(output.status.success(), "{}", text.1);
         text
     }
 
-    fn refused(&self, server: &Server, more: &[&str]) -> String {
+    pub fn refused(&self, server: &Server, more: &[&str]) -> String {
         let output = self.run(server, more);
         let errors = said(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{errors}");
@@ -107,13 +110,13 @@ impl Case {
         }
     }
 
-    fn rows(&self) -> Vec<HashMap<String, String>> {
+    pub fn rows(&self) -> Vec<HashMap<String, String>> {
         let mut reader = csv::Reader::from_path(self.path("annotations.csv")).unwrap();
         reader.deserialize().map(Result::unwrap).collect()
     }
 
     /// Every comparison is there with the preference that the server's log-probabilities say.
-    fn check_annotations(&self, missing: &[(usize, &str)]) {
+    pub fn check_annotations(&self, missing: &[(usize, &str)]) {
         let rows = self.rows();
         assert_eq!(rows.len(), self.n);
         for (id, row) in rows.iter().enumerate() {
@@ -146,15 +149,15 @@ impl Case {
     }
 }
 
-fn said(bytes: &[u8]) -> String {
+pub fn said(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn error(code: &str, message: &str) -> String {
+pub fn error(code: &str, message: &str) -> String {
     json!({ "error": { "code": code, "message": message } }).to_string()
 }
 
-fn always(_: &Asked) -> Act {
+pub fn always(_: &Asked) -> Act {
     Act::Answer
 }
 
@@ -294,6 +297,7 @@ fn what_cannot_succeed_stops_early() {
     let case = Case::new(60);
     for (status, code, message) in [
         (401, "invalid_api_key", format!("Incorrect API key: {KEY}.")),
+        (403, "forbidden", "this key may not".into()),
         (404, "model_not_found", "no such model".into()),
         (429, "insufficient_quota", "pay first".into()),
         (400, "bad_request", "what is top_logprobs?".into()),
@@ -306,7 +310,7 @@ fn what_cannot_succeed_stops_early() {
     }
     let server = Server::start(|_| Act::NoLogprobs);
     let said = case.refused(&server, &["--concurrency", "2"]);
-    assert!(said.contains("8 replies without a verdict; "), "{said}");
+    assert!(said.contains("8 replies without a verdict (no log-probabilities); "), "{said}");
     assert!(server.requests() <= 10);
     // Nobody is there.
     let mut server = Server::start(always);

@@ -94,6 +94,9 @@ fn refusals() {
     }
     assert!(fit(&[Observation { positive: f64::NAN, ..row }], 1.0).is_err());
     assert!(
-        fit_cross_validated(&[row; 4]).unwrap_err().to_string().contains("rows = 4, expected at least 5")
+        fit_cross_validated(&[row; 4])
+            .unwrap_err()
+            .to_string()
+            .contains("rows with a verdict = 4, expected at least 5")
     );
 }

@@ -2,6 +2,7 @@
 //! servers that misbehave.
 
 mod answers;
+mod endpoints;
 mod faults;
 mod logistic;
 mod protocol;

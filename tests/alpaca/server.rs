@@ -34,6 +34,10 @@ pub struct Asked {
     /// 0 at the first request for it.
     pub attempt: usize,
     pub authorization: Option<String>,
+    /// Azure's header for the key.
+    pub api_key: Option<String>,
+    /// With its query string.
+    pub path: String,
     pub body: Value,
 }
 
@@ -97,6 +101,9 @@ fn answer(mut stream: TcpStream, log: &Mutex<Log>, script: &Script) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut headers = HashMap::new();
     let mut line = String::new();
+    let _ = reader.read_line(&mut line);
+    let path = line.split(' ').nth(1).unwrap_or_default().to_string();
+    line.clear();
     while reader.read_line(&mut line).is_ok_and(|n| n > 0) && line != "\r\n" {
         if let Some((name, value)) = line.trim_end().split_once(": ") {
             headers.insert(name.to_lowercase(), value.to_string());
@@ -111,7 +118,7 @@ fn answer(mut stream: TcpStream, log: &Mutex<Log>, script: &Script) {
     let body: Value = serde_json::from_slice(&bytes).unwrap();
     let prompt = body["messages"].to_string();
     let id = prompt.split_once('<').and_then(|(_, rest)| rest.split_once('>')?.0.parse().ok()).unwrap_or(0);
-    let authorization = headers.get("authorization").cloned();
+    let [authorization, api_key] = ["authorization", "api-key"].map(|name| headers.get(name).cloned());
     let attempt = {
         let mut log = log.lock().unwrap();
         log.times.push(Instant::now());
@@ -121,7 +128,7 @@ fn answer(mut stream: TcpStream, log: &Mutex<Log>, script: &Script) {
         *attempts += 1;
         *attempts - 1
     };
-    let act = script(&Asked { id, attempt, authorization, body });
+    let act = script(&Asked { id, attempt, authorization, api_key, path, body });
     let (m, other) = match act {
         Act::Says(m, other) => (m, other),
         _ => logprobs(id),

@@ -248,12 +248,14 @@ fn an_endpoint_judges() {
         let mean = 100.0 * wins.iter().sum::<f64>() / wins.len() as f64;
         assert!((number(row, "win_rate") - mean).abs() < 1e-6, "{mean}");
     }
-    // Two runs that say the same are judged once.
-    assert_eq!(server.requests(), texts.len());
+    // Two runs that say the same are judged once, and each call asks again about what has no verdict.
+    let unjudged = texts.iter().filter(|(prompt, ..)| *prompt == prompts[3]).count();
+    let requests = server.requests();
+    assert!((texts.len()..=texts.len() + unjudged).contains(&requests), "{requests}");
     lpc(folder, &["audit", "reports/toy-own"]);
     let bytes = fs::read(&csv).unwrap();
     assert_eq!(lpc(folder, &call), shown);
-    assert_eq!((fs::read(&csv).unwrap(), server.requests()), (bytes, texts.len()));
+    assert_eq!((fs::read(&csv).unwrap(), server.requests()), (bytes, requests + unjudged));
 }
 
 /// A run that answers as its base model does: draws throughout, and no length to control.
@@ -261,8 +263,13 @@ fn an_endpoint_judges() {
 fn answers_of_equal_length_have_no_length_controlled_rate() {
     use lpc::eval::winrate::Annotation;
     use lpc::report::table3::RunWinRate;
-    let row = |instruction| Annotation { instruction, preference: 1.5, length_1: 10, length_2: 10 };
+    let row = |instruction| Annotation { instruction, preference: Some(1.5), length_1: 10, length_2: 10 };
     let rows: Vec<Annotation> = (0..4).map(row).collect();
-    let run = RunWinRate::new(("base", "DPO", true), 1, "run", &rows).unwrap();
-    assert_eq!((run.win_rate.mean, run.length_controlled), (50.0, None));
+    let run = RunWinRate::new(("base", "DPO", true), 1, "run", &rows);
+    assert_eq!((run.win_rate.map(|e| e.mean), run.length_controlled), (Some(50.0), None));
+    // A run that nobody judged is no error of the table, and its answers have lengths all the same.
+    let unjudged: Vec<Annotation> = rows.iter().map(|row| Annotation { preference: None, ..*row }).collect();
+    let run = RunWinRate::new(("base", "DPO", true), 1, "run", &unjudged);
+    assert_eq!((run.win_rate, run.length_controlled, run.length), (None, None, 10.0));
+    assert!(run.wins.iter().all(|win| win.is_nan()));
 }

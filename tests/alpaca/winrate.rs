@@ -113,30 +113,145 @@ fn published_weights() {
     }
 }
 
-#[test]
-fn comparisons_without_a_verdict_count_nowhere() {
-    let folder = tempfile::tempdir().unwrap();
-    let all = std::fs::read_to_string(fixture("annotations.csv")).unwrap();
-    let (mut left_out, mut empty) = (String::new(), String::new());
-    for (i, line) in all.lines().enumerate() {
-        let mut fields: Vec<&str> = line.rsplitn(4, ',').collect();
-        if i % 10 == 3 {
-            fields[2] = if i % 20 == 3 { "" } else { "nan" };
-        } else {
-            left_out += &format!("{line}\n");
-        }
-        fields.reverse();
-        empty += &format!("{}\n", fields.join(","));
+/// The file without the `column` of the rows that `missing` picks, in every spelling there is in turn.
+fn with_gaps(name: &str, column: usize, mut missing: impl FnMut(&csv::StringRecord) -> bool) -> String {
+    let mut reader = csv::Reader::from_path(fixture(name)).unwrap();
+    let mut writer = csv::Writer::from_writer(vec![]);
+    writer.write_record(reader.headers().unwrap()).unwrap();
+    let mut spellings = ["", "nan", "NaN", "NA", "null"].into_iter().cycle();
+    for record in reader.records().map(Result::unwrap) {
+        let gap = missing(&record).then(|| spellings.next().unwrap());
+        writer
+            .write_record(record.iter().enumerate().map(|(i, v)| gap.filter(|_| i == column).unwrap_or(v)))
+            .unwrap();
     }
-    let numbers = |name: &str, text: &str| {
-        let file = folder.path().join(name);
-        std::fs::write(&file, text).unwrap();
-        let file = file.to_str().unwrap();
-        table(&["--annotations", file, "--difficulty", &path("difficulty.csv"), "--glm", "noreg"])
+    String::from_utf8(writer.into_inner().unwrap()).unwrap()
+}
+
+/// Verdicts missing in seven patterns, for two models in all three forms: AlpacaEval's numbers.
+#[test]
+fn missing_verdicts_count_as_in_alpaca_eval() {
+    let folder = tempfile::tempdir().unwrap();
+    let expected = expected();
+    let gaps = expected["gaps"].as_object().unwrap();
+    let numbers = |v: &Value| v.as_array().unwrap().iter().map(|i| i.as_u64().unwrap() as usize).collect();
+    let mut cells = 0;
+    for (pattern, gap) in gaps {
+        let without: Vec<usize> = numbers(&gap["anchors"]);
+        let mut place = 0..;
+        let anchors = with_gaps("anchors.csv", 2, |_| without.contains(&place.next().unwrap()));
+        let models = gap["models"].as_object().unwrap();
+        let missing: HashMap<&str, Vec<usize>> =
+            models.iter().map(|(name, gap)| (name.as_str(), numbers(&gap["missing"]))).collect();
+        let annotations = with_gaps("annotations.csv", 2, |record| {
+            missing.get(&record[0]).is_some_and(|missing| missing.contains(&record[1].parse().unwrap()))
+        });
+        let write = |name: &str, text: String| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, text).unwrap();
+            file.to_str().unwrap().to_string()
+        };
+        let (anchors, annotations) = (write("anchors.csv", anchors), write("annotations.csv", annotations));
+        for name in NAMES {
+            let ours = table(&[
+                "--annotations",
+                &annotations,
+                "--difficulty",
+                &path("difficulty.csv"),
+                "--anchors",
+                &anchors,
+                "--glm",
+                name,
+            ]);
+            for (model, gap) in models {
+                let result = &gap["results"][format!("length_controlled_{name}")];
+                for (fit, tolerance) in [("converged", 2e-5), ("as_published", 0.1)] {
+                    for (column, value) in columns(&result[fit]) {
+                        let ours = ours[model][column];
+                        assert!(
+                            (ours - value).abs() < tolerance,
+                            "{pattern}, {model}, {name}, {column}: {ours}, {fit} {value}"
+                        );
+                        cells += 1;
+                    }
+                }
+                assert_eq!(ours[model]["n_total"], result["n_total"].as_f64().unwrap());
+            }
+        }
+    }
+    assert_eq!((gaps.len(), cells), (7, 7 * 2 * 3 * 8));
+}
+
+/// Rows of a table whose fields may be empty, the reasons, and the status.
+fn with_reasons(arguments: &[&str]) -> (Vec<Vec<String>>, String, Option<i32>) {
+    let output = lpc(&[&["winrate"], arguments].concat());
+    let rows = csv::Reader::from_reader(output.stdout.as_slice())
+        .records()
+        .map(|record| record.unwrap().iter().map(String::from).collect())
+        .collect();
+    (rows, String::from_utf8(output.stderr).unwrap(), output.status.code())
+}
+
+/// Models that cannot be fitted, each in its own way, between two that can.
+#[test]
+fn a_model_without_a_fit_hides_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut text = String::from("generator,instruction_index,preference,len_output_1,len_output_2\n");
+    let mut add = |name: &str, rows: usize, row: &dyn Fn(usize) -> String| {
+        (0..rows).for_each(|i| text += &format!("{name},{i},{}\n", row(i)));
     };
-    let (left_out, empty) = (numbers("left_out.csv", &left_out), numbers("empty.csv", &empty));
-    assert_eq!(left_out, empty);
-    assert_eq!(empty["close"]["n_total"], 81.0);
+    let usual = |i: usize| format!("1.{},{},100", i % 10, 90 + i * i % 37);
+    add("first", 30, &usual);
+    add("three rows", 3, &usual);
+    add("one length", 30, &|i| format!("1.{},100,90", i % 10));
+    add("one verdict", 30, &|i| if i == 4 { "1.75,100,90".into() } else { format!(",10{i},90") });
+    add("no verdict", 30, &|i| format!(",{i},90"));
+    text += "no difficulty,0,1.5,5,6\nno difficulty,90,1.25,5,7\n";
+    let mut add = |name: &str| (0..30).for_each(|i| text += &format!("{name},{i},{}\n", usual(i)));
+    add("last");
+    let file = folder.path().join("a.csv");
+    std::fs::write(&file, text).unwrap();
+    let (file, difficulty) = (file.to_str().unwrap(), path("difficulty.csv"));
+    let both = ["--annotations", file, "--difficulty", &difficulty];
+    let (rows, errors, status) = with_reasons(&[&both[..], &["--glm", "noreg"]].concat());
+    assert_eq!(status, Some(1), "{errors}");
+    let names: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
+    let expected =
+        ["first", "three rows", "one length", "one verdict", "no verdict", "no difficulty", "last"];
+    assert_eq!(names, expected);
+    // By hand: the mean of the shares and, of three, s/√3.
+    let share = |n: usize| (0..n).map(|i| 10.0 * (i % 10) as f64).sum::<f64>() / n as f64;
+    let number = |row: usize, column: usize| rows[row][column].parse::<f64>().unwrap();
+    for (row, rate) in [(0, share(30)), (1, share(3)), (2, share(30)), (3, 75.0), (5, 37.5), (6, share(30))] {
+        assert!((number(row, 1) - rate).abs() < 1e-9, "{:?}", rows[row]);
+    }
+    assert!((number(1, 2) - 10.0 / 3f64.sqrt()).abs() < 1e-9);
+    for row in &rows[1..6] {
+        assert_eq!(row[3..5], ["", ""], "{row:?}");
+    }
+    assert_eq!((rows[3][2].as_str(), rows[4][1].as_str(), rows[4][5].as_str()), ("", "", "0"));
+    assert_eq!(rows[0][1..], rows[6][1..]);
+    assert!(number(0, 3) > 0.0);
+    for (model, why) in [
+        ("three rows", "rows with a verdict at least 5, got 3"),
+        ("one length", "standard deviation of the length differences > 0, got 0"),
+        ("one verdict", "rows with a verdict at least 5, got 1"),
+        ("no verdict", "verdicts at least 1, got 0"),
+        ("no difficulty", "a difficulty for instruction 90 in "),
+    ] {
+        let line = errors.lines().find(|line| line.contains(&format!("field `{model}`"))).unwrap_or_default();
+        assert!(line.contains(why), "{model}: {errors}");
+    }
+    assert!(!errors.contains("field `first`") && !errors.contains("field `last`"), "{errors}");
+
+    // A model that has no row in a weights file is one of them.
+    let weights = folder.path().join("w.csv");
+    std::fs::write(&weights, "generator,weight_length,weight_difficulty,weight_constant\nfirst,1,0,0\n")
+        .unwrap();
+    let (rows, errors, status) =
+        with_reasons(&[&both[..], &["--weights", weights.to_str().unwrap()]].concat());
+    assert_eq!((status, rows.len(), rows[0][3].as_str(), rows[6][3].as_str()), (Some(1), 7, "50", ""));
+    assert!(errors.contains("a row for `last` in "), "{errors}");
 }
 
 #[test]
@@ -175,10 +290,9 @@ fn bad_input() {
         (format!("{HEADER}m,0,one,5,5\n"), "a.csv:2: expected a CSV row"),
         (format!("{HEADER}m,0,2.5,5,5\n"), "a.csv:2: field `preference`: expected 1 to 2"),
         (format!("{HEADER}m,0,1,5,5\nm,0,2,5,5\n"), "a.csv:3: field `instruction_index`: expected one row"),
-        (format!("{HEADER}m,0,1,5,6\n"), "field `m`: expected values"),
-        (format!("{HEADER}m,0,1,5,6\nm,1,1,5,7\n"), "field `m`: expected rows at least 5, got 2"),
+        (format!("{HEADER}m,0,1,5,6\nm,1,1,5,7\n"), "rows with a verdict at least 5, got 2"),
         (format!("{HEADER}{same_length}"), "standard deviation of the length differences > 0, got 0"),
-        (format!("{HEADER}m,0,1,5,6\nm,90,1,5,7\n"), "expected a difficulty for instruction 90, got 90"),
+        (format!("{HEADER}m,0,1,5,6\nm,90,1,5,7\n"), "a difficulty for instruction 90 in "),
     ];
     for (text, message) in cases {
         let file = folder.path().join("a.csv");
@@ -193,7 +307,7 @@ fn bad_input() {
     std::fs::write(&weights, "generator,weight_length,weight_difficulty,weight_constant\nclose,1,1,1\n")
         .unwrap();
     let refused = refused(&[&both[..], &["--weights", weights.to_str().unwrap()]].concat());
-    assert!(refused.contains("w.csv: expected a row for `weak, with a comma`, got none"), "{refused}");
+    assert!(refused.contains("expected for a length-controlled rate a row for `coin` in "), "{refused}");
 }
 
 /// A hub with one file of one data set, whole or in parts.

@@ -69,7 +69,7 @@ fn write(predictor: &Predictor<'_>, temperature: f64) -> Vec<u32> {
     let tokenizer = tiny::tokenizer(None);
     let prompt = tokenizer.encode(CONTEXT, true).unwrap();
     let sampling = Sampling { max_new_tokens: 24, temperature, top_p: 1.0, seed: 3 };
-    generate(predictor, &tokenizer, &prompt, sampling, 0, |_| Ok(())).unwrap()
+    generate(predictor, &tokenizer, &prompt, sampling, 0, |_| Ok(())).unwrap().tokens
 }
 
 #[test]

@@ -13,7 +13,7 @@ pub struct Measured {
     pub mean: f64,
     /// s/√n with the n − 1 divisor, as the harness has it; nothing of a single document.
     pub standard_error: Option<f64>,
-    /// Wilson's for right and wrong, Student's for shares; nothing of a single share.
+    /// Wilson's for right and wrong, Student's within 0 and 1 for shares; nothing of a single share.
     pub interval: Option<Interval>,
 }
 
@@ -38,7 +38,7 @@ fn measure(metric: &str, values: &[f64]) -> Result<Measured> {
         (true, _) => Some(wilson_interval(right, n)?),
         (false, 1) => None,
         (false, _) => {
-            let estimate = student_interval(values)?;
+            let estimate = student_interval(values)?.within(0.0, 1.0);
             Some(Interval { low: estimate.low, high: estimate.high })
         }
     };
@@ -49,4 +49,26 @@ fn measure(metric: &str, values: &[f64]) -> Result<Measured> {
         standard_error: if n > 1 { Some(mean_and_error(values)?.1) } else { None },
         interval,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::measure;
+
+    /// By hand: mean 29/30, standard error 1/30, Student's 0.975 quantile of 2 degrees of freedom 4.302653.
+    #[test]
+    fn an_interval_of_shares_stays_among_shares() {
+        let near_1 = measure("mc2", &[1.0, 1.0, 0.9]).unwrap();
+        let interval = near_1.interval.unwrap();
+        assert!((interval.low - (29.0 - 4.302_653) / 30.0).abs() < 1e-6, "{interval:?}");
+        assert_eq!(interval.high, 1.0);
+        let near_0 = measure("mc2", &[0.0, 0.0, 0.1]).unwrap().interval.unwrap();
+        assert!(near_0.low == 0.0 && (near_0.high - (1.0 - interval.low)).abs() < 1e-12, "{near_0:?}");
+        // In the middle nothing is cut.
+        let middle = measure("mc2", &[0.5, 0.5, 0.6]).unwrap().interval.unwrap();
+        assert!((middle.high - middle.low - 2.0 * 4.302_653 / 30.0).abs() < 1e-6);
+        // Right and wrong: Wilson's, of 3 of 3 from 1/(1 + z²/3).
+        let binary = measure("acc", &[1.0; 3]).unwrap().interval.unwrap();
+        assert!((binary.low - 0.438_503).abs() < 1e-6 && binary.high == 1.0, "{binary:?}");
+    }
 }

@@ -27,6 +27,15 @@ impl Question {
         &self.key
     }
 
+    /// Where the n-th reply is kept. There is a second where the first held no verdict: all were paid for.
+    fn key_of_reply(&self, n: usize) -> String {
+        if n == 0 { self.key.clone() } else { format!("{}.{n}", self.key) }
+    }
+
+    fn replies(&self, journal: &Journal<Reply>) -> Vec<Reply> {
+        (0..).map_while(|n| journal.get(&self.key_of_reply(n))).collect()
+    }
+
     /// Four characters a token is what English text comes to.
     fn estimated_tokens(&self) -> u64 {
         self.messages.iter().map(|m| m.content.chars().count() as u64).sum::<u64>() / 4 + 10
@@ -47,6 +56,12 @@ pub struct Limits {
 
 /// No wait that was not asked for by the server is longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// No server is believed that asks for more.
+const LONGEST_OBEYED: Duration = Duration::from_secs(24 * 3600);
+
+/// Waits that are not longer end before anyone wonders.
+const UNNOTICED: Duration = Duration::from_millis(900);
 
 /// How long a wait may go on without looking for an interruption.
 const LONGEST_NAP: Duration = Duration::from_millis(50);
@@ -71,9 +86,13 @@ impl Budget {
 /// What happened on the way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Replies that were there before, and replies that were asked for.
+    /// Verdicts that were there before, and replies that were asked for.
     pub cached: usize,
     pub asked: usize,
+    /// Questions whose earlier replies held no verdict.
+    pub again: usize,
+    /// Replies asked for that hold none either.
+    pub without: usize,
     /// Attempts that failed, by kind.
     pub throttled: usize,
     pub server: usize,
@@ -86,12 +105,21 @@ pub struct Counts {
 
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Counts { cached, asked, throttled, server, broken, refused, failed } = self;
+        let Counts { cached, asked, again, throttled, server, broken, refused, failed, .. } = self;
+        let again =
+            if *again > 0 { format!(" ({again} of them had no verdict before)") } else { String::new() };
         write!(
             f,
-            "{cached} replies from the cache, {asked} asked for; {throttled} attempts throttled, {server} server errors, \
+            "{cached} replies from the cache, {asked} asked for{again}; {throttled} attempts throttled, {server} server errors, \
              {broken} broken off; {refused} refused, {failed} given up"
         )
+    }
+}
+
+impl Counts {
+    /// Questions that no later call asks again.
+    pub fn kept(&self) -> usize {
+        self.cached + self.asked - self.without
     }
 }
 
@@ -115,15 +143,20 @@ pub enum Stop {
     Failed(String),
 }
 
-/// What is expected of the questions that have no reply yet: their number, tokens and dollars.
+/// What is expected of the questions that have no verdict yet: their number, tokens and dollars.
 pub fn estimate(
     questions: &[Question],
     journal: &Journal<Reply>,
     budget: Option<&Budget>,
 ) -> (usize, u64, Option<f64>) {
-    let open = questions.iter().filter(|q| journal.get(&q.key).is_none());
+    let answered = |q: &Question| q.replies(journal).last().is_some_and(has_verdict);
+    let open = questions.iter().filter(|q| !answered(q));
     let (n, tokens) = open.fold((0, 0), |(n, tokens), q| (n + 1, tokens + q.estimated_tokens()));
     (n, tokens, budget.map(|b| b.cost(tokens, n as u64)))
+}
+
+fn has_verdict(reply: &Reply) -> bool {
+    matches!(verdict(reply), Verdict::Preference(_))
 }
 
 /// [`estimate`] in a line, to be read before the first question is asked.
@@ -153,6 +186,8 @@ struct State {
     stop: Option<Stop>,
     /// Nobody asks before.
     resume: Instant,
+    /// Until when the user knows that there is a wait.
+    announced: Instant,
     outcomes: Vec<Option<Verdict>>,
 }
 
@@ -163,10 +198,11 @@ impl State {
     }
 }
 
-/// Asks every question that `journal` has no reply to, and returns all verdicts, or why not.
+/// Asks every question that `journal` has no verdict on, once, and returns all verdicts, or why not.
 ///
 /// A reply is in the journal before it counts, so that asking again after any stop pays only for
-/// what is missing. Requests on their way when a stop is asked for are waited for.
+/// what is missing. One without a verdict counts as such until the next call, which asks again: judges are
+/// mended. Requests on their way when a stop is asked for are waited for.
 ///
 /// Errors: the journal cannot be written.
 pub fn ask_all(
@@ -190,6 +226,7 @@ pub fn ask_all(
         last_failure: None,
         stop: None,
         resume: Instant::now(),
+        announced: Instant::now(),
         outcomes: vec![None; questions.len()],
     });
     let run = Run { judge, questions, journal, limits, task, state, ended: Condvar::new() };
@@ -234,9 +271,15 @@ impl<J: Judge> Run<'_, J> {
     fn take_known(&self) {
         let mut state = self.lock();
         for (i, question) in self.questions.iter().enumerate() {
-            if let Some(reply) = self.journal.get(&question.key) {
-                state.counts.cached += 1;
-                self.count(&mut state, i, &reply);
+            let replies = question.replies(self.journal);
+            replies.iter().for_each(|reply| self.charge(&mut state, i, reply));
+            match replies.last() {
+                Some(reply) if has_verdict(reply) => {
+                    state.counts.cached += 1;
+                    self.count(&mut state, i, reply);
+                }
+                Some(_) => state.counts.again += 1,
+                None => {}
             }
         }
     }
@@ -248,6 +291,10 @@ impl<J: Judge> Run<'_, J> {
             Verdict::Missing(_) => state.without += 1,
         }
         state.outcomes[question] = Some(verdict);
+        self.task.advance(1, || format!("{} without a verdict", state.without));
+    }
+
+    fn charge(&self, state: &mut State, question: usize, reply: &Reply) {
         state.spent.tokens_in += reply.prompt_tokens;
         state.spent.tokens_out += reply.completion_tokens;
         if let Some(budget) = &self.limits.budget {
@@ -257,7 +304,6 @@ impl<J: Judge> Run<'_, J> {
             let times = cost / self.expected(question);
             state.underestimate = if times.is_finite() { state.underestimate.max(times) } else { 1.0 };
         }
-        self.task.advance(1, || format!("{} without a verdict", state.without));
     }
 
     fn work(&self) -> Result<()> {
@@ -265,7 +311,9 @@ impl<J: Judge> Run<'_, J> {
             let outcome = self.ask(&self.questions[index], expected);
             if let Ok(reply) = &outcome {
                 // Paid for: on disk before anything else can go wrong.
-                if let Err(e) = self.journal.insert(&self.questions[index].key, reply.clone()) {
+                let question = &self.questions[index];
+                let key = question.key_of_reply(question.replies(self.journal).len());
+                if let Err(e) = self.journal.insert(&key, reply.clone()) {
                     self.lock().stop = Some(Stop::Failed("the cache cannot be written".into()));
                     return Err(e);
                 }
@@ -277,9 +325,14 @@ impl<J: Judge> Run<'_, J> {
             match outcome {
                 Ok(reply) => {
                     state.counts.asked += 1;
+                    state.counts.without += usize::from(!has_verdict(&reply));
                     state.failures_in_a_row = 0;
+                    self.charge(&mut state, index, &reply);
                     self.count(&mut state, index, &reply);
-                    self.give_up_if_hopeless(&mut state, "replies without a verdict");
+                    if let Verdict::Missing(why) = verdict(&reply) {
+                        let why = format!("replies without a verdict ({})", why.describe());
+                        self.give_up_if_hopeless(&mut state, &why);
+                    }
                 }
                 Err(None) => {}
                 Err(Some(Failure::Refused { why })) => {
@@ -287,7 +340,7 @@ impl<J: Judge> Run<'_, J> {
                     state.without += 1;
                     state.outcomes[index] = Some(Verdict::Missing(Missing::Refused));
                     tracing::warn!("a comparison was refused: {why}");
-                    self.give_up_if_hopeless(&mut state, &why);
+                    self.give_up_if_hopeless(&mut state, &format!("times {why}"));
                 }
                 Err(Some(Failure::Fatal { why })) => state.stop = Some(Stop::Fatal(why)),
                 Err(Some(
@@ -384,7 +437,8 @@ impl<J: Judge> Run<'_, J> {
                 return Err(Some(failure));
             }
             let doubled = self.limits.first_wait.saturating_mul(1 << (attempt - 1).min(16)).min(LONGEST_WAIT);
-            let wait = asked_to_wait.unwrap_or(doubled);
+            let wait = asked_to_wait.unwrap_or(doubled).min(LONGEST_OBEYED);
+            self.announce(&mut state, wait, &failure);
             match &failure {
                 // One limit holds for all.
                 Failure::Throttled { .. } => state.resume = state.resume.max(Instant::now() + wait),
@@ -393,6 +447,15 @@ impl<J: Judge> Run<'_, J> {
                     self.sleep_until(Instant::now() + wait);
                 }
             }
+        }
+    }
+
+    /// Says that nothing happens for a while, and why; once for all who wait for the same.
+    fn announce(&self, state: &mut State, wait: Duration, failure: &Failure) {
+        let end = Instant::now() + wait;
+        if wait > UNNOTICED && end > state.announced + UNNOTICED {
+            state.announced = end;
+            self.task.line(format!("waiting {:.0} s: {}", wait.as_secs_f64(), failure.why()));
         }
     }
 

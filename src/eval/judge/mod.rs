@@ -21,7 +21,7 @@ pub use outputs::{
     Annotator, Comparison, ModelOutput, PromptEntry, compare, read_outputs, read_prompts, write_annotations,
     write_outputs,
 };
-pub use pairing::{Judged, outcomes, questions};
+pub use pairing::{Judged, no_verdict, outcomes, questions};
 pub use prompt::{Message, Prompt};
 pub use verdict::{Missing, Verdict, verdict};
 pub use world::WorldJudge;
@@ -54,6 +54,18 @@ pub enum Failure {
     Refused { why: String },
     /// No request will be accepted.
     Fatal { why: String },
+}
+
+impl Failure {
+    pub fn why(&self) -> &str {
+        match self {
+            Self::Throttled { why, .. }
+            | Self::Server { why, .. }
+            | Self::Broken { why }
+            | Self::Refused { why }
+            | Self::Fatal { why } => why,
+        }
+    }
 }
 
 /// Whoever answers requests: an endpoint, or a judge in this process.

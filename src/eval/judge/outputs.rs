@@ -2,9 +2,11 @@
 
 use super::{Judged, Missing};
 use crate::error::{Error, Place, Result};
+use crate::eval::generation::Cut;
 use crate::report::files::{json_fault, write_atomic};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -16,6 +18,14 @@ pub struct ModelOutput {
     pub instruction: String,
     pub output: String,
     pub generator: String,
+    /// What AlpacaEval does not read: an answer that is not the model's whole one. Whatever else stands
+    /// there in files of others means nothing here.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "cut_or_nothing")]
+    pub finish_reason: Option<Cut>,
+}
+
+fn cut_or_nothing<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Cut>, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(field)?).ok())
 }
 
 /// One entry of a set of prompts; other keys are allowed, so that outputs are a set of prompts, too.

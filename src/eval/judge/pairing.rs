@@ -1,6 +1,8 @@
 //! From comparisons to questions, and from verdicts back to preferences.
 
 use super::{Comparison, Judge, Missing, Prompt, Question, Verdict, is_switched};
+use crate::error::{Error, Place};
+use std::collections::BTreeMap;
 
 /// A comparison's outcome: 1 the baseline is better, 2 the model.
 pub type Judged<'a> = (Comparison<'a>, Result<f64, Missing>);
@@ -31,6 +33,21 @@ pub fn outcomes<'a>(comparisons: Vec<Comparison<'a>>, verdicts: Vec<Verdict>) ->
         (comparison, outcome)
     };
     comparisons.into_iter().map(outcome).collect()
+}
+
+/// The error where a judge was asked, and said nothing that is a verdict on anything.
+pub fn no_verdict(verdicts: &[Verdict], endpoint: &str) -> Option<Error> {
+    let mut reasons: BTreeMap<Missing, usize> = BTreeMap::new();
+    for verdict in verdicts {
+        match verdict {
+            Verdict::Preference(_) => return None,
+            Verdict::Missing(why) => *reasons.entry(*why).or_default() += 1,
+        }
+    }
+    let reasons: Vec<String> = reasons.iter().map(|(why, n)| format!("{n} {}", why.describe())).collect();
+    let got = format!("none on {} ({})", verdicts.len(), reasons.join(", "));
+    let expected = "a verdict on at least one comparison";
+    (!verdicts.is_empty()).then(|| Error::input(Place::file(endpoint), expected, got))
 }
 
 fn needs_judge(comparison: &Comparison) -> bool {

@@ -40,6 +40,19 @@ pub struct Estimate {
     pub generalises: Generalises,
 }
 
+impl Estimate {
+    /// With its interval cut to the values that the true mean can have: what is cut off cannot hold it, so
+    /// that coverage stays.
+    ///
+    /// ```
+    /// let share = lpc::eval::stats::student_interval(&[1.0, 1.0, 0.9]).unwrap().within(0.0, 1.0);
+    /// assert!(share.low < share.mean && share.high == 1.0);
+    /// ```
+    pub fn within(self, least: f64, most: f64) -> Self {
+        Self { low: self.low.max(least), high: self.high.min(most), ..self }
+    }
+}
+
 /// The population an interval speaks about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

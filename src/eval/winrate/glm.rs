@@ -11,6 +11,9 @@ use crate::spec::numerics::sigmoid;
 /// P(model's output wins) = σ(length · tanh(Δ/s) + difficulty · γ_x + constant), where Δ is the
 /// baseline's length less the model's, s the standard deviation of Δ over the model's rows and
 /// γ_x the instruction's difficulty.
+///
+/// A row without a verdict has lengths and a difficulty all the same: it counts in s and in the mean that
+/// [`Weights::length_controlled`] takes, and only the fit leaves it out.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Glm {
     /// Rows of two gamed baselines, which count 0.1 each and have no constant, hold the length
@@ -36,7 +39,7 @@ pub struct Weights {
 impl Glm {
     /// Fits a model's rows; `difficulty(row)` is γ_x. The penalty is chosen by cross-validation.
     ///
-    /// Errors: fewer rows than folds, or outputs that all differ in length by the same number.
+    /// Errors: fewer verdicts than folds, or outputs that all differ in length by the same number.
     pub fn fit(&self, rows: &[Annotation], difficulty: impl Fn(&Annotation) -> f64) -> Result<Weights> {
         let differences: Vec<f64> =
             rows.iter().map(|row| row.length_1 as f64 - row.length_2 as f64).collect();
@@ -58,15 +61,19 @@ impl Glm {
             Glm::LengthControlledV1 { anchors } => anchors,
             _ => &[],
         };
-        let anchors = anchors.iter().map(|anchor| Observation {
-            features: [anchor.standardised_length.tanh(), anchor.difficulty, 0.0],
-            positive: anchor.positive,
-            weight: ANCHOR_WEIGHT / 2.0,
+        let anchors = anchors.iter().filter_map(|anchor| {
+            Some(Observation {
+                features: [anchor.standardised_length.tanh(), anchor.difficulty, 0.0],
+                positive: anchor.positive?,
+                weight: ANCHOR_WEIGHT / 2.0,
+            })
         });
-        let rows = rows.iter().zip(&differences).map(|(row, difference)| Observation {
-            features: [(difference / deviation).tanh(), difficulty(row), 1.0],
-            positive: row.preference - 1.0,
-            weight: 1.0,
+        let rows = rows.iter().zip(&differences).filter_map(|(row, difference)| {
+            Some(Observation {
+                features: [(difference / deviation).tanh(), difficulty(row), 1.0],
+                positive: row.preference? - 1.0,
+                weight: 1.0,
+            })
         });
         // The order decides the folds.
         let observations: Vec<_> = anchors.chain(rows).collect();

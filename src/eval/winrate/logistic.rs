@@ -229,7 +229,12 @@ pub fn grid() -> impl Iterator<Item = f64> {
 /// Errors: fewer rows than folds; as [`fit`].
 pub fn fit_cross_validated<const K: usize>(rows: &[Observation<K>]) -> Result<Chosen<K>> {
     if rows.len() < FOLDS {
-        return Err(Error::argument("logistic::fit", "rows", rows.len(), format!("at least {FOLDS}")));
+        return Err(Error::argument(
+            "logistic::fit",
+            "rows with a verdict",
+            rows.len(),
+            format!("at least {FOLDS}"),
+        ));
     }
     let fold = |i: usize| (rows.len() - 1 - i) % FOLDS;
     let mut losses = [0.0; 10];

@@ -12,7 +12,7 @@ pub use tables::{
     Anchor, Annotation, Annotations, Difficulties, read_anchors, read_annotations, read_weights,
 };
 
-use crate::Result;
+use crate::error::{Error, Result};
 use crate::eval::stats::mean_and_error;
 
 /// A mean and its standard error, in percent.
@@ -29,16 +29,22 @@ impl Estimate {
     }
 }
 
-/// Mean of preference − 1: the share of comparisons the model wins, a draw counting half.
+/// Mean of preference − 1: the share of comparisons the model wins, a draw counting half. Comparisons
+/// without a verdict do not count.
 ///
-/// Units: percent. Errors: fewer than two rows.
+/// Units: percent; the standard error of a single verdict is not a number. Errors: no verdict.
 ///
 /// ```
 /// use lpc::eval::winrate::{Annotation, win_rate};
 /// let row = |preference| Annotation { instruction: 0, preference, length_1: 1, length_2: 1 };
-/// let rate = win_rate(&[row(2.0), row(1.0), row(1.5), row(2.0)]).unwrap();
+/// let rate = win_rate(&[row(Some(2.0)), row(Some(1.0)), row(None), row(Some(1.5)), row(Some(2.0))]).unwrap();
 /// assert_eq!(rate.mean, 62.5);
 /// ```
 pub fn win_rate(rows: &[Annotation]) -> Result<Estimate> {
-    Estimate::of(rows.iter().map(|row| row.preference - 1.0))
+    let wins: Vec<f64> = rows.iter().filter_map(|row| row.preference).map(|p| p - 1.0).collect();
+    match wins.as_slice() {
+        [] => Err(Error::argument("win rate", "verdicts", 0, "at least 1")),
+        [only] => Ok(Estimate { mean: 100.0 * only, standard_error: f64::NAN }),
+        wins => Estimate::of(wins.iter().copied()),
+    }
 }

@@ -2,8 +2,8 @@
 
 use super::Weights;
 use crate::error::{Error, Place, Result};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Annotation {
     pub instruction: usize,
-    /// 1: the baseline's output is better, 2: the model's, in between: how sure the judge is.
-    pub preference: f64,
+    /// 1: the baseline's output is better, 2: the model's, in between: how sure the judge is; `None`: the
+    /// judge gave no verdict.
+    pub preference: Option<f64>,
     /// Lengths in characters.
     pub length_1: usize,
     pub length_2: usize,
@@ -23,22 +24,28 @@ pub struct Annotation {
 pub struct Annotations {
     pub generator: String,
     pub rows: Vec<Annotation>,
-    /// Comparisons without a verdict: no row of theirs counts anywhere, as in AlpacaEval.
-    pub without_verdict: usize,
+}
+
+impl Annotations {
+    /// Comparisons that have a verdict.
+    pub fn verdicts(&self) -> usize {
+        self.rows.iter().filter(|row| row.preference.is_some()).count()
+    }
 }
 
 #[derive(Deserialize)]
 struct AnnotationRow {
     generator: String,
     instruction_index: usize,
+    #[serde(deserialize_with = "number_or_nothing")]
     preference: Option<f64>,
     len_output_1: usize,
     len_output_2: usize,
 }
 
 /// Reads `generator, instruction_index, preference, len_output_1, len_output_2`, one entry a
-/// generator in order of appearance. A preference of 0 is an old spelling of 1.5, an empty one means
-/// that the judge gave no verdict.
+/// generator in order of appearance. A preference of 0 is an old spelling of 1.5; an empty one (or NaN,
+/// or NA) means that the judge gave no verdict.
 ///
 /// Errors: a column is missing, a preference is outside [1, 2], or a comparison comes twice.
 pub fn read_annotations(path: &Path) -> Result<Vec<Annotations>> {
@@ -48,7 +55,7 @@ pub fn read_annotations(path: &Path) -> Result<Vec<Annotations>> {
     for (place, row) in read::<AnnotationRow>(path)? {
         let index = *by_name.entry(row.generator.clone()).or_insert(models.len());
         if index == models.len() {
-            models.push(Annotations { generator: row.generator, rows: vec![], without_verdict: 0 });
+            models.push(Annotations { generator: row.generator, rows: vec![] });
         }
         if !seen.insert((index, row.instruction_index)) {
             let got = format!("a second for {}", row.instruction_index);
@@ -56,20 +63,16 @@ pub fn read_annotations(path: &Path) -> Result<Vec<Annotations>> {
         }
         let preference = match row.preference {
             None => None,
-            Some(p) if p.is_nan() => None,
             Some(0.0) => Some(1.5),
             Some(p) if (1.0..=2.0).contains(&p) => Some(p),
             Some(p) => return Err(Error::input(place.field("preference"), "1 to 2, or 0, or nothing", p)),
         };
-        match preference {
-            None => models[index].without_verdict += 1,
-            Some(preference) => models[index].rows.push(Annotation {
-                instruction: row.instruction_index,
-                preference,
-                length_1: row.len_output_1,
-                length_2: row.len_output_2,
-            }),
-        }
+        models[index].rows.push(Annotation {
+            instruction: row.instruction_index,
+            preference,
+            length_1: row.len_output_1,
+            length_2: row.len_output_2,
+        });
     }
     match models.is_empty() {
         true => Err(Error::input(Place::file(path), "at least one annotation", "none")),
@@ -153,9 +156,9 @@ pub fn read_weights(path: &Path) -> Result<HashMap<String, Weights>> {
 /// One row of a gamed baseline: an output that plays for length against the baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct Anchor {
-    /// The model's share of the win, in [0, 1].
-    #[serde(rename = "preference")]
-    pub positive: f64,
+    /// The model's share of the win, in [0, 1]; `None`: no verdict.
+    #[serde(rename = "preference", deserialize_with = "number_or_nothing")]
+    pub positive: Option<f64>,
     /// Δ/s, before the tanh.
     #[serde(rename = "std_delta_len")]
     pub standardised_length: f64,
@@ -163,19 +166,28 @@ pub struct Anchor {
     pub difficulty: f64,
 }
 
-/// Reads AlpacaEval's `df_gamed.csv`, of which `preference` (0 to 1), `std_delta_len` and
+/// Reads AlpacaEval's `df_gamed.csv`, of which `preference` (0 to 1, or empty), `std_delta_len` and
 /// `instruction_difficulty` are needed; other columns are allowed.
 pub fn read_anchors(path: &Path) -> Result<Vec<Anchor>> {
     let rows = read::<Anchor>(path)?.into_iter();
     rows.map(|(place, anchor)| {
-        if !(0.0..=1.0).contains(&anchor.positive) {
-            return Err(Error::input(place.field("preference"), "0 to 1", anchor.positive));
+        if let Some(p) = anchor.positive.filter(|p| !(0.0..=1.0).contains(p)) {
+            return Err(Error::input(place.field("preference"), "0 to 1, or nothing", p));
         }
         finite(anchor.standardised_length, place.clone(), "std_delta_len")?;
         finite(anchor.difficulty, place, "instruction_difficulty")?;
         Ok(anchor)
     })
     .collect()
+}
+
+/// Empty, NaN and what R, SQL and Python write instead are nothing, as in pandas.
+fn number_or_nothing<'de, D: Deserializer<'de>>(field: D) -> Result<Option<f64>, D::Error> {
+    let text = String::deserialize(field)?;
+    if ["", "na", "nan", "none", "null"].contains(&text.to_ascii_lowercase().as_str()) {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| D::Error::custom(format!("`{text}`, which is no number")))
 }
 
 /// Every row with its place.
