@@ -1,5 +1,6 @@
 //! Requests to the hub. Its token goes to the hub's own address alone, and every wait has an end.
 
+use super::address::{Origin, join};
 use super::environment::Environment;
 use super::refusal::{Failure, Refusal};
 use crate::error::{Error, Result};
@@ -25,31 +26,6 @@ const ATTEMPTS: u32 = 6;
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// An answer that brings less than this within the time for a standstill stands still.
 const LEAST: u64 = 1024;
-
-/// Scheme, host and port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Origin(String, String, u16);
-
-impl Origin {
-    /// Of an address with http or https, a host, and nobody's name and password.
-    fn of(address: &Uri) -> Option<Self> {
-        let scheme = address.scheme_str()?.to_ascii_lowercase();
-        let port = match scheme.as_str() {
-            "https" => 443,
-            "http" => 80,
-            _ => return None,
-        };
-        let host = address.host().filter(|host| !host.is_empty())?.to_ascii_lowercase();
-        let plain = !address.authority()?.as_str().contains('@');
-        plain.then(|| Self(scheme, host, address.port_u16().unwrap_or(port)))
-    }
-}
-
-impl std::fmt::Display for Origin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}://{}:{}", self.0, self.1, self.2)
-    }
-}
 
 /// A hub and who asks it.
 pub struct Client {
@@ -160,6 +136,15 @@ impl Client {
         self.patiently(|| self.follow(&Method::POST, url, &headers, body, Elsewhere::Follow)).map(|_| ())
     }
 
+    /// As [`confirm`](Self::confirm), to an address that is a secret of its own and needs no token.
+    pub fn complete(&self, url: &str, kind: &str, body: &[u8]) -> Result<(), Failure> {
+        let headers = [(CONTENT_TYPE, kind), (ACCEPT, kind)];
+        self.patiently(|| {
+            let response = self.ask(&Method::POST, &self.address(url)?, &headers, body, false)?;
+            if response.status().is_success() { Ok(()) } else { Err(self.refusal(response, false)) }
+        })
+    }
+
     /// Puts `length` bytes into the hub's storage, which lies elsewhere and gets no token. Returns the
     /// answer's headers.
     pub fn put(
@@ -189,7 +174,7 @@ impl Client {
         let address: Uri = url.parse().map_err(|_| Failure::Broken(format!("the address {shown}")))?;
         match Origin::of(&address) {
             None => Err(Failure::Broken(format!("the address {shown}"))),
-            Some(origin) if self.origin.0 == "https" && origin.0 != "https" => {
+            Some(origin) if self.origin.is_secure() && !origin.is_secure() => {
                 Err(Failure::Broken(format!("a way without https to {origin}")))
             }
             Some(_) => Ok(address),
@@ -302,7 +287,10 @@ impl Client {
         if message.is_empty() {
             let body = self.whole(response, 1 << 16).unwrap_or_default();
             let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-            message = body["error"].as_str().unwrap_or_default().into();
+            let several = body["errors"].as_array().into_iter().flatten();
+            let mut said =
+                body["error"].as_str().into_iter().chain(several.filter_map(|e| e["message"].as_str()));
+            message = said.next().unwrap_or_default().into();
         }
         // A server may repeat what it was sent.
         if let Some(token) = &self.token {
@@ -337,25 +325,6 @@ impl Client {
 
 fn broken(e: impl std::fmt::Display) -> Failure {
     Failure::Broken(super::super::one_line(e))
-}
-
-/// Where `place`, as an answer from `address` has it, leads.
-fn join(address: &Uri, place: &str) -> Option<String> {
-    let place = place.split('#').next().unwrap_or_default();
-    let (scheme, authority) = (address.scheme_str()?, address.authority()?);
-    let has_scheme = place.split(['/', '?']).next().is_some_and(|first| first.contains(':'));
-    Some(if has_scheme {
-        place.into()
-    } else if place.starts_with("//") {
-        format!("{scheme}:{place}")
-    } else if place.starts_with('/') {
-        format!("{scheme}://{authority}{place}")
-    } else if place.is_empty() || place.starts_with('?') {
-        format!("{scheme}://{authority}{}{place}", address.path())
-    } else {
-        let folder = address.path().rsplit_once('/').map_or("", |(folder, _)| folder);
-        format!("{scheme}://{authority}{folder}/{place}")
-    })
 }
 
 /// A reader that gives up on a server which sends next to nothing.

@@ -1,16 +1,19 @@
 //! The Hugging Face hub: models and data sets by their id, downloaded once into its cache, and models
 //! published there. It behaves as `huggingface_hub` does, and trusts nobody's answers.
 
+mod address;
 mod cache;
 mod client;
 mod download;
 pub mod environment;
 pub mod push;
 mod refusal;
+mod storage;
 
 use super::{Loaded, PICKLED, huggingface, is_pickled};
 use crate::error::{Error, Place, Result};
 use crate::model::tokenizer::TextTokenizer;
+use address::quoted;
 use cache::Folder;
 use client::Client;
 use download::{Wanted, fetch};
@@ -108,12 +111,6 @@ impl Repository<'_> {
     fn api(&self) -> String {
         format!("api/{}/{}", self.kind.plural(), self.id)
     }
-}
-
-/// As a part of an address; `/` stays where it divides.
-fn quoted(text: &str, divided: bool) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b) || (divided && b == b'/');
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 /// A name that cannot lead out of a folder.

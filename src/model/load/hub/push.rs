@@ -1,29 +1,32 @@
 //! A folder's files on the hub, by the protocol of `huggingface_hub`: what goes into git, what into the storage
 //! of large files, then one commit. What the hub has already is not sent again.
 
+use super::address::quoted;
 use super::client::Client;
-use super::environment::{Environment, on_endpoint};
+use super::environment::Environment;
 use super::refusal::{Failure, Refusal};
-use super::{Kind, Repository, is_id, is_revision, quoted};
+use super::storage::{Shown, in_bar};
+use super::{Kind, Repository, is_id, is_revision};
 use crate::error::{Error, Place, Result};
-use crate::progress::{Progress, Task};
+use crate::model::load::huggingface::CARD;
+use crate::progress::Progress;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// Files in one question.
-const TOGETHER: usize = 256;
+pub(super) const TOGETHER: usize = 256;
 /// Of a file the hub sees this much before it decides where it goes.
 const SAMPLE: u64 = 512;
 /// Bytes of a file that may go into git: more than any hub wants there.
 const LARGEST_IN_GIT: u64 = 32 << 20;
-const LFS: &str = "application/vnd.git-lfs+json";
+pub(super) const LFS: &str = "application/vnd.git-lfs+json";
 const MAIN: &str = "main";
 
 /// Where to.
@@ -48,13 +51,13 @@ pub struct Pushed {
 }
 
 /// One file on its way.
-struct Upload {
-    name: String,
-    path: PathBuf,
-    size: u64,
+pub(super) struct Upload {
+    pub name: String,
+    pub path: PathBuf,
+    pub size: u64,
     sample: Vec<u8>,
     /// Of a file for the storage of large files.
-    sha256: Option<String>,
+    pub sha256: Option<String>,
 }
 
 /// The hub's plan for a file.
@@ -74,31 +77,6 @@ struct Plan {
 enum Mode {
     Lfs,
     Regular,
-}
-
-/// What to do for an object of the storage of large files; nothing where it is there already.
-#[derive(Deserialize)]
-struct Order {
-    oid: String,
-    actions: Option<Actions>,
-    error: Option<OrderError>,
-}
-
-#[derive(Deserialize)]
-struct OrderError {
-    message: String,
-}
-
-#[derive(Deserialize)]
-struct Actions {
-    upload: Option<Action>,
-    verify: Option<Action>,
-}
-
-#[derive(Deserialize)]
-struct Action {
-    href: String,
-    header: Option<Map<String, Value>>,
 }
 
 /// Publishes the files of `folder`. [`Environment`] says where the hub is and whose token it is.
@@ -129,6 +107,7 @@ pub fn push(folder: &Path, to: Destination<'_>, progress: &Progress) -> Result<P
     let place = Place::file(format!("{id}@{revision}"));
     let pusher = Pusher { client: &client, repository, revision, place, progress };
     pusher.create(private)?;
+    pusher.check_card(&files)?;
     pusher.push(files)
 }
 
@@ -156,20 +135,20 @@ fn files_of(folder: &Path) -> Result<Vec<Upload>> {
     Ok(files)
 }
 
-struct Pusher<'a> {
-    client: &'a Client,
-    repository: Repository<'a>,
-    revision: &'a str,
-    place: Place,
-    progress: &'a Progress,
+pub(super) struct Pusher<'a> {
+    pub client: &'a Client,
+    pub repository: Repository<'a>,
+    pub revision: &'a str,
+    pub place: Place,
+    pub progress: &'a Progress,
 }
 
 impl Pusher<'_> {
-    fn failed(&self, what: &str) -> impl Fn(Failure) -> Error {
+    pub fn failed(&self, what: &str) -> impl Fn(Failure) -> Error {
         move |e| e.at(&self.place, what, &self.repository)
     }
 
-    fn unreadable<T: serde::de::DeserializeOwned>(&self, what: &str, answer: Value) -> Result<T> {
+    pub fn unreadable<T: serde::de::DeserializeOwned>(&self, what: &str, answer: Value) -> Result<T> {
         serde_json::from_value(answer).map_err(|e| {
             let got = format!("another answer ({})", super::super::one_line(e));
             Error::input(self.place.clone(), format!("{what} from the hub"), got)
@@ -213,6 +192,22 @@ impl Pusher<'_> {
             Ok(_) | Err(Failure::Refused(Refusal { status: 409, .. })) => Ok(()),
             Err(e) => Err(self.failed("a new branch")(e)),
         }
+    }
+
+    /// A card that the hub does not take would stop the commit, after everything was sent.
+    fn check_card(&self, files: &[Upload]) -> Result<()> {
+        let Some(card) = files.iter().find(|file| file.name == CARD) else { return Ok(()) };
+        let text = fs::read_to_string(&card.path).map_err(Error::io(&card.path))?;
+        let checked =
+            self.post_json("api/validate-yaml", &json!({ "content": text, "repoType": "model" }), true);
+        let checked = checked.map_err(self.failed(&format!("approval of {CARD}")))?;
+        for warning in checked["warnings"].as_array().into_iter().flatten() {
+            tracing::warn!(
+                "{CARD}: {}",
+                super::super::one_line(warning["message"].as_str().unwrap_or_default())
+            );
+        }
+        Ok(())
     }
 
     fn push(&self, mut files: Vec<Upload>) -> Result<Pushed> {
@@ -317,115 +312,5 @@ impl Pusher<'_> {
         });
         file.sha256 = Some(oid);
         Ok(Some(line))
-    }
-
-    /// Brings large files where the hub wants them, as far as it lacks them.
-    fn store(&self, files: &[&Upload]) -> Result<()> {
-        #[derive(Deserialize)]
-        struct Orders {
-            objects: Vec<Order>,
-        }
-        let objects: Vec<Value> = files.iter().map(|f| json!({ "oid": f.sha256, "size": f.size })).collect();
-        let body = json!({
-            "operation": "upload",
-            "transfers": ["basic", "multipart"],
-            "objects": objects,
-            "hash_algo": "sha256",
-            "ref": { "name": self.revision },
-        });
-        let url = format!("{}.git/info/lfs/objects/batch", self.repository.page());
-        let orders = self.client.post(&url, LFS, body.to_string().as_bytes(), true);
-        let orders = orders.map_err(self.failed("a place for large files"))?;
-        let orders = self.unreadable::<Orders>("a place for large files", orders)?.objects;
-        for file in files {
-            let order = orders.iter().find(|order| Some(&order.oid) == file.sha256.as_ref());
-            let expected = format!("a place for {} from the hub", file.name);
-            let Some(order) = order else {
-                return Err(Error::input(self.place.clone(), expected, "none"));
-            };
-            if let Some(error) = &order.error {
-                return Err(Error::input(
-                    self.place.clone(),
-                    expected,
-                    super::super::one_line(&error.message),
-                ));
-            }
-            let Some(actions) = &order.actions else { continue };
-            if let Some(upload) = &actions.upload {
-                self.upload(file, upload)?;
-            }
-            if let Some(verify) = &actions.verify {
-                let body = json!({ "oid": order.oid, "size": file.size }).to_string();
-                let url = on_endpoint(&verify.href, self.repository.endpoint);
-                let done = self.client.confirm(&url, "application/json", body.as_bytes());
-                done.map_err(self.failed(&format!("a receipt for {}", file.name)))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// In one piece, or in as many as the hub has addresses for.
-    fn upload(&self, file: &Upload, action: &Action) -> Result<()> {
-        let receipt = format!("a receipt for {}", file.name);
-        let failed = self.failed(&receipt);
-        let url = on_endpoint(&action.href, self.repository.endpoint);
-        let task = Rc::new(self.progress.task(file.name.clone(), in_bar(file.size)));
-        let piece = |from: u64, length: u64, url: &str| {
-            self.client.put(url, length, || {
-                let mut open = File::open(&file.path)?;
-                open.seek(SeekFrom::Start(from))?;
-                Ok(Box::new(Shown { file: open.take(length), task: task.clone() }))
-            })
-        };
-        let empty = Map::new();
-        let header = action.header.as_ref().unwrap_or(&empty);
-        let Some(size) = header.get("chunk_size") else {
-            return piece(0, file.size, &url).map(|_| ()).map_err(failed);
-        };
-        let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
-        let mut addresses: Vec<(u64, &str)> = header
-            .iter()
-            .filter(|(key, _)| !key.is_empty() && key.bytes().all(|b| b.is_ascii_digit()))
-            .filter_map(|(key, address)| Some((key.parse().ok()?, address.as_str()?)))
-            .collect();
-        addresses.sort_unstable();
-        let pieces = number(size).filter(|&size| size > 0).map(|size| (size, file.size.div_ceil(size)));
-        let Some((size, _)) = pieces.filter(|&(_, pieces)| pieces == addresses.len() as u64) else {
-            let expected = format!("addresses for {} bytes of {} from the hub", file.size, file.name);
-            let got = format!("{} for pieces of {}", addresses.len(), super::super::one_line(size));
-            return Err(Error::input(self.place.clone(), expected, got));
-        };
-        let mut parts = vec![];
-        for (n, (_, address)) in addresses.iter().enumerate() {
-            let from = n as u64 * size;
-            let headers = piece(from, size.min(file.size - from), address).map_err(&failed)?;
-            let etag =
-                headers.get("etag").and_then(|etag| etag.to_str().ok()).filter(|etag| !etag.is_empty());
-            let etag = etag.ok_or_else(|| {
-                let expected = format!("a receipt (ETag) for piece {} of {}", n + 1, file.name);
-                Error::input(self.place.clone(), expected, "none")
-            })?;
-            parts.push(json!({ "partNumber": n + 1, "etag": etag }));
-        }
-        let body = json!({ "oid": file.sha256, "parts": parts }).to_string();
-        self.client.confirm(&url, LFS, body.as_bytes()).map_err(failed)
-    }
-}
-
-fn in_bar(size: u64) -> usize {
-    size.try_into().unwrap_or(usize::MAX)
-}
-
-/// A part of a file that shows how far it has been read.
-struct Shown {
-    file: io::Take<File>,
-    task: Rc<Task>,
-}
-
-impl Read for Shown {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.file.read(buffer)?;
-        self.task.advance(n, || "sent".into());
-        Ok(n)
     }
 }
