@@ -20,7 +20,7 @@ pub fn run(arguments: PushArguments) -> Result<()> {
     let pushed = push(&model, to, &Progress::stderr())?;
     match pushed.commit {
         Some(commit) => {
-            print_line(format_args!("sent: {}", pushed.files.join(", ")))?;
+            print_line(format_args!("new or changed: {}", pushed.files.join(", ")))?;
             print_line(format_args!("{} at commit {commit}", pushed.page))
         }
         None => print_line(format_args!("{} has all of it already", pushed.page)),

@@ -143,9 +143,9 @@ fn every_request_is_pythons() {
         let page = format!("{}/org/name", played.hub.address);
         let said = match name.as_str() {
             "nothing has changed" => format!("{page} has all of it already\n"),
-            "one file has changed" => format!("sent: lpc_config.json\n{page} at commit {COMMIT}\n"),
+            "one file has changed" => format!("new or changed: lpc_config.json\n{page} at commit {COMMIT}\n"),
             _ => format!(
-                "sent: README.md, config.json, empty.json, lpc_config.json, model.safetensors\n{page} at commit {COMMIT}\n"
+                "new or changed: README.md, config.json, empty.json, lpc_config.json, model.safetensors\n{page} at commit {COMMIT}\n"
             ),
         };
         assert_eq!(out, said, "{name}");

@@ -40,14 +40,30 @@ pub fn join(address: &Uri, place: &str) -> Option<String> {
         place.into()
     } else if place.starts_with("//") {
         format!("{scheme}:{place}")
-    } else if place.starts_with('/') {
-        format!("{scheme}://{authority}{place}")
     } else if place.is_empty() || place.starts_with('?') {
         format!("{scheme}://{authority}{}{place}", address.path())
     } else {
+        let (path, query) = place.split_at(place.find('?').unwrap_or(place.len()));
         let folder = address.path().rsplit_once('/').map_or("", |(folder, _)| folder);
-        format!("{scheme}://{authority}{folder}/{place}")
+        let path = if path.starts_with('/') { path.into() } else { format!("{folder}/{path}") };
+        format!("{scheme}://{authority}{}{query}", without_dots(&path))
     })
+}
+
+/// A path without `.` and `..`, as far as there is a folder to leave.
+fn without_dots(path: &str) -> String {
+    let mut parts: Vec<&str> = vec![];
+    for part in path.split('/').skip(1) {
+        match part {
+            "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    if path.ends_with("/.") || path.ends_with("/..") {
+        parts.push("");
+    }
+    format!("/{}", parts.join("/"))
 }
 
 /// As a part of an address; `/` stays where it divides.

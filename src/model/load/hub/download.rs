@@ -156,7 +156,7 @@ impl Download<'_> {
             fs::remove_file(self.part).map_err(|e| Fault::Here(Error::io(self.part)(e)))?;
         }
         let mut first = Some(first).filter(|_| length() == 0);
-        let mut tries = 0;
+        let (mut tries, mut most) = (0, length());
         let mut why = String::from("no more");
         loop {
             let have = length();
@@ -166,18 +166,25 @@ impl Download<'_> {
             }
             if tries > RETRIES {
                 let expected = size.map_or("all bytes".into(), |size| format!("{size} bytes"));
-                let got = format!("{have} ({why}; the same command goes on from there)");
+                let later =
+                    if self.announced.is_sha256() { "; the same command goes on from there" } else { "" };
+                let got = format!("{have} ({why}{later})");
                 let expected = format!("{expected} from the hub");
                 return Err(Fault::Here(Error::input(self.place.clone(), expected, got)));
             }
             if tries > 0 {
                 tracing::warn!("{}: the download broke off after {have} bytes ({why})", self.place);
                 std::thread::sleep(PAUSE);
+                // What cannot be checked as a whole comes from one answer.
+                if have > 0 && !self.announced.is_sha256() {
+                    fs::remove_file(self.part).map_err(|e| Fault::Here(Error::io(self.part)(e)))?;
+                }
             }
+            let have = length();
             let answer = match first.take().map_or_else(|| self.client.file(self.path, have), Ok) {
                 Ok(answer) => answer,
                 // The part is as long as the hub's file or longer: from the start, then.
-                Err(Failure::Refused(refusal)) if refusal.status == 416 => {
+                Err(Failure::Refused(refusal)) if refusal.status == 416 && have > 0 => {
                     fs::remove_file(self.part).map_err(|e| Fault::Here(Error::io(self.part)(e)))?;
                     (tries, why) = (tries + 1, "a part that was too long".into());
                     continue;
@@ -194,18 +201,21 @@ impl Download<'_> {
                 let got = format!("{} of {}", again.etag, again.commit);
                 return Err(Fault::Here(Error::input(self.place.clone(), expected, got)));
             }
-            let (came, end) = self.take(answer, have).map_err(Fault::Here)?;
-            match end {
+            match self.take(answer, have).map_err(Fault::Here)? {
                 Ok(()) if size.is_none() || size == Some(length()) => return Ok(()),
                 Ok(()) => why = "no more came".into(),
                 Err(e) => why = e,
             }
-            tries = if came >= PROGRESS { 1 } else { tries + 1 };
+            // Counted from the most that ever was: a server that begins anew each time brings nothing.
+            tries += 1;
+            if length() >= most + PROGRESS {
+                (tries, most) = (1, length());
+            }
         }
     }
 
-    /// Appends one answer to the part. Returns how much came, and why it ended where that was no end.
-    fn take(&self, answer: Answer, have: u64) -> Result<(u64, Result<(), String>)> {
+    /// Appends one answer to the part. Returns why that ended where it was no end.
+    fn take(&self, answer: Answer, have: u64) -> Result<Result<(), String>> {
         // A server that knows no ranges begins anew.
         let begins = match answer.header("content-range").and_then(|range| {
             range.trim().strip_prefix("bytes")?.trim().split_once('-')?.0.trim().parse::<u64>().ok()
@@ -219,7 +229,7 @@ impl Download<'_> {
         let mut have = have;
         if begins != have {
             if begins != 0 {
-                return Ok((0, Err(format!("bytes from {begins} on instead of {have}"))));
+                return Ok(Err(format!("bytes from {begins} on instead of {have}")));
             }
             file.set_len(0).map_err(Error::io(self.part))?;
             have = 0;
@@ -227,7 +237,6 @@ impl Download<'_> {
         let most = self.announced.size.unwrap_or(self.wanted.most);
         let mut reader = Steady::new(answer.response.into_body().into_reader(), self.client.stall);
         let mut buffer = vec![0; 1 << 17];
-        let begin = have;
         let end = loop {
             match reader.read(&mut buffer) {
                 Ok(0) => break Ok(()),
@@ -246,7 +255,7 @@ impl Download<'_> {
             }
         };
         file.sync_all().map_err(Error::io(self.part))?;
-        Ok((have - begin, end))
+        Ok(end)
     }
 }
 
