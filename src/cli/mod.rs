@@ -8,6 +8,7 @@ mod eval;
 mod generate;
 mod judge;
 mod output;
+mod push;
 mod report;
 mod reproduce;
 mod runs;
@@ -116,6 +117,13 @@ enum Command {
     ///
     /// Example: lpc winrate --annotations annotations.csv --difficulty difficulty.csv --glm noreg
     Winrate(WinrateArguments),
+    /// Publish a run's model on the Hugging Face hub: weights, tokenizer, card and LPC's own files
+    ///
+    /// Needs a token that may write: HF_TOKEN, or `hf auth login`. Makes the repository and the branch where
+    /// they are not there, and sends only what the hub lacks.
+    ///
+    /// Example: lpc push runs/0123456789abcdef organisation/name --private
+    Push(PushArguments),
     /// Calculate the loss of given pairs with both implementations, spec and tensor
     ///
     /// Prints loss, margin, KL, log-probabilities, and for every code its margin and exact
@@ -520,6 +528,21 @@ enum GlmName {
 }
 
 #[derive(Debug, Args)]
+struct PushArguments {
+    /// A run's folder that holds its model
+    run: PathBuf,
+    /// Where to: organisation/name
+    #[arg(value_name = "REPOSITORY")]
+    repository: String,
+    /// Let nobody else see it; refused where the repository is public already
+    #[arg(long)]
+    private: bool,
+    /// Branch to commit to
+    #[arg(long, value_name = "BRANCH", default_value = "main")]
+    revision: String,
+}
+
+#[derive(Debug, Args)]
 struct CheckArguments {
     /// Objective, latent mode, LM head, what h_z is made of, and pairs, as JSON; unknown keys are refused
     file: PathBuf,
@@ -559,6 +582,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Command::Codes(codes) => codes::run(codes, &device.open()?),
         Command::Judge(judge) => judge::run(judge, &arguments.runs),
         Command::Winrate(winrate) => winrate::run(winrate),
+        Command::Push(push) => push::run(push),
         Command::Check(check) => check::run(check),
         Command::Report { folder, because } => report::run(&folder, because.as_deref()),
         Command::Audit { what, reports } if what.as_os_str() == "paper" => audit::paper(&reports),

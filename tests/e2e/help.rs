@@ -13,6 +13,7 @@ fn of_every_command() {
         "generate",
         "judge",
         "winrate",
+        "push",
         "check",
         "report",
         "audit",
