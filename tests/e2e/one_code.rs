@@ -75,9 +75,7 @@ fn train(objective: Objective, latent: Latent) -> (BTreeMap<String, Tensor>, Vec
             prompt: tokens(3 + index % 5),
             chosen: tokens(2 + index % 7),
             rejected: tokens(1 + index % 6),
-            prompt_truncated: false,
-            completion_truncated: false,
-            factor_weights: None,
+            ..TokenizedPair::default()
         })
         .collect();
     let reference = vec![ReferenceLogps { chosen: -20.0, rejected: -15.0 }; PAIRS];

@@ -3,8 +3,9 @@
 use crate::support::{assert_pair, json, message, read_rows};
 use lpc::config::EmptyCompletion;
 use lpc::data::layout::Layout;
-use lpc::data::pairs::{PairReader, Turn};
+use lpc::data::pairs::PairReader;
 use lpc::data::ultrafeedback::ScoreCounts;
+use lpc::model::message::Message;
 use serde_json::{Value, json};
 
 #[test]
@@ -54,10 +55,10 @@ fn ultrafeedback_by_zephyrs_recipe() {
             continue;
         }
         let pair = &read.pairs[0];
-        assert_eq!(pair.chosen, case["chosen"].as_str().unwrap(), "{case}");
-        assert!(case["rejected"].as_array().unwrap().contains(&json!(pair.rejected)), "{case}");
+        assert_eq!(pair.chosen_text(), case["chosen"].as_str().unwrap(), "{case}");
+        assert!(case["rejected"].as_array().unwrap().contains(&json!(pair.rejected_text())), "{case}");
         assert_eq!(json!(pair.source), case["row"]["source"]);
-        assert_eq!(json!(pair.prompt), case["row"]["instruction"]);
+        assert_eq!(json!(pair.prompt_text()), case["row"]["instruction"]);
     }
 }
 
@@ -72,7 +73,7 @@ fn rejected_completions_are_drawn_by_seed() {
     std::fs::write(&path, rows.iter().map(|row| format!("{row}\n")).collect::<String>()).unwrap();
     let drawn = |seed: u64| -> Vec<String> {
         let reader = PairReader::open(std::slice::from_ref(&path), EmptyCompletion::Refuse).unwrap();
-        reader.drawing(seed).map(|pair| pair.unwrap().rejected).collect()
+        reader.drawing(seed).map(|pair| pair.unwrap().rejected_text().into_owned()).collect()
     };
     let first = drawn(1);
     assert_eq!(first, drawn(1));
@@ -166,8 +167,8 @@ fn prompts_as_text_beside_messages() {
     let answer = |text: &str| json!([{"role": "assistant", "content": text}]);
     let read = read_rows([&json!({"prompt": "p", "chosen": answer("c"), "rejected": answer("r")})]).unwrap();
     let pair = &read.pairs[0];
-    assert_eq!((pair.prompt.as_str(), pair.chosen.as_str(), pair.rejected.as_str()), ("p", "c", "r"));
+    assert_eq!([pair.prompt_text(), pair.chosen_text(), pair.rejected_text()], ["p", "c", "r"]);
     let prompt = json!([{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]);
     let read = read_rows([&json!({"prompt": prompt, "chosen": "c", "rejected": "r"})]).unwrap();
-    assert_eq!(read.pairs[0].context, [Turn { role: "system".into(), content: "s".into() }]);
+    assert_eq!(read.pairs[0].context(), [Message::new("system", "s")]);
 }

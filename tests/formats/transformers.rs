@@ -4,10 +4,11 @@
 use crate::support::json;
 use crate::tiny;
 use candle_core::{Device, Tensor};
-use lpc::model::chat_template::Message;
+use lpc::model::chat_template::Conversation;
 use lpc::model::decoder::Decoder;
 use lpc::model::inference::{Extension, Inference, KvCache};
 use lpc::model::load::{gguf, huggingface};
+use lpc::model::message::Message;
 use lpc::model::parameters::Parameters;
 use lpc::model::rows::{Row, TokenRows};
 use lpc::model::save::{save_weights, write_json};
@@ -119,8 +120,8 @@ fn tokens_and_renderings() {
             for chat in case["chats"].as_array().unwrap() {
                 let turns: Vec<(String, String)> = serde_json::from_value(chat["messages"].clone()).unwrap();
                 let messages: Vec<Message> =
-                    turns.iter().map(|(role, content)| Message { role, content }).collect();
-                let rendered = template.render(&messages, true).unwrap();
+                    turns.iter().map(|(role, content)| Message::new(role, content.as_str())).collect();
+                let rendered = template.render(Conversation::of(&messages), true).unwrap();
                 assert_eq!(rendered, chat["rendered"], "{}", case["name"]);
                 assert_eq!(
                     tokenizer.encode(&rendered, false).unwrap(),
