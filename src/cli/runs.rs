@@ -38,7 +38,7 @@ pub fn train(recipe: &Path, dtype: Option<Precision>, runs: &Path, device: &Devi
     let store = Store::new(runs);
     let manifest = cell::run(&recipe, "train", &prepared, &store, true, &progress)?;
     let data = &prepared.data;
-    for note in text.notes.iter().chain([&data.truncation_note("model", &recipe.truncation)]) {
+    for note in text.notes.iter().chain(&data.notes("model", &recipe.truncation)) {
         print_line(note)?;
     }
     print_accuracy(&store.records(&manifest.run)?)?;
@@ -55,7 +55,8 @@ pub fn evaluate(arguments: PreferenceArguments, runs: &Path, device: &Device) ->
             if read.pairs.is_empty() {
                 return Err(Error::input(Place::file(file), "at least one pair", "none"));
             }
-            TextPairs { train: vec![], test: read.pairs, bayes: None, notes: vec![] }
+            let notes = read.notes().iter().map(|note| format!("test: {note}.")).collect();
+            TextPairs { test: read.pairs, notes, ..TextPairs::default() }
         }
         None => TextPairs { train: vec![], ..TextPairs::load(&recipe.data)? },
     };

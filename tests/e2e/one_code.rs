@@ -42,6 +42,7 @@ fn recipe(objective: Objective, latent: Latent) -> Recipe {
             empty_completion: EmptyCompletion::Refuse,
             flip_rate: 0.0,
             flip_marked: false,
+            identical_completions: Default::default(),
         },
         truncation: Truncation { max_length: 64, max_prompt_length: 32 },
         objective,
