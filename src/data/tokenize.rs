@@ -133,7 +133,13 @@ fn tokenize_pair(
     let common = |whole: &[u32]| alone.iter().zip(whole).take_while(|(a, b)| a == b).count();
     let shared = common(&chosen).min(common(&rejected));
     if shared == 0 {
-        return Err(without_token("prompt", &pair.prompt_text()));
+        let (argument, text) = (format!("prompt of pair {}", pair.id), pair.prompt_text());
+        let got = format!("{text:.40?}, of tokens that change where an answer follows");
+        let expected = "a token that stays, such as a beginning-of-sequence token (leave the pair out)";
+        return Err(match alone.is_empty() {
+            true => without_token("prompt", &text),
+            false => Error::argument("tokenize", argument, got, expected),
+        });
     }
     for (what, whole, text) in
         [("chosen", &chosen, pair.chosen_text()), ("rejected", &rejected, pair.rejected_text())]

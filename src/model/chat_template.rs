@@ -131,7 +131,7 @@ impl ChatTemplate {
         context.insert("add_generation_prompt", add_generation_prompt.into());
         environment
             .get_template(NAME)
-            .and_then(|template| template.render(Value::from_iter(context)))
+            .and_then(|template| template.render(Value::from_pairs(context)))
             .map_err(|e| {
                 Error::argument(
                     "chat_template",

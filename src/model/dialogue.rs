@@ -7,7 +7,7 @@ use crate::model::message::Message;
 use crate::model::tokenizer::TextTokenizer;
 use serde_json::Value;
 use std::borrow::Cow;
-use tokenizers::Tokenizer;
+use tokenizers::{AddedToken, Tokenizer};
 
 /// What the answer follows.
 #[derive(Debug, Clone, Copy)]
@@ -44,8 +44,9 @@ impl TextTokenizer {
         Ok((ids?, form))
     }
 
-    /// Token ids of a prompt with its answer. The answer ends with what the template ends a turn with, and
-    /// without a template with the tokenizer's end token: once, also where its text has that already.
+    /// Token ids of a prompt with its answer. The answer ends with the token that the template ends a turn
+    /// with, and without a template with the tokenizer's end token: once, also where its text has that
+    /// already. White space that a template writes behind that token separates turns; no answer has it.
     ///
     /// # Errors
     /// As [`Self::encode_prompt`].
@@ -55,13 +56,17 @@ impl TextTokenizer {
                 let messages = prompt.conversation.messages.iter().chain(answer);
                 let messages: Vec<Message> = messages.map(|message| self.without_end(message)).collect();
                 let whole = Conversation { messages: &messages, ..prompt.conversation };
-                self.encode(&self.render(whole, false)?, false)
+                Ok(self.up_to_end(self.encode(&self.render(whole, false)?, false)?))
             }
             Form::Dressed => {
                 let mut text = self.dressed(&prompt).into_owned();
-                text.push_str(self.cut_end(&one_text(answer)?));
-                text.push_str(self.framing().map_or("", |framing| &framing.end));
-                self.encode(&text, false)
+                let end = self.framing().map_or("", |framing| &framing.end);
+                let answer = one_text(answer)?;
+                let ended = Some(end.trim_end()).filter(|end| !end.is_empty());
+                let cut = ended.and_then(|end| answer.trim_end().strip_suffix(end));
+                text.push_str(cut.unwrap_or_else(|| self.cut_end(&answer)));
+                text.push_str(end);
+                Ok(self.up_to_end(self.encode(&text, false)?))
             }
             Form::Plain => {
                 let mut text = text_of(&prompt).into_owned();
@@ -125,6 +130,15 @@ impl TextTokenizer {
         };
         refuse_unread(template, &conversation)?;
         template.render(conversation, add_generation_prompt)
+    }
+
+    /// Tokens without the white space that the template writes behind the end of a turn.
+    fn up_to_end(&self, mut ids: Vec<u32>) -> Vec<u32> {
+        let end = self.framing().and_then(|framing| framing.end_of_turn);
+        if let Some(last) = end.and_then(|end| ids.iter().rposition(|&id| id == end)) {
+            ids.truncate(last + 1);
+        }
+        ids
     }
 
     /// An assistant's message whose text does not end as its turn will.
@@ -213,11 +227,13 @@ pub struct Framing {
     between: String,
     /// Behind the answer.
     end: String,
+    /// The token of its own behind an answer that only white space follows.
+    pub(super) end_of_turn: Option<u32>,
 }
 
 impl Framing {
     /// Nothing where the template does not render these messages, or not as they stand.
-    pub(super) fn of(template: &ChatTemplate) -> Option<Self> {
+    pub(super) fn of(template: &ChatTemplate, tokenizer: &Tokenizer) -> Option<Self> {
         const QUESTION: &str = "thequestion";
         const ANSWER: &str = "theanswer";
         let exchange = [Message::user(QUESTION), Message::assistant(ANSWER)];
@@ -225,17 +241,17 @@ impl Framing {
         let asked = template.render(Conversation::of(&exchange[..1]), true).ok()?;
         let (before, between) = asked.split_once(QUESTION)?;
         let (_, end) = text.split_once(ANSWER)?;
-        Some(Self { before: before.into(), between: between.into(), end: end.into() })
+        let added = tokenizer.get_added_tokens_decoder();
+        let ends = |(id, token): &(&u32, &AddedToken)| {
+            let at_end = !token.content.is_empty() && end.trim_end().ends_with(token.content.trim_end());
+            at_end.then_some((token.content.len(), **id))
+        };
+        // Of tokens that end alike the longest is what the tokenizer finds.
+        let end_of_turn = added.iter().filter_map(|entry| ends(&entry)).max().map(|(_, id)| id);
+        Some(Self { before: before.into(), between: between.into(), end: end.into(), end_of_turn })
     }
 
     fn begins_with(&self, token: &str) -> bool {
         self.before.starts_with(token)
-    }
-
-    /// The token of its own that ends a turn, the first behind an answer.
-    pub(super) fn end_token(&self, tokenizer: &Tokenizer) -> Option<u32> {
-        let end = tokenizer.encode_fast(self.end.as_str(), false).ok()?;
-        let added = tokenizer.get_added_tokens_decoder();
-        end.get_ids().iter().copied().find(|id| added.contains_key(id))
     }
 }

@@ -1,6 +1,8 @@
 use crate::tiny::message;
-use lpc::model::chat_template::{ChatTemplate, Message};
+use lpc::model::chat_template::{ChatTemplate, Conversation};
+use lpc::model::message::Message;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Our templates, rendered by `transformers` (fixtures/loading/generate.py).
@@ -12,15 +14,17 @@ fn renders_as_transformers_does() {
     assert!(cases.len() > 30);
     for case in cases {
         let text = |value: &Value| value.as_str().unwrap().to_string();
-        let template =
-            ChatTemplate::new(text(&case["template"]), Some("<s>".into()), Some("</s>".into())).unwrap();
+        let tokens =
+            [("bos_token", "<s>"), ("eos_token", "</s>")].map(|(k, v)| (k.to_string(), v.to_string()));
+        let template = ChatTemplate::new(text(&case["template"]), tokens.into());
         let messages: Vec<Message> = case["messages"]
             .as_array()
             .unwrap()
             .iter()
-            .map(|m| Message { role: m[0].as_str().unwrap(), content: m[1].as_str().unwrap() })
+            .map(|m| Message::new(m[0].as_str().unwrap(), m[1].clone()))
             .collect();
-        let rendered = template.render(&messages, case["add_generation_prompt"].as_bool().unwrap());
+        let rendered =
+            template.render(Conversation::of(&messages), case["add_generation_prompt"].as_bool().unwrap());
         match case["expected"].as_str() {
             Some(expected) => assert_eq!(rendered.unwrap(), expected, "{}", case["name"]),
             None => assert!(message(rendered).contains("roles must alternate")),
@@ -28,8 +32,30 @@ fn renders_as_transformers_does() {
     }
 }
 
+/// What Jinja does not have, or has otherwise (fixtures/loading/generate_dialect.py).
+#[test]
+fn speaks_the_dialect_of_transformers() {
+    let fixture: Value = serde_json::from_str(include_str!("../../fixtures/loading/dialect.json")).unwrap();
+    let tokens: BTreeMap<String, String> = serde_json::from_value(fixture["tokens"].clone()).unwrap();
+    let mut wrong = vec![];
+    for case in fixture["cases"].as_array().unwrap() {
+        let mut template = ChatTemplate::new(case["template"].as_str().unwrap().into(), tokens.clone());
+        template.set_date(jiff::civil::date(2026, 2, 3).at(0, 0, 0, 0));
+        let messages: Vec<Message> = serde_json::from_value(case["messages"].clone()).unwrap();
+        let tools = Some(&case["tools"]).filter(|tools| !tools.is_null());
+        let kwargs = case["kwargs"].as_object().unwrap();
+        let rendered = template.render(Conversation { messages: &messages, tools, kwargs }, true);
+        let rendered = rendered.unwrap_or_else(|e| e.to_string());
+        if Some(rendered.as_str()) != case["expected"].as_str() {
+            wrong.push(format!("{}\n  expected {}\n  got      {rendered:?}", case["name"], case["expected"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 fn render(source: &str) -> lpc::Result<String> {
-    ChatTemplate::new(source.into(), None, None)?.render(&[Message::user("hi")], true)
+    ChatTemplate::new(source.into(), Default::default())
+        .render(Conversation::of(&[Message::user("hi")]), true)
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod folder;
 mod gguf;
 mod hub;
 mod pairs;
+mod scored_tokens;
 mod smollm2;
 mod splitting;
 mod tiny;

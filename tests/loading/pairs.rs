@@ -21,8 +21,7 @@ fn parse(bytes: &[u8]) -> lpc::Result<Pairs> {
 }
 
 fn pair(id: &str, source: &str, prompt: &str, chosen: &str, rejected: &str) -> Pair {
-    let [id, source, prompt, chosen, rejected] = [id, source, prompt, chosen, rejected].map(String::from);
-    Pair { id, source, prompt, chosen, rejected, ..Pair::default() }
+    Pair { id: id.into(), source: source.into(), ..Pair::of_texts(prompt, chosen, rejected) }
 }
 
 #[test]

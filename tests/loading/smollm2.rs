@@ -4,8 +4,9 @@
 use crate::gguf::{largest_difference, llama_logits, quantized_llama_logits};
 use flate2::read::DeflateDecoder;
 use lpc::data::tokenize::tokenize_prompt;
-use lpc::model::chat_template::Message;
+use lpc::model::chat_template::Conversation;
 use lpc::model::load::{Loaded, gguf};
+use lpc::model::message::Message;
 use serde_json::Value;
 use std::fs::File;
 use std::io::{Cursor, Read};
@@ -71,14 +72,13 @@ fn chat_prompts_are_those_of_llama_cpp() {
     let tokenizer = &loaded.tokenizer;
     for case in expectations()["chats"].as_array().unwrap() {
         let turns = case["messages"].as_array().unwrap();
-        let messages: Vec<Message> = turns
-            .iter()
-            .map(|turn| Message { role: turn[0].as_str().unwrap(), content: turn[1].as_str().unwrap() })
-            .collect();
-        let prompt = tokenizer.chat_template().unwrap().render(&messages, true).unwrap();
+        let messages: Vec<Message> =
+            turns.iter().map(|turn| Message::new(turn[0].as_str().unwrap(), turn[1].clone())).collect();
+        let prompt = tokenizer.chat_template().unwrap().render(Conversation::of(&messages), true).unwrap();
         assert_eq!(tokenizer.encode(&prompt, false).unwrap(), ids(&case["tokens"]));
-        if let [Message { role: "user", content }] = messages[..] {
-            assert_eq!(tokenize_prompt(content, tokenizer).unwrap(), ids(&case["tokens"]));
+        if let [only] = &messages[..] {
+            assert_eq!(only.role(), "user");
+            assert_eq!(tokenize_prompt(&only.text(), tokenizer).unwrap(), ids(&case["tokens"]));
         }
     }
 }

@@ -1,8 +1,9 @@
 use crate::tiny::{self, message};
 use lpc::config::EmptyCompletion;
 use lpc::config::Truncation;
-use lpc::data::pairs::{Pair, Turn, read};
+use lpc::data::pairs::{Pair, read};
 use lpc::data::tokenize::{TokenReport, TokenizedPair, tokenize};
+use lpc::model::message::Message;
 use lpc::model::tokenizer::TextTokenizer;
 use proptest::prelude::*;
 use std::path::Path;
@@ -10,8 +11,7 @@ use std::path::Path;
 const EOS: u32 = 1;
 
 fn pair(id: usize, prompt: &str, chosen: &str, rejected: &str) -> Pair {
-    let [source, prompt, chosen, rejected] = ["", prompt, chosen, rejected].map(String::from);
-    Pair { id: id.to_string(), source, prompt, chosen, rejected, ..Pair::default() }
+    Pair { id: id.to_string(), ..Pair::of_texts(prompt, chosen, rejected) }
 }
 
 fn truncation(max_length: usize, max_prompt_length: usize) -> Truncation {
@@ -45,10 +45,18 @@ fn template_end_of_turn_and_truncation_by_hand() {
         rejected: [ids(&tokenizer, "x"), vec![EOS]].concat(),
         prompt_truncated: true,
         completion_truncated: true,
+        boundary_moved: false,
+        dressed: false,
         factor_weights: None,
     };
     assert_eq!(cut[1], expected);
-    let report = TokenReport { pairs: 2, prompts_truncated: 1, completions_truncated: 1, truncated: 1 };
+    let report = TokenReport {
+        pairs: 2,
+        prompts_truncated: 1,
+        completions_truncated: 1,
+        truncated: 1,
+        ..TokenReport::default()
+    };
     assert_eq!(TokenReport::of(&cut), report);
 }
 
@@ -80,9 +88,9 @@ fn texts_without_tokens_name_their_pair() {
 /// What was said before goes through the template too; without one it is refused, not left out.
 #[test]
 fn a_context_needs_a_template() {
-    let turn = |role: &str, content: &str| Turn { role: role.into(), content: content.into() };
     let mut pair = pair(1, "now", "a", "b");
-    pair.context = vec![turn("system", "brief"), turn("user", "before"), turn("assistant", "yes")];
+    let before = [Message::new("system", "brief"), Message::user("before"), Message::assistant("yes")];
+    pair.prompt.splice(0..0, before);
     let with = tiny::tokenizer(Some(tiny::TEMPLATE));
     let tokenized = tokenize(std::slice::from_ref(&pair), &with, &truncation(1000, 500)).unwrap();
     let text = with.decode(&tokenized[0].prompt, false).unwrap();
@@ -91,7 +99,7 @@ fn a_context_needs_a_template() {
     assert_eq!(text, expected);
     let message = message(tokenize(&[pair], &tiny::tokenizer(None), &truncation(1000, 500)));
     assert!(
-        message.contains("prompt of pair 1 = 4 messages, expected one message, or a tokenizer with"),
+        message.contains("prompt of pair 1 = 4 messages, expected one text, or a model with a chat template"),
         "{message}"
     );
 }
@@ -141,7 +149,7 @@ fn real_pairs() {
         for (tokenized, pair) in tokenized.iter().zip(&read.pairs) {
             if !tokenized.completion_truncated {
                 let text = tokenizer.decode(&tokenized.chosen, true).unwrap();
-                assert_eq!(text, pair.chosen, "pair {}", pair.id);
+                assert_eq!(text, pair.chosen_text(), "pair {}", pair.id);
             }
         }
         let report = TokenReport::of(&tokenized);
