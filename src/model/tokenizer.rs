@@ -70,7 +70,8 @@ impl TextTokenizer {
         let chat_template = default.map(template);
         let tool_template = tool_use.map(template);
         let mut whole = Self { tokenizer, eos, bos, chat_template, tool_template, framing: None };
-        whole.framing = whole.chat_template.as_ref().and_then(|template| Framing::of(template, &whole.tokenizer));
+        whole.framing =
+            whole.chat_template.as_ref().and_then(|template| Framing::of(template, &whole.tokenizer));
         let end = whole.framing.as_ref().and_then(|framing| framing.end_of_turn);
         whole.eos.extend(end.filter(|id| !whole.eos.contains(id)));
         Ok(whole)
