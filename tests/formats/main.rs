@@ -2,6 +2,8 @@
 //! TRL, pyarrow, transformers and TensorBoard (fixtures/loading/generate_*.py).
 
 mod binarized;
+mod columns;
+mod overlap;
 mod parquet;
 mod preferences;
 mod quantised;

@@ -95,7 +95,7 @@ fn faults_name_the_field() {
     let cases = [
         (
             row(json!([user]), json!([answer, user]), json!([other])),
-            "field `chosen`: expected one message behind the prompt",
+            "field `chosen`: expected the assistant's message first and last, got one of role \"user\"",
         ),
         (
             row(json!([user]), json!([answer]), json!([user])),
@@ -103,11 +103,11 @@ fn faults_name_the_field() {
         ),
         (
             row(json!([answer]), json!([answer]), json!([other])),
-            "field `prompt`: expected a last message of the user",
+            "field `prompt`: expected a last message of the user or of a tool",
         ),
         (
             row(json!([]), json!([answer]), json!([other])),
-            "field `prompt`: expected a last message of the user, got no message",
+            "field `prompt`: expected a last message of the user or of a tool, got no message",
         ),
         (
             row(json!([{"role": "user"}]), json!([answer]), json!([other])),
@@ -115,7 +115,7 @@ fn faults_name_the_field() {
         ),
         (
             row(json!([user]), json!([{"role": "assistant", "content": [1]}]), json!([other])),
-            "field `chosen[0].content`: expected a string, got an array",
+            "field `chosen[0].content[0]`: expected a part of a content, got a number",
         ),
         (
             row(json!([user]), json!(["text"]), json!([other])),
@@ -131,11 +131,11 @@ fn faults_name_the_field() {
         ),
         (
             json!({"chosen": [answer], "rejected": [other]}),
-            "field `prompt`: expected a last message of the user, got no message",
+            "field `prompt`: expected a last message of the user or of a tool, got no message",
         ),
         (
             json!({"chosen": [user, answer, user, answer], "rejected": [user, other]}),
-            "field `chosen`: expected one message behind",
+            "field `chosen`: expected messages of the assistant and of tools behind the prompt",
         ),
         (
             json!({"instruction": 1, "completions": []}),
