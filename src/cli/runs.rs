@@ -87,6 +87,12 @@ pub fn evaluate(arguments: PreferenceArguments, runs: &Path, device: &Device) ->
     if let Some(path) = &arguments.records {
         record_file::write(path, &records)?;
     }
+    if arguments.data.is_some() {
+        // What was truncated is not told here: the recipe says how much is read.
+        for note in text.notes.iter().chain(data.notes("model", &recipe.truncation).iter().skip(1)) {
+            print_line(note)?;
+        }
+    }
     print_accuracy(&records)
 }
 

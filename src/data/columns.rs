@@ -1,7 +1,8 @@
 //! Which columns a row's prompt may stand in, and which of its columns nobody reads.
 
 use crate::data::json::not_json;
-use crate::data::layout::{messages, wrong};
+use crate::data::layout::wrong;
+use crate::data::messages::messages;
 use crate::data::pairs::Pair;
 use crate::error::{Error, Place, Result};
 use crate::model::load::one_line;
@@ -110,6 +111,7 @@ pub fn put_system(row: &mut Map<String, Value>, pair: &mut Pair, place: &Place) 
     for name in SYSTEMS {
         let text = match row.get(name) {
             None | Some(Value::Null) => continue,
+            Some(Value::String(text)) if text.trim().is_empty() => continue,
             Some(Value::String(text)) => text.clone(),
             Some(other) => return Err(wrong(place, name, "a string", Some(other.clone()))),
         };

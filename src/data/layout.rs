@@ -2,6 +2,7 @@
 
 use crate::data::columns::{self, Asked};
 use crate::data::json;
+use crate::data::messages::{ASSISTANT, is_result, is_said, messages};
 use crate::data::pairs::{LeftOut, Pair};
 use crate::data::transcript;
 use crate::data::ultrafeedback::{self, ScoreCounts};
@@ -110,11 +111,6 @@ impl Answers {
             Self::Messages(chosen, rejected) => (chosen, rejected),
         }
     }
-}
-
-/// Several messages or one.
-fn is_said(value: &Value) -> bool {
-    value.is_array() || value.get("role").or(value.get("from")).is_some()
 }
 
 /// Reads one row. Its prompt may be in a column that [`columns::prompt`] knows. Where it is implicit it is what the two
@@ -258,10 +254,6 @@ fn names(row: &Map<String, Value>) -> String {
     }
 }
 
-const ASSISTANT: &str = "assistant";
-/// Roles of what a tool gave, by the names that templates have for it.
-const RESULTS: [&str; 4] = ["tool", "function", "ipython", "tool_response"];
-
 /// A prompt and an answer each. An answer is mostly one message; it may call tools and have their results
 /// on the way.
 fn conversation(
@@ -295,11 +287,6 @@ fn conversation(
     Ok(Found::Pair(Pair { prompt, chosen, rejected, ..Pair::default() }))
 }
 
-/// Is it what a tool gave?
-fn is_result(message: &Message) -> bool {
-    RESULTS.contains(&message.role())
-}
-
 /// Refuses a prompt whose last message is not one that the assistant answers.
 pub(super) fn ends_with_question(prompt: &[Message], place: &Place) -> Result<()> {
     match prompt.last() {
@@ -331,79 +318,6 @@ fn shared_text(chosen: &str, rejected: &str) -> usize {
 fn split_at(mut turns: Vec<Message>, at: usize) -> (Vec<Message>, Vec<Message>) {
     let rest = turns.split_off(at);
     (turns, rest)
-}
-
-/// The messages of a column, or what is there instead: a list of them, or one. A message keeps all its keys.
-pub(super) fn messages(
-    value: Value,
-    field: &str,
-    place: &Place,
-) -> Result<std::result::Result<Vec<Message>, Value>> {
-    let values = match value {
-        Value::Array(values) => values,
-        value if is_said(&value) => vec![value],
-        other => return Ok(Err(other)),
-    };
-    let read = |(i, value)| message(value, &format!("{field}[{i}]"), place);
-    values.into_iter().enumerate().map(read).collect::<Result<_>>().map(Ok)
-}
-
-/// Errors: no object, no role, or a content that is neither text nor parts; without a content, or with null,
-/// another key must say something.
-fn message(value: Value, field: &str, place: &Place) -> Result<Message> {
-    let Value::Object(mut keys) = value else {
-        return Err(wrong(place, field, "a message", Some(value)));
-    };
-    if !keys.contains_key("role") && keys.contains_key("from") {
-        keys = from_sharegpt(keys, field, place)?;
-    }
-    string(place, &format!("{field}.role"), keys.get("role").cloned())?;
-    keys.iter_mut().filter(|(key, _)| *key != "content").for_each(|(_, value)| json::without_them(value));
-    let content = format!("{field}.content");
-    let is_assistant = keys.get("role").is_some_and(|role| role == ASSISTANT);
-    let says_more = keys.iter().any(|(key, value)| key != "role" && columns::has_text(value));
-    match keys.get_mut("content") {
-        Some(Value::String(_)) => {}
-        Some(Value::Array(parts)) => {
-            if let Some(i) = parts.iter().position(|part| !part.is_object()) {
-                return Err(wrong(
-                    place,
-                    &format!("{content}[{i}]"),
-                    "a part of a content",
-                    Some(parts[i].clone()),
-                ));
-            }
-            parts.iter_mut().for_each(json::without_them);
-        }
-        None | Some(Value::Null) if says_more && is_assistant => {}
-        other => return Err(wrong(place, &content, "a string", other.cloned())),
-    }
-    let no_role = || wrong(place, &format!("{field}.role"), "a string", None);
-    Message::from_keys(keys).ok_or_else(no_role)
-}
-
-/// ShareGPT's `from` and `value` as role and content, other keys behind them.
-fn from_sharegpt(mut keys: Map<String, Value>, field: &str, place: &Place) -> Result<Map<String, Value>> {
-    let from = string(place, &format!("{field}.from"), keys.shift_remove("from"))?;
-    let role = match from.as_str() {
-        "human" => "user",
-        "gpt" | "chatgpt" | "bot" | "model" => ASSISTANT,
-        "observation" | "function_response" => "tool",
-        "function_call" => {
-            let expected = "human, gpt, system or observation; a call as a message with `tool_calls`";
-            return Err(Error::input(
-                place.clone().field(format!("{field}.from")),
-                expected,
-                "function_call",
-            ));
-        }
-        other => other,
-    };
-    let mut message = Map::from_iter([("role".to_string(), role.into())]);
-    let content = keys.shift_remove("value").or_else(|| keys.shift_remove("content"));
-    message.extend(content.map(|content| ("content".to_string(), content)));
-    message.extend(keys);
-    Ok(message)
 }
 
 /// The string, or what is there instead.

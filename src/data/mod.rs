@@ -6,6 +6,7 @@ pub mod columns;
 pub mod inspect;
 pub mod json;
 pub mod layout;
+pub mod messages;
 pub mod noise;
 pub mod overlap;
 pub mod pairs;

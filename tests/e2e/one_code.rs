@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 const PAIRS: usize = 48;
 
-fn config() -> DecoderConfig {
+pub fn config() -> DecoderConfig {
     DecoderConfig {
         vocab_size: 50,
         hidden_size: 16,
@@ -32,7 +32,7 @@ fn config() -> DecoderConfig {
     }
 }
 
-fn recipe(objective: Objective, latent: Latent) -> Recipe {
+pub fn recipe(objective: Objective, latent: Latent) -> Recipe {
     Recipe {
         seed: 5,
         model: ModelSource::World { shape: Shape::Llama },

@@ -137,7 +137,7 @@ fn a_prompt_that_cannot_be_known_is_refused() {
     }
     let message = message(read_rows([&json!({"prompt": "p", "answer": "c", "score": 1})]));
     assert!(
-        message.contains("field `chosen`: expected a string, got nothing (columns: answer, score)"),
+        message.contains("field `chosen`: expected a string, got nothing (columns: prompt, answer, score)"),
         "{message}"
     );
 }
@@ -229,8 +229,8 @@ fn numbers_that_json_does_not_have() {
             &format!(r#"{{{GOOD}, "chat_template_kwargs": {{"a": NaN}}}}"#),
             "field `chat_template_kwargs.a`: expected a value of JSON, got NaN",
         ),
-        (&format!(r#"{{{GOOD}, "score": NaNs}}"#), "expected a JSON object, got expected value at column 57"),
-        (&format!(r#"{{{GOOD}, "score": NaN,}}"#), "expected a JSON object, got trailing comma at column 61"),
+        (&format!(r#"{{{GOOD}, "score": NaNs}}"#), "expected a JSON object, got expected value at column 58"),
+        (&format!(r#"{{{GOOD}, "score": NaN,}}"#), "expected a JSON object, got trailing comma at column 62"),
         (&format!(r#"{{{GOOD}, "score": nan}}"#), "expected a JSON object"),
     ] {
         let message = message(text(row));

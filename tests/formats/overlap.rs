@@ -1,10 +1,12 @@
 //! What data have in common: counted by hand.
 
 use crate::tiny;
-use lpc::config::Truncation;
+use lpc::config::{DataSource, IdenticalCompletions, Truncation};
 use lpc::data::inspect::inspect;
 use lpc::data::overlap::{Item, contradictions, count, find, shared};
 use lpc::data::pairs::{Pair, Pairs};
+use lpc::experiment::dataset::TextPairs;
+use serde_json::json;
 use std::fs;
 use std::process::Command;
 
@@ -123,4 +125,43 @@ fn completions_alike_as_truncated_are_named() {
     assert_eq!(found.identical_ids, ["a", "c"]);
     let text = found.to_string();
     assert!(text.contains("completions of the same tokens as truncated: 2 of 3 (a, c)\n"), "{text}");
+}
+
+/// The pairs stay in order and keep their places; the test keeps all of its pairs.
+#[test]
+fn a_recipe_says_whether_they_are_trained_on() {
+    let train = vec![pair("x", "y", "y"), pair("x", "yx", "yz"), pair("x", "yyyyx", "yyyyz")];
+    let text = |identical| TextPairs {
+        train: train.clone(),
+        test: train.clone(),
+        identical,
+        ..TextPairs::default()
+    };
+    let limits = Truncation { max_length: 5, max_prompt_length: 2 };
+    let tokenizer = tiny::tokenizer(None);
+    let places = |identical| -> (Vec<usize>, Vec<String>) {
+        let data = text(identical).tokenized_by(&tokenizer, 5, &limits).unwrap();
+        assert_eq!(data.test.len(), 3);
+        (data.train.iter().map(|pair| pair.index).collect(), data.notes("tiny", &limits))
+    };
+    let (all, notes) = places(IdenticalCompletions::Train);
+    assert_eq!(all, [0, 1, 2]);
+    assert!(
+        notes[1].starts_with("tiny: 2 of 3 training pairs have two completions of the same tokens"),
+        "{notes:?}"
+    );
+    let (some, notes) = places(IdenticalCompletions::LeaveOut);
+    assert_eq!(some, [1]);
+    assert!(notes[1].ends_with("; they are left out."), "{notes:?}");
+    let none = TextPairs { train: train[..1].to_vec(), ..text(IdenticalCompletions::LeaveOut) };
+    let refused = none.tokenized_by(&tokenizer, 5, &limits).err().unwrap().to_string();
+    assert!(refused.contains("data.identical_completions"), "{refused}");
+
+    let mut source = json!({"kind": "jsonl", "folder": "f", "limit": null, "empty_completion": "refuse"});
+    let read: DataSource = serde_json::from_value(source.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&read).unwrap(), source);
+    source["identical_completions"] = "leave-out".into();
+    let read: DataSource = serde_json::from_value(source.clone()).unwrap();
+    assert!(matches!(read, DataSource::Jsonl { identical_completions: IdenticalCompletions::LeaveOut, .. }));
+    assert_eq!(serde_json::to_value(&read).unwrap(), source);
 }
