@@ -65,7 +65,19 @@ pub enum DataSource {
         flip_rate: f64,
         #[serde(default, skip_serializing_if = "is_default")]
         flip_marked: bool,
+        #[serde(default, skip_serializing_if = "is_default")]
+        identical_completions: IdenticalCompletions,
     },
+}
+
+/// Are pairs trained on whose completions have the same tokens, as truncated? They have no preference:
+/// their loss is a constant, but they take a place in their batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IdenticalCompletions {
+    #[default]
+    Train,
+    LeaveOut,
 }
 
 /// What to do with a pair of which a completion is empty: models do sometimes say nothing, and

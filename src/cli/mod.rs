@@ -64,11 +64,22 @@ enum Command {
     },
     /// Look at preference data, and make splits of it
     ///
-    /// A file is .jsonl, .jsonl.gz or .parquet. A row is one of:
+    /// A file is .jsonl, .json (rows as lines, or one array of them), .jsonl.gz or .parquet. A row is one of:
     ///   prompt, chosen and rejected, as text or as messages with role and content;
     ///   chosen and rejected alone, both beginning with the prompt (text, messages, or HH-RLHF's
     ///   transcripts);
-    ///   raw UltraFeedback's instruction and completions, for these two commands only.
+    ///   raw UltraFeedback's instruction and completions, for `lpc data` only.
+    ///
+    /// Where there is no prompt and the answers do not begin with it, it is looked for in:
+    ///   question, query              text
+    ///   instruction, input           text; with both, the input follows on a line of its own
+    ///   messages, conversations      messages (also ShareGPT's from and value) up to the answer
+    /// A text in system or system_prompt becomes a system message before the prompt. Messages keep all
+    /// their keys; these, tools and chat_template_kwargs go to the model's chat template. Two columns
+    /// that hold different prompts are refused; so is a common beginning of two texts where another
+    /// column has text. What else says something is counted and named as not read.
+    ///
+    /// A row without an id has its number; one whose id an earlier row has gets the number behind it (q1#7).
     ///
     /// Example: lpc data inspect train.parquet
     #[command(subcommand, verbatim_doc_comment)]

@@ -162,6 +162,7 @@ fn apply(arguments: &ReproduceArguments, matrix: &mut Matrix) -> Result<()> {
                     empty_completion: EmptyCompletion::LeaveOut,
                     flip_rate: 0.0,
                     flip_marked: false,
+                    identical_completions: Default::default(),
                 }
             }
         }

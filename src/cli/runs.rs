@@ -45,7 +45,7 @@ pub fn train(
     let store = Store::new(runs);
     let manifest = cell::run(&recipe, "train", &prepared, &store, true, &progress)?;
     let data = &prepared.data;
-    for note in text.notes.iter().chain([&data.truncation_note("model", &recipe.truncation)]) {
+    for note in text.notes.iter().chain(&data.notes("model", &recipe.truncation)) {
         print_line(note)?;
     }
     print_accuracy(&store.records(&manifest.run)?)?;
@@ -63,7 +63,8 @@ pub fn evaluate(arguments: PreferenceArguments, runs: &Path, device: &Device) ->
             if read.pairs.is_empty() {
                 return Err(Error::input(Place::file(file), "at least one pair", "none"));
             }
-            TextPairs { train: vec![], test: read.pairs, bayes: None, notes: vec![] }
+            let notes = read.notes().iter().map(|note| format!("test: {note}.")).collect();
+            TextPairs { test: read.pairs, notes, ..TextPairs::default() }
         }
         None => TextPairs { train: vec![], ..TextPairs::load(&recipe.data)? },
     };
@@ -93,6 +94,12 @@ pub fn evaluate(arguments: PreferenceArguments, runs: &Path, device: &Device) ->
     let records = records(&data, &verdicts, reference.as_ref());
     if let Some(path) = &arguments.records {
         record_file::write(path, &records)?;
+    }
+    if arguments.data.is_some() {
+        // What was truncated is not told here: the recipe says how much is read.
+        for note in text.notes.iter().chain(data.notes("model", &recipe.truncation).iter().skip(1)) {
+            print_line(note)?;
+        }
     }
     print_accuracy(&records)
 }

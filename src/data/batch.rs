@@ -24,6 +24,9 @@ pub struct PairBatch {
     pub chosen_last: Tensor,
     pub rejected_last: Tensor,
     pub lengths: PairLengths,
+    /// [B] (u32): the completion, counted as in `token_completion`, whose log-probability the rejected one
+    /// has. Where any pair's completions are the same tokens: rounding may not tell those two apart.
+    pub rejected_rows: Option<Tensor>,
     /// [B, F]: the true weights of the prompts' factors, where every pair has them.
     pub factor_weights: Option<Tensor>,
     pub pairs: usize,
@@ -58,6 +61,11 @@ impl PairBatch {
         let weights = weights.filter(|rows| !rows.is_empty());
         let weights = weights.map(|rows| Tensor::new(rows, device)?.to_dtype(dtype)).transpose()?;
         let [prompt_last, chosen_last, rejected_last] = last;
+        let row = |(b, pair): (usize, &&TokenizedPair)| {
+            if pair.is_identical() { b as u32 } else { (pairs.len() + b) as u32 }
+        };
+        let any_identical = pairs.iter().any(|pair| pair.is_identical());
+        let rejected_rows = any_identical.then(|| index(pairs.iter().enumerate().map(row).collect()));
         Ok(Self {
             rows: TokenRows::new(pairs.iter().map(|pair| pair_row(pair)).collect()),
             predictors: index(predictors)?,
@@ -71,6 +79,7 @@ impl PairBatch {
                 chosen: lengths(|p| p.chosen.len())?,
                 rejected: lengths(|p| p.rejected.len())?,
             },
+            rejected_rows: rejected_rows.transpose()?,
             factor_weights: weights,
             pairs: pairs.len(),
         })

@@ -2,15 +2,20 @@
 
 use crate::Result;
 use crate::config::Truncation;
+use crate::data::overlap::contradictions;
 use crate::data::pairs::{Pair, Pairs};
 use crate::data::tokenize::{TokenReport, tokenize};
+use crate::model::message::Message;
 use crate::model::tokenizer::TextTokenizer;
+use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::hash::Hash;
 
 /// Characters of a text that a sample shows.
 const SHOWN: usize = 160;
+/// Ids that a count names.
+const NAMED: usize = 5;
 
 /// Lengths of one part of every pair.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,6 +47,13 @@ pub struct Inspection {
     /// Pairs whose prompt, context included, an earlier pair has.
     pub repeated_prompts: usize,
     pub identical: usize,
+    /// Ids of the first pairs whose completions are the same tokens as truncated, where tokens were counted.
+    pub identical_ids: Vec<String>,
+    /// Pairs that another pair contradicts, as a sentence.
+    pub contradictions: Option<String>,
+    /// Keys of messages beside role and content, with the pairs that have them; of those, with a tokenizer, the
+    /// ones that its template does not read.
+    pub keys: BTreeMap<String, usize>,
     /// The first, the middle and the last pair.
     pub samples: Vec<Pair>,
 }
@@ -58,6 +70,7 @@ pub fn inspect(read: &Pairs, tokens: Option<(&TextTokenizer, &Truncation)>) -> R
     }
     let characters = |text: &str| text.chars().count();
     let prompt = |p: &Pair| p.prompt.iter().map(|message| characters(&message.text())).sum::<usize>();
+    let template = tokens.map(|(tokenizer, _)| tokenizer);
     let tokens = match tokens {
         None => None,
         Some((tokenizer, limits)) => {
@@ -67,6 +80,8 @@ pub fn inspect(read: &Pairs, tokens: Option<(&TextTokenizer, &Truncation)>) -> R
             lengths(&whole, |p| [p.prompt.len(), p.chosen.len(), p.rejected.len()]).map(|l| (l, cut))
         }
     };
+    let same_tokens = tokens.as_ref().map_or(&[][..], |(_, cut): &(_, TokenReport)| &cut.identical);
+    let identical_ids = same_tokens.iter().take(NAMED).map(|&i| pairs[i].id.clone()).collect();
     let middle = pairs.len() / 2;
     let mut shown = vec![0, middle, pairs.len().saturating_sub(1)];
     shown.dedup();
@@ -85,8 +100,38 @@ pub fn inspect(read: &Pairs, tokens: Option<(&TextTokenizer, &Truncation)>) -> R
         repeated_pairs: repeated(pairs.iter().map(|p| (&p.prompt, &p.chosen, &p.rejected))),
         repeated_prompts: repeated(pairs.iter().map(|p| &p.prompt)),
         identical: read.identical,
+        identical_ids,
+        contradictions: contradictions(pairs),
+        keys: match template {
+            None => keys(pairs.iter()),
+            Some(tokenizer) => unread_keys(pairs.iter(), tokenizer),
+        },
         samples: shown.into_iter().filter_map(|i| pairs.get(i).cloned()).collect(),
     })
+}
+
+/// Keys of messages beside role and content that say something, with the pairs that have them.
+fn keys<'a>(pairs: impl Iterator<Item = &'a Pair>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for pair in pairs {
+        let messages = pair.prompt.iter().chain(&pair.chosen).chain(&pair.rejected);
+        let said = messages.flat_map(Message::keys).filter(|(key, value)| {
+            !matches!(key.as_str(), "role" | "content") && !matches!(value, Value::Null)
+        });
+        for key in said.map(|(key, _)| key).collect::<HashSet<_>>() {
+            *counts.entry(key.clone()).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// Of those keys the ones that a model's template does not read.
+pub fn unread_keys<'a>(
+    pairs: impl Iterator<Item = &'a Pair>,
+    tokenizer: &TextTokenizer,
+) -> BTreeMap<String, usize> {
+    let is_read = |key: &str| tokenizer.chat_template().is_some_and(|template| template.mentions(key));
+    keys(pairs).into_iter().filter(|(key, _)| !is_read(key)).collect()
 }
 
 fn repeated<T: Hash + Eq>(items: impl Iterator<Item = T>) -> usize {
@@ -132,6 +177,29 @@ impl fmt::Display for Inspection {
         writeln!(f, "with earlier messages: {}", self.with_context)?;
         writeln!(f, "repeated: {} pairs, {} prompts", self.repeated_pairs, self.repeated_prompts)?;
         writeln!(f, "identical completions: {}", self.identical)?;
+        if let Some((_, cut)) = &self.tokens {
+            let same = cut.identical.len();
+            if same > 0 {
+                let more = if same > self.identical_ids.len() { ", …" } else { "" };
+                let ids = self.identical_ids.join(", ");
+                writeln!(f, "completions of the same tokens as truncated: {same} of {n} ({ids}{more})")?;
+            }
+            let moved = cut.boundaries_moved;
+            if moved > 0 {
+                writeln!(f, "other tokens at the prompt's end with an answer behind it: {moved}")?;
+            }
+            if cut.dressed > 0 {
+                writeln!(f, "prompts that held the chat template already: {}", cut.dressed)?;
+            }
+        }
+        if let Some(note) = &self.contradictions {
+            writeln!(f, "contradictions: {note}")?;
+        }
+        if !self.keys.is_empty() {
+            let keys: Vec<String> = self.keys.iter().map(|(key, n)| format!("{key} ({n} pairs)")).collect();
+            let unread = if self.tokens.is_some() { " that the template does not read" } else { "" };
+            writeln!(f, "keys of messages{unread}: {}", keys.join(", "))?;
+        }
         for pair in &self.samples {
             writeln!(f, "\npair {}", pair.id)?;
             for message in pair.context() {

@@ -1,9 +1,13 @@
 //! The layouts in which people keep preference pairs, and what a row of each means.
 
+use crate::data::columns::{self, Asked};
+use crate::data::json;
+use crate::data::messages::{ASSISTANT, is_result, is_said, messages};
 use crate::data::pairs::{LeftOut, Pair};
 use crate::data::transcript;
 use crate::data::ultrafeedback::{self, ScoreCounts};
 use crate::error::{Error, Place, Result};
+use crate::model::load::one_line;
 use crate::model::message::Message;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -17,7 +21,7 @@ pub enum Layout {
     Strings,
     /// `chosen` and `rejected` alone, two strings that begin with the prompt.
     ImplicitStrings,
-    /// `prompt`, `chosen`, `rejected`: messages with role and content.
+    /// `prompt`, `chosen`, `rejected`: messages.
     Messages,
     /// `chosen` and `rejected`: two conversations that begin with the prompt.
     ImplicitMessages,
@@ -46,125 +50,251 @@ pub enum Found {
     LeftOut(LeftOut),
 }
 
-/// Reads one row. Where the prompt is implicit it is what the two sides share, as TRL defines it:
-/// whole messages, or text up to a space.
-///
-/// `seed` draws the rejected completion of raw UltraFeedback, row `number`; without one such a row
-/// is refused.
-///
-/// # Errors
-/// A key is missing or holds something else, a conversation has no prompt of the user's before its
-/// answer, or several messages behind it.
-pub fn read_row(
-    mut row: Map<String, Value>,
-    place: &Place,
-    seed: Option<u64>,
-    number: usize,
-    scores: &mut ScoreCounts,
-) -> Result<(Layout, Found)> {
-    if row.contains_key("completions") && row.contains_key("instruction") {
-        let Some(seed) = seed else {
-            let got = "raw UltraFeedback (`lpc data binarize` makes pairs of it)";
-            return Err(Error::input(place.clone(), "a preference pair", got));
+/// What a row says.
+pub struct Row {
+    pub layout: Layout,
+    pub found: Found,
+    /// The columns that its prompt and its system message come from, where that is not `prompt`.
+    pub renamed: Vec<String>,
+    /// Columns that say what the pair does not.
+    pub not_read: Vec<String>,
+}
+
+/// A pair's two answers, as the row has them.
+enum Answers {
+    Texts(String, String),
+    Messages(Vec<Message>, Vec<Message>),
+}
+
+impl Answers {
+    fn of(row: &mut Map<String, Value>, place: &Place) -> Result<Self> {
+        let columns = names(row);
+        let [chosen, rejected] =
+            ["chosen", "rejected"].map(|field| row.shift_remove(field).filter(|value| !value.is_null()));
+        let text = |field: &str, value| match value {
+            None => {
+                let got = format!("nothing{columns}");
+                Err(Error::input(place.clone().field(field), "a string", got))
+            }
+            value => string(place, field, value),
         };
-        return Ok((Layout::UltraFeedback, ultrafeedback::pair(row, place, seed, number, scores)?));
+        match (chosen, rejected) {
+            (Some(chosen), Some(rejected)) if is_said(&chosen) && is_said(&rejected) => {
+                let [chosen, rejected] =
+                    [("chosen", chosen), ("rejected", rejected)].map(|(field, value)| {
+                        messages(value, field, place)?.map_err(|v| wrong(place, field, "messages", Some(v)))
+                    });
+                Ok(Self::Messages(chosen?, rejected?))
+            }
+            (chosen, rejected) => Ok(Self::Texts(text("chosen", chosen)?, text("rejected", rejected)?)),
+        }
     }
-    let prompt = row.remove("prompt").filter(|v| !v.is_null());
-    let [chosen, rejected] = ["chosen", "rejected"].map(|key| row.remove(key));
-    match (prompt, chosen, rejected) {
-        (prompt, Some(Value::Array(chosen)), Some(Value::Array(rejected))) => {
-            let chosen = turns(place, "chosen", chosen)?;
-            let rejected = turns(place, "rejected", rejected)?;
-            match prompt {
-                Some(Value::Array(prompt)) => {
-                    let prompt = turns(place, "prompt", prompt)?;
-                    Ok((Layout::Messages, conversation(prompt, chosen, rejected, place)?))
-                }
-                Some(Value::String(text)) if chosen.len() == 1 && rejected.len() == 1 => {
-                    let prompt = vec![Message::user(text)];
-                    Ok((Layout::Messages, conversation(prompt, chosen, rejected, place)?))
-                }
-                // A prompt that is text repeats what the conversations begin with.
-                None | Some(Value::String(_)) => {
-                    let shared = shared_turns(&chosen, &rejected);
-                    let (prompt, chosen) = split_at(chosen, shared);
-                    let (_, rejected) = split_at(rejected, shared);
-                    Ok((Layout::ImplicitMessages, conversation(prompt, chosen, rejected, place)?))
-                }
-                Some(other) => Err(wrong(place, "prompt", "text or messages", Some(other))),
+
+    /// Do they begin with the prompt, not with an answer?
+    fn hold_the_prompt(&self) -> bool {
+        match self {
+            Self::Texts(chosen, rejected) => {
+                transcript::is_transcript(chosen) && transcript::is_transcript(rejected)
+            }
+            Self::Messages(chosen, rejected) => {
+                let asks = |messages: &[Message]| messages.first().is_some_and(|m| m.role() != ASSISTANT);
+                asks(chosen) && asks(rejected)
             }
         }
-        (Some(Value::Array(prompt)), chosen, rejected) => {
-            let prompt = turns(place, "prompt", prompt)?;
-            let answer =
-                |field, value| Ok::<_, Error>(vec![Message::assistant(string(place, field, value)?)]);
-            let (chosen, rejected) = (answer("chosen", chosen)?, answer("rejected", rejected)?);
-            Ok((Layout::Messages, conversation(prompt, chosen, rejected, place)?))
-        }
-        (None, Some(Value::String(chosen)), Some(Value::String(rejected))) => {
-            if transcript::is_transcript(&chosen) && transcript::is_transcript(&rejected) {
-                return Ok((Layout::Transcripts, transcript::pair(&chosen, &rejected, place)?));
+    }
+
+    fn messages(self) -> (Vec<Message>, Vec<Message>) {
+        match self {
+            Self::Texts(chosen, rejected) => {
+                (vec![Message::assistant(chosen)], vec![Message::assistant(rejected)])
             }
-            let shared = shared_text(&chosen, &rejected);
-            if shared == 0 {
-                let expected = "a string, or chosen and rejected that begin with it";
-                return Err(wrong(place, "prompt", expected, None));
-            }
-            let (prompt, chosen) = chosen.split_at(shared);
-            let pair = Pair::of_texts(prompt, chosen, &rejected[shared..]);
-            Ok((Layout::ImplicitStrings, Found::Pair(pair)))
-        }
-        (prompt, chosen, rejected) => {
-            let chosen = string(place, "chosen", chosen)?;
-            let rejected = string(place, "rejected", rejected)?;
-            let prompt = string(place, "prompt", prompt)?;
-            match transcript::prompt(&prompt) {
-                Some(prompt) => {
-                    ends_with_user(&prompt, place)?;
-                    let [chosen, rejected] =
-                        [chosen, rejected].map(|text| vec![Message::assistant(text.trim())]);
-                    let pair = Pair { prompt, chosen, rejected, ..Pair::default() };
-                    Ok((Layout::Transcripts, Found::Pair(pair)))
-                }
-                None => Ok((Layout::Strings, Found::Pair(Pair::of_texts(&prompt, &chosen, &rejected)))),
-            }
+            Self::Messages(chosen, rejected) => (chosen, rejected),
         }
     }
 }
 
-const ASSISTANT: &str = "assistant";
+/// Reads one row. Its prompt may be in a column that [`columns::prompt`] knows. Where it is implicit it is what the two
+/// sides share, as TRL defines it: whole messages, or text up to a space.
+///
+/// `draw` (a seed and the row's number) draws the rejected completion of raw UltraFeedback; without it such
+/// a row is refused. `elsewhere` names columns with text that are not in the row.
+///
+/// # Errors
+/// A key is missing or holds something else, a conversation has no prompt of the user's or a tool's before
+/// its answer, or something else than an answer behind it.
+pub fn read_row(
+    mut row: Map<String, Value>,
+    place: &Place,
+    draw: Option<(u64, usize)>,
+    elsewhere: &[(String, usize)],
+    scores: &mut ScoreCounts,
+) -> Result<Row> {
+    if row.contains_key("completions") && row.contains_key("instruction") {
+        let Some((seed, number)) = draw else {
+            let got = "raw UltraFeedback (`lpc data binarize` makes pairs of it)";
+            return Err(Error::input(place.clone(), "a preference pair", got));
+        };
+        let mut read = Map::new();
+        for key in ["instruction", "completions"] {
+            read.extend(row.shift_remove(key).map(|value| (key.to_string(), value)));
+        }
+        let found = ultrafeedback::pair(read, place, seed, number, scores)?;
+        let not_read = columns::not_read(&row, None);
+        return Ok(Row { layout: Layout::UltraFeedback, found, renamed: vec![], not_read });
+    }
+    let tools = columns::tools(row.shift_remove("tools"), place)?;
+    let template_kwargs = columns::template_kwargs(row.shift_remove("chat_template_kwargs"), place)?;
+    let answers = Answers::of(&mut row, place)?;
+    let mut renamed = vec![];
+    let prompt = match row.shift_remove("prompt").filter(|value| !value.is_null()) {
+        Some(prompt) => Some(Asked::of(prompt, "prompt", place)?),
+        None if answers.hold_the_prompt() => None,
+        None => columns::prompt(&mut row, place)?.map(|(name, asked)| {
+            renamed.push(name);
+            asked
+        }),
+    };
+    let (layout, found) = match (prompt, answers) {
+        (Some(Asked::Messages(mut prompt)), answers) => {
+            let (chosen, rejected) = answers.messages();
+            // Such a column may have the conversation up to its end, which is what was chosen.
+            let is_chosen =
+                |m: &Message| chosen.len() == 1 && m.role() == ASSISTANT && m.text() == chosen[0].text();
+            if !renamed.is_empty() && prompt.last().is_some_and(is_chosen) {
+                prompt.pop();
+            }
+            (Layout::Messages, conversation(prompt, chosen, rejected, place)?)
+        }
+        (Some(Asked::Text(prompt)), Answers::Texts(chosen, rejected)) => match transcript::prompt(&prompt) {
+            Some(prompt) => {
+                ends_with_question(&prompt, place)?;
+                let [chosen, rejected] = [chosen, rejected].map(|text| vec![Message::assistant(text.trim())]);
+                let pair = Pair { prompt, chosen, rejected, ..Pair::default() };
+                (Layout::Transcripts, Found::Pair(pair))
+            }
+            None => (Layout::Strings, Found::Pair(Pair::of_texts(&prompt, &chosen, &rejected))),
+        },
+        (prompt, answers @ Answers::Messages(..)) => {
+            let is_inside = prompt.is_none() || answers.hold_the_prompt();
+            let (chosen, rejected) = answers.messages();
+            match prompt {
+                Some(Asked::Text(text)) if !is_inside => {
+                    let prompt = vec![Message::user(text)];
+                    (Layout::Messages, conversation(prompt, chosen, rejected, place)?)
+                }
+                prompt => {
+                    // A prompt that is text repeats what the conversations begin with, if it is read at all.
+                    if let Some(Asked::Text(text)) = prompt {
+                        row.insert("prompt".into(), text.into());
+                    }
+                    let shared = shared_turns(&chosen, &rejected);
+                    let (prompt, chosen) = split_at(chosen, shared);
+                    let (_, rejected) = split_at(rejected, shared);
+                    (Layout::ImplicitMessages, conversation(prompt, chosen, rejected, place)?)
+                }
+            }
+        }
+        (None, Answers::Texts(chosen, rejected)) => {
+            match transcript::is_transcript(&chosen) && transcript::is_transcript(&rejected) {
+                true => (Layout::Transcripts, transcript::pair(&chosen, &rejected, place)?),
+                false => implicit_texts(&chosen, &rejected, &row, elsewhere, place)?,
+            }
+        }
+    };
+    let found = match found {
+        Found::Pair(mut pair) => {
+            renamed.extend(columns::put_system(&mut row, &mut pair, place)?);
+            Found::Pair(Pair { tools, template_kwargs, ..pair })
+        }
+        left_out => left_out,
+    };
+    let pair = match &found {
+        Found::Pair(pair) => Some(pair),
+        Found::LeftOut(_) => None,
+    };
+    let not_read = columns::not_read(&row, pair);
+    Ok(Row { layout, found, renamed, not_read })
+}
 
-/// A prompt and one answer each.
+/// Two texts that begin with the prompt. Where another column has text, the prompt may be that.
+fn implicit_texts(
+    chosen: &str,
+    rejected: &str,
+    row: &Map<String, Value>,
+    elsewhere: &[(String, usize)],
+    place: &Place,
+) -> Result<(Layout, Found)> {
+    let in_row = row.iter().filter(|(_, value)| columns::has_text(value)).map(|(name, _)| name);
+    let others: Vec<&str> =
+        in_row.chain(elsewhere.iter().map(|(name, _)| name)).map(String::as_str).collect();
+    if !others.is_empty() {
+        let expected = "a prompt in a column that `lpc data --help` lists (rename its column to `prompt`)";
+        let got = format!("text in {}, beside chosen and rejected", others.join(", "));
+        return Err(Error::input(place.clone().field("prompt"), expected, one_line(got)));
+    }
+    let shared = shared_text(chosen, rejected);
+    if shared == 0 {
+        let expected = "a string, or chosen and rejected that begin with it";
+        let got = format!("nothing{}", names(row));
+        return Err(Error::input(place.clone().field("prompt"), expected, got));
+    }
+    let (prompt, chosen) = chosen.split_at(shared);
+    let pair = Pair::of_texts(prompt, chosen, &rejected[shared..]);
+    Ok((Layout::ImplicitStrings, Found::Pair(pair)))
+}
+
+/// The columns of a row, for whoever misses one.
+fn names(row: &Map<String, Value>) -> String {
+    match row.is_empty() {
+        true => String::new(),
+        false => {
+            let names: Vec<&str> = row.keys().map(String::as_str).collect();
+            format!(" (columns: {})", one_line(names.join(", ")))
+        }
+    }
+}
+
+/// A prompt and an answer each. An answer is mostly one message; it may call tools and have their results
+/// on the way.
 fn conversation(
     prompt: Vec<Message>,
     chosen: Vec<Message>,
     rejected: Vec<Message>,
     place: &Place,
 ) -> Result<Found> {
-    let is_answer = |field: &str, messages: &[Message]| match messages {
-        [message] if message.role() == ASSISTANT => Ok(()),
-        [message] => {
-            let got = format!("one of role {:?}", message.role());
-            Err(Error::input(place.clone().field(field), "a message of the assistant", got))
-        }
-        messages => {
-            let expected = "one message behind the prompt, the assistant's";
-            Err(Error::input(place.clone().field(field), expected, messages.len()))
+    let is_answer = |field: &str, messages: &[Message]| {
+        let refuse =
+            |expected: &str, got: String| Err(Error::input(place.clone().field(field), expected, got));
+        let role = |message: Option<&Message>| {
+            message.map_or("no message".into(), |m| format!("one of role {:?}", m.role()))
+        };
+        let answers = |m: &Message| m.role() == ASSISTANT;
+        match messages {
+            [first, .., last] if !answers(first) || !answers(last) => {
+                let other = if answers(first) { last } else { first };
+                refuse("the assistant's message first and last", role(Some(other)))
+            }
+            [first, ..] if answers(first) => match messages.iter().find(|m| !answers(m) && !is_result(m)) {
+                None => Ok(()),
+                other => refuse("messages of the assistant and of tools behind the prompt", role(other)),
+            },
+            messages => refuse("a message of the assistant", role(messages.first())),
         }
     };
     is_answer("chosen", &chosen)?;
     is_answer("rejected", &rejected)?;
-    ends_with_user(&prompt, place)?;
+    ends_with_question(&prompt, place)?;
     Ok(Found::Pair(Pair { prompt, chosen, rejected, ..Pair::default() }))
 }
 
-/// Refuses a prompt whose last message is not the user's.
-pub(super) fn ends_with_user(prompt: &[Message], place: &Place) -> Result<()> {
+/// Refuses a prompt whose last message is not one that the assistant answers.
+pub(super) fn ends_with_question(prompt: &[Message], place: &Place) -> Result<()> {
     match prompt.last() {
-        Some(message) if message.role() == "user" => Ok(()),
+        Some(message) if message.role() == "user" || is_result(message) => Ok(()),
         other => {
             let got = other.map_or("no message".into(), |m| format!("one of role {:?}", m.role()));
-            Err(Error::input(place.clone().field("prompt"), "a last message of the user", got))
+            let expected = "a last message of the user or of a tool";
+            Err(Error::input(place.clone().field("prompt"), expected, got))
         }
     }
 }
@@ -190,17 +320,6 @@ fn split_at(mut turns: Vec<Message>, at: usize) -> (Vec<Message>, Vec<Message>) 
     (turns, rest)
 }
 
-fn turns(place: &Place, field: &str, values: Vec<Value>) -> Result<Vec<Message>> {
-    let turn = |(i, value): (usize, Value)| {
-        let Value::Object(mut message) = value else {
-            return Err(wrong(place, &format!("{field}[{i}]"), "a message", Some(value)));
-        };
-        let role = string(place, &format!("{field}[{i}].role"), message.remove("role"))?;
-        Ok(Message::new(&role, string(place, &format!("{field}[{i}].content"), message.remove("content"))?))
-    };
-    values.into_iter().enumerate().map(turn).collect()
-}
-
 /// The string, or what is there instead.
 pub(super) fn string(place: &Place, field: &str, value: Option<Value>) -> Result<String> {
     match value {
@@ -210,7 +329,8 @@ pub(super) fn string(place: &Place, field: &str, value: Option<Value>) -> Result
 }
 
 pub(super) fn wrong(place: &Place, field: &str, expected: &str, value: Option<Value>) -> Error {
-    let got = match value {
+    let got = match &value {
+        Some(value) if json::not_json(value).is_some() => json::not_json(value).unwrap_or_default(),
         Some(Value::String(_)) => "a string",
         None => "nothing",
         Some(Value::Null) => "null",

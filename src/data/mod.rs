@@ -2,9 +2,13 @@
 
 pub mod batch;
 pub mod binarize;
+pub mod columns;
 pub mod inspect;
+pub mod json;
 pub mod layout;
+pub mod messages;
 pub mod noise;
+pub mod overlap;
 pub mod pairs;
 pub mod parquet;
 pub mod rows;

@@ -5,11 +5,12 @@ use crate::data::layout::{self, Found, Layout};
 use crate::data::rows::Rows;
 use crate::data::ultrafeedback::ScoreCounts;
 use crate::error::{Error, Place, Result};
+use crate::model::load::one_line;
 use crate::model::message::Message;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -128,9 +129,35 @@ pub struct Pairs {
     pub layouts: BTreeMap<Layout, usize>,
     /// What became of raw UltraFeedback's scores.
     pub scores: ScoreCounts,
+    /// Columns other than `prompt` that prompts and their system messages come from, with their rows.
+    pub renamed: BTreeMap<String, usize>,
+    /// Columns that say what no pair does, with their rows.
+    pub not_read: BTreeMap<String, usize>,
+    /// Rows whose id an earlier row has.
+    pub repeated_ids: usize,
 }
 
 impl Pairs {
+    /// What reading has to say of the rows, where there is anything to say.
+    pub fn notes(&self) -> Vec<String> {
+        let listed = |columns: &BTreeMap<String, usize>| {
+            let one = |(name, rows): (&String, &usize)| format!("{} ({rows} rows)", one_line(name));
+            columns.iter().map(one).collect::<Vec<_>>().join(", ")
+        };
+        let mut notes = vec![];
+        if !self.renamed.is_empty() {
+            notes.push(format!("prompt from: {}", listed(&self.renamed)));
+        }
+        if !self.not_read.is_empty() {
+            notes.push(format!("not read: {}", listed(&self.not_read)));
+        }
+        if self.repeated_ids > 0 {
+            let rows = self.repeated_ids;
+            notes.push(format!("repeated ids: {rows} rows, which have # and their line behind the id"));
+        }
+        notes
+    }
+
     /// How many rows were left out, by reason.
     pub fn left_out_by_reason(&self) -> BTreeMap<LeftOut, usize> {
         let mut counts = BTreeMap::new();
@@ -150,8 +177,9 @@ pub fn read(path: &Path, limit: Option<usize>, empty: EmptyCompletion) -> Result
 }
 
 /// Reads pairs one by one from a file or its shards. A row is laid out as [`Layout`] lists, with, if
-/// known, `id` (its number otherwise) and `source`. Other keys are allowed; in JSON Lines a byte
-/// order mark, CRLF and blank lines are tolerated.
+/// known, `id` (its number otherwise) and `source`. An id that an earlier row has gets this row's number,
+/// as in `q1#7`. Other keys are allowed, and counted if they say something; in JSON Lines a byte order mark,
+/// CRLF and blank lines are tolerated.
 ///
 /// # Errors
 /// Each item may be an error that names file, line and field. After the first one there are no more.
@@ -162,30 +190,39 @@ pub struct PairReader {
     before: usize,
     empty: EmptyCompletion,
     seed: Option<u64>,
-    left_out: Vec<(usize, LeftOut)>,
-    layouts: BTreeMap<Layout, usize>,
-    scores: ScoreCounts,
-    ids: HashMap<String, usize>,
+    /// What is told of all rows; the pairs go to whoever reads.
+    counts: Pairs,
+    /// Columns of this file that are in no row.
+    unread: Vec<(String, usize)>,
+    ids: HashSet<String>,
     failed: bool,
 }
 
 impl PairReader {
     /// Opens the first of the files.
     pub fn open(files: &[PathBuf], empty: EmptyCompletion) -> Result<Self> {
-        let mut files: VecDeque<PathBuf> = files.iter().cloned().collect();
-        let rows = files.pop_front().map(|path| Rows::open(&path)).transpose()?;
-        Ok(Self {
-            files,
-            rows,
+        let mut reader = Self {
+            files: files.iter().cloned().collect(),
+            rows: None,
             before: 0,
             empty,
             seed: None,
-            left_out: Vec::new(),
-            layouts: BTreeMap::new(),
-            scores: ScoreCounts::default(),
-            ids: HashMap::new(),
+            counts: Pairs::default(),
+            unread: vec![],
+            ids: HashSet::new(),
             failed: false,
-        })
+        };
+        reader.open_next()?;
+        Ok(reader)
+    }
+
+    fn open_next(&mut self) -> Result<()> {
+        self.rows = self.files.pop_front().map(|path| Rows::open(&path)).transpose()?;
+        self.unread = self.rows.as_ref().map_or(vec![], |rows| rows.unread_columns().to_vec());
+        for (name, rows) in &self.unread {
+            *self.counts.not_read.entry(name.clone()).or_default() += rows;
+        }
+        Ok(())
     }
 
     /// Accepts raw UltraFeedback, whose rejected completion is drawn by `seed`.
@@ -198,8 +235,17 @@ impl PairReader {
     pub fn read_all(mut self, limit: Option<usize>) -> Result<Pairs> {
         let pairs: Vec<Pair> = self.by_ref().take(limit.unwrap_or(usize::MAX)).collect::<Result<_>>()?;
         let identical = pairs.iter().filter(|pair| pair.is_identical()).count();
-        let Self { left_out, layouts, scores, .. } = self;
-        Ok(Pairs { pairs, identical, left_out, layouts, scores })
+        Ok(Pairs { pairs, identical, ..self.counts })
+    }
+
+    /// The id, or one that no earlier row has.
+    fn unique(&mut self, mut id: String, number: usize) -> String {
+        self.counts.repeated_ids += usize::from(self.ids.contains(&id));
+        while self.ids.contains(&id) {
+            id = format!("{id}#{number}");
+        }
+        self.ids.insert(id.clone());
+        id
     }
 
     fn next_pair(&mut self) -> Result<Option<Pair>> {
@@ -208,28 +254,32 @@ impl PairReader {
             let Some(mut object) = rows.next_row()? else {
                 // The number behind the last row counts no row.
                 self.before += rows.number().saturating_sub(1);
-                self.rows = self.files.pop_front().map(|path| Rows::open(&path)).transpose()?;
+                self.open_next()?;
                 continue;
             };
             let (place, number) = (rows.place(), self.before + rows.number());
-            let id = match object.remove("id") {
+            let id = match object.shift_remove("id") {
                 None | Some(Value::Null) => number.to_string(),
                 Some(Value::Number(id)) => id.to_string(),
                 Some(id) => layout::string(&place, "id", Some(id))?,
             };
-            let source = match object.remove("source") {
+            let source = match object.shift_remove("source") {
                 None | Some(Value::Null) => String::new(),
                 Some(source) => layout::string(&place, "source", Some(source))?,
             };
-            if let Some(first) = self.ids.insert(id.clone(), number) {
-                let got = format!("{id:?}, which line {first} has");
-                return Err(Error::input(place.field("id"), "an id of its own", got));
+            let id = self.unique(id, number);
+            let draw = self.seed.map(|seed| (seed, number));
+            let row = layout::read_row(object, &place, draw, &self.unread, &mut self.counts.scores)?;
+            *self.counts.layouts.entry(row.layout).or_default() += 1;
+            for name in row.renamed {
+                *self.counts.renamed.entry(name).or_default() += 1;
             }
-            let (layout, found) = layout::read_row(object, &place, self.seed, number, &mut self.scores)?;
-            *self.layouts.entry(layout).or_default() += 1;
-            match self.kept(found, &place)? {
+            for name in row.not_read {
+                *self.counts.not_read.entry(name).or_default() += 1;
+            }
+            match self.kept(row.found, &place)? {
                 Ok(text) => return Ok(Some(Pair { id, source, ..text })),
-                Err(reason) => self.left_out.push((number, reason)),
+                Err(reason) => self.counts.left_out.push((number, reason)),
             }
         }
     }

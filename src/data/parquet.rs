@@ -1,8 +1,11 @@
 //! Parquet files of preference data, row by row.
 
+use crate::data::columns::READ;
 use crate::error::{Error, Place, Result};
 use crate::model::load::one_line;
+use parquet::basic::Type as BasicType;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
@@ -12,13 +15,12 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-/// Columns that somebody reads; others stay packed.
-const COLUMNS: [&str; 7] = ["id", "source", "prompt", "chosen", "rejected", "instruction", "completions"];
-
 /// The rows of a Parquet file.
 pub struct ParquetRows {
     rows: RowIter<'static>,
     left: i64,
+    /// Columns with text that stay packed, and in how many rows they hold any.
+    unread: Vec<(String, usize)>,
 }
 
 impl ParquetRows {
@@ -32,12 +34,13 @@ impl ParquetRows {
                 "columns prompt, chosen and rejected, or UltraFeedback's instruction and completions";
             return Err(Error::input(Place::file(path), expected, one_line(names.join(", "))));
         }
-        let wanted = schema.get_fields().iter().filter(|f| COLUMNS.contains(&f.name())).cloned().collect();
+        let wanted = schema.get_fields().iter().filter(|f| READ.contains(&f.name())).cloned().collect();
+        let unread = unread_text(reader.metadata());
         let rows = guarded(|| {
             let projection = Type::group_type_builder(schema.name()).with_fields(wanted).build()?;
             RowIter::from_file_into(Box::new(reader)).project(Some(projection))
         });
-        Ok(Self { rows: rows.map_err(broken(path))?, left })
+        Ok(Self { rows: rows.map_err(broken(path))?, left, unread })
     }
 
     /// Whatever its columns are.
@@ -46,7 +49,12 @@ impl ParquetRows {
     pub fn open_any(file: File, path: &Path) -> Result<Self> {
         let (reader, _, left) = opened(file, path)?;
         let rows = guarded(|| Ok(RowIter::from_file_into(Box::new(reader))));
-        Ok(Self { rows: rows.map_err(broken(path))?, left })
+        Ok(Self { rows: rows.map_err(broken(path))?, left, unread: vec![] })
+    }
+
+    /// Columns with text that nobody reads, and in how many rows they hold any, as the file states.
+    pub fn unread(&self) -> &[(String, usize)] {
+        &self.unread
     }
 
     /// Errors: a damaged page, or a value that JSON does not have, at `place`.
@@ -75,6 +83,35 @@ fn opened(file: File, path: &Path) -> Result<(SerializedFileReader<File>, TypePt
         Ok((reader, schema, rows))
     });
     opened.map_err(broken(path))
+}
+
+/// Of every column that [`READ`] does not name and that holds text, directly or in lists and structs: its
+/// rows but for those that the statistics call null; none where every text is the empty one.
+fn unread_text(metadata: &ParquetMetaData) -> Vec<(String, usize)> {
+    let mut found: Vec<(String, usize)> = vec![];
+    for group in metadata.row_groups() {
+        for column in group.columns().iter().filter(|column| column.column_type() == BasicType::BYTE_ARRAY) {
+            let path = column.column_path().parts();
+            let Some(name) = path.first().filter(|name| !READ.contains(&name.as_str())) else { continue };
+            let rows = usize::try_from(group.num_rows()).unwrap_or_default();
+            let (mut nulls, mut empty) = (0, false);
+            if let Some(statistics) = column.statistics() {
+                // Of a list the nulls are its items'.
+                nulls = statistics.null_count_opt().filter(|_| path.len() == 1).unwrap_or_default();
+                empty = statistics.max_bytes_opt().is_some_and(<[u8]>::is_empty)
+                    || statistics.null_count_opt() == u64::try_from(column.num_values()).ok();
+            }
+            let rows = if empty { 0 } else { rows.saturating_sub(nulls as usize) };
+            match found.iter_mut().find(|(known, _)| known == name) {
+                // The parts of a struct are one column.
+                Some((_, known)) if path.len() > 1 => *known = rows.max(*known),
+                Some((_, known)) => *known += rows,
+                None => found.push((name.clone(), rows)),
+            }
+        }
+    }
+    found.retain(|(_, rows)| *rows > 0);
+    found
 }
 
 fn broken(path: &Path) -> impl Fn(ParquetError) -> Error {
@@ -115,7 +152,12 @@ fn json(field: &Field, place: &Place) -> Result<Value> {
             Ok(text) => text.into(),
             Err(e) => return Err(Error::input(place.clone(), "UTF-8", e)),
         },
-        Field::Group(row) => Value::Object(object(row, place)?),
+        // A key that one message has is null in all the others of the column.
+        Field::Group(row) => {
+            let mut keys = object(row, place)?;
+            keys.retain(|key, value| key == "content" || !value.is_null());
+            Value::Object(keys)
+        }
         Field::ListInternal(list) => {
             list.elements().iter().map(|item| json(item, place)).collect::<Result<Vec<_>>>()?.into()
         }

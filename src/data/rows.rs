@@ -1,20 +1,25 @@
-//! Files of rows, whatever their format: JSON Lines, the same compressed, Parquet. A row is a JSON
-//! object.
+//! Files of rows, whatever their format: JSON Lines or one JSON array, the same compressed, Parquet. A row
+//! is a JSON object.
 
+use crate::data::json::{self, ArrayItems};
 use crate::data::parquet::ParquetRows;
 use crate::error::{Error, Place, Result};
 use flate2::read::MultiGzDecoder;
 use serde_json::{Map, Value};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 /// A line longer than this is not text that somebody labelled.
 const LONGEST_LINE: u64 = 16 << 20;
-/// What a name ends with says what the file is.
-const KINDS: [&str; 3] = [".jsonl", ".jsonl.gz", ".parquet"];
+/// What a name ends with says what the file is. The last kind is looked for where there is no other.
+const KINDS: [&str; 4] = [".jsonl", ".jsonl.gz", ".parquet", ".json"];
+/// Bytes in which an array has begun.
+const LONGEST_HEAD: usize = 4096;
+const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
-/// The rows of one file. Lines are numbered from 1, blank ones included; so are Parquet's rows.
+/// The rows of one file. Lines are numbered from 1, blank ones included; so are the rows of Parquet and
+/// of a JSON array.
 pub struct Rows {
     path: PathBuf,
     number: usize,
@@ -23,23 +28,51 @@ pub struct Rows {
 
 enum Kind {
     Lines(BufReader<Box<dyn Read>>),
+    Array(ArrayItems<BufReader<Box<dyn Read>>>),
     Parquet(Box<ParquetRows>),
 }
 
 impl Rows {
-    /// Opens a file: `.parquet`, `.gz` (compressed JSON Lines), or else JSON Lines.
+    /// Opens a file: `.parquet`, `.gz` (compressed), or else as it is. What begins with a bracket is an
+    /// array, anything else JSON Lines.
     ///
     /// # Errors
     /// The file cannot be opened, or is no Parquet file with preference data.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(Error::io(path))?;
-        let lines = |bytes: Box<dyn Read>| Kind::Lines(BufReader::new(bytes));
         let kind = match path.extension().and_then(|e| e.to_str()) {
             Some("parquet") => Kind::Parquet(Box::new(ParquetRows::open(file, path)?)),
-            Some("gz") => lines(Box::new(MultiGzDecoder::new(file))),
-            _ => lines(Box::new(file)),
+            Some("gz") => Self::text(Box::new(MultiGzDecoder::new(file)), path)?,
+            _ => Self::text(Box::new(file), path)?,
         };
         Ok(Self { path: path.into(), number: 0, kind })
+    }
+
+    fn text(mut bytes: Box<dyn Read>, path: &Path) -> Result<Kind> {
+        // One byte at a time: what is damaged further on is told where its row is read.
+        let mut head = vec![];
+        let is_space = |byte: u8| byte.is_ascii_whitespace() || BYTE_ORDER_MARK.contains(&byte);
+        while head.last().is_none_or(|&byte| is_space(byte)) && head.len() < LONGEST_HEAD {
+            let read = bytes.by_ref().take(1).read_to_end(&mut head);
+            if read.map_err(|e| Error::input(Place::file(path).line(1), "readable bytes", e))? == 0 {
+                break;
+            }
+        }
+        let is_array = head.last() == Some(&b'[');
+        let bytes = BufReader::new(Box::new(Cursor::new(head).chain(bytes)) as Box<dyn Read>);
+        Ok(match is_array {
+            true => Kind::Array(ArrayItems::new(bytes, LONGEST_LINE as usize)),
+            false => Kind::Lines(bytes),
+        })
+    }
+
+    /// Columns with text that the file has and nobody reads, with their rows, where the format tells
+    /// before the rows are read.
+    pub fn unread_columns(&self) -> &[(String, usize)] {
+        match &self.kind {
+            Kind::Parquet(rows) => rows.unread(),
+            _ => &[],
+        }
     }
 
     /// Number of the row that was read last.
@@ -61,15 +94,24 @@ impl Rows {
             self.number += 1;
             return rows.next_row(Place::file(&self.path).line(self.number));
         }
-        let Some(text) = self.next_line()? else { return Ok(None) };
-        serde_json::from_str(&text).map(Some).map_err(|e| {
-            let got = e.to_string().replace("at line 1 column", "at column");
+        let Some(text) = self.next_text()? else { return Ok(None) };
+        json::object(&text).map(Some).map_err(|e| {
+            let got = e.replace("at line 1 column", "at column");
             Error::input(self.place(), "a JSON object", got)
         })
     }
 
-    /// The next line that is not blank, without a byte order mark.
-    fn next_line(&mut self) -> Result<Option<String>> {
+    /// The next item of the array, or the next line that is not blank, without a byte order mark.
+    fn next_text(&mut self) -> Result<Option<String>> {
+        if let Kind::Array(items) = &mut self.kind {
+            self.number += 1;
+            let item = items.next_item();
+            let Some(item) = item.map_err(|got| Error::input(self.place(), "a JSON object", got))? else {
+                return Ok(None);
+            };
+            let utf8 = |e: std::string::FromUtf8Error| Error::input(self.place(), "UTF-8", e.utf8_error());
+            return String::from_utf8(item).map(Some).map_err(utf8);
+        }
         loop {
             let Kind::Lines(lines) = &mut self.kind else { return Ok(None) };
             let mut bytes = Vec::new();
@@ -91,8 +133,8 @@ impl Rows {
     }
 }
 
-/// The files of a folder's split, in order: `train.jsonl`, `train.jsonl.gz` or `train.parquet`, or
-/// shards of one kind such as `train-00000-of-00002.parquet`.
+/// The files of a folder's split, in order: `train.jsonl`, `train.jsonl.gz`, `train.parquet` or else
+/// `train.json`, or shards of one kind such as `train-00000-of-00002.parquet`.
 ///
 /// # Errors
 /// There is no such file, or files of several kinds.
@@ -110,8 +152,11 @@ pub fn split_files(folder: &Path, split: &str) -> Result<Vec<PathBuf>> {
             found.push((kind, path));
         }
     }
+    let (last, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|(kind, _)| *kind == KINDS[3]);
+    let mut found = if others.is_empty() { last } else { others };
     found.sort();
-    let expected = format!("{split}.jsonl, {split}.jsonl.gz, {split}.parquet or shards of one kind");
+    let expected =
+        format!("{split}.jsonl, {split}.jsonl.gz, {split}.parquet, {split}.json or shards of one kind");
     let place = Place::file(folder);
     match found.as_slice() {
         [] => Err(Error::input(place, expected, "no such file")),

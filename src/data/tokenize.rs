@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// One pair as the policy reads it: `prompt` then `chosen`, and the same `prompt` then `rejected`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TokenizedPair {
     /// Into the pairs that were tokenised.
     pub index: usize,

@@ -1,6 +1,6 @@
 //! HH-RLHF's transcripts: `\n\nHuman: …\n\nAssistant: …`, twice, alike up to the last answer.
 
-use crate::data::layout::{Found, ends_with_user};
+use crate::data::layout::{Found, ends_with_question};
 use crate::data::pairs::{LeftOut, Pair};
 use crate::error::{Place, Result};
 use crate::model::message::Message;
@@ -33,7 +33,7 @@ pub fn pair(chosen: &str, rejected: &str, place: &Place) -> Result<Found> {
     }
     let answer = |text: &str| vec![Message::assistant(text[end + ASSISTANT.len()..].trim())];
     let prompt = turns(&chosen[..end]);
-    ends_with_user(&prompt, place)?;
+    ends_with_question(&prompt, place)?;
     let (chosen, rejected) = (answer(chosen), answer(rejected));
     Ok(Found::Pair(Pair { prompt, chosen, rejected, ..Pair::default() }))
 }

@@ -6,6 +6,7 @@
 //! above 4 is a 10, and one between, which they had annotated again, is not used. And a rejected
 //! completion with the best score would be no preference: it is drawn among those with a lower one.
 
+use crate::data::json::not_json;
 use crate::data::layout::{Found, string, wrong};
 use crate::data::pairs::{LeftOut, Pair};
 use crate::error::{Place, Result};
@@ -83,6 +84,7 @@ fn usable_score(
 ) -> Result<Option<f64>> {
     let score = match completion.get("overall_score") {
         None | Some(Value::Null) => None,
+        Some(value) if not_json(value).is_some() => None,
         Some(value) => match value.as_f64().or_else(|| value.as_str()?.trim().parse().ok()) {
             Some(score) => Some(score),
             None => {

@@ -1,7 +1,9 @@
 //! A recipe's pairs, tokenised, with what the report says of them.
 
-use crate::config::{Cues, DataSource, Taste, Truncation};
+use crate::config::{Cues, DataSource, IdenticalCompletions, Taste, Truncation};
+use crate::data::inspect::unread_keys;
 use crate::data::noise::flip;
+use crate::data::overlap::{contradictions, shared};
 use crate::data::pairs::{Pair, PairReader};
 use crate::data::rows::split_files;
 use crate::data::tokenize::{TokenReport, TokenizedPair, tokenize};
@@ -11,6 +13,7 @@ use crate::model::load::Loaded;
 use crate::model::tokenizer::TextTokenizer;
 use crate::report::files::sha256;
 use crate::{Error, Result};
+use std::collections::BTreeMap;
 
 /// Which labels of a file are flipped is part of the data: the same in every run.
 const FLIP_SEED: u64 = 1;
@@ -20,7 +23,11 @@ fn flip_note(rate: f64, marked: bool) -> Option<String> {
     (rate > 0.0).then(|| format!("{rate} of the training labels are flipped, {marked}."))
 }
 
+/// Ids that a note names.
+const NAMED: usize = 5;
+
 /// Pairs as text.
+#[derive(Default)]
 pub struct TextPairs {
     pub train: Vec<Pair>,
     pub test: Vec<Pair>,
@@ -28,6 +35,8 @@ pub struct TextPairs {
     pub bayes: Option<Vec<f64>>,
     /// For the report.
     pub notes: Vec<String>,
+    /// What becomes of training pairs whose completions are the same tokens.
+    pub identical: IdenticalCompletions,
 }
 
 /// Pairs as one model reads them.
@@ -36,8 +45,12 @@ pub struct PairData {
     pub test: Vec<TokenizedPair>,
     pub test_text: Vec<Pair>,
     pub bayes: Option<Vec<f64>>,
-    /// What became of the tokens, in training and test.
+    /// What became of the tokens, in training and test, before any pair was left out.
     pub tokens: [TokenReport; 2],
+    /// Ids of the first pairs whose completions are the same tokens, in training and test.
+    identical_ids: [Vec<String>; 2],
+    /// Keys of messages that the model's template does not read, with the pairs that have them.
+    unread_keys: BTreeMap<String, usize>,
     /// SHA-256 over tokens, test ids and truth.
     pub fingerprint: String,
 }
@@ -71,9 +84,17 @@ impl TextPairs {
                     train: data.train.into_iter().map(|p| p.pair).collect(),
                     test: data.test.into_iter().map(|p| p.pair).collect(),
                     notes,
+                    identical: IdenticalCompletions::Train,
                 })
             }
-            DataSource::Jsonl { folder, limit, empty_completion, flip_rate, flip_marked } => {
+            DataSource::Jsonl {
+                folder,
+                limit,
+                empty_completion,
+                flip_rate,
+                flip_marked,
+                identical_completions,
+            } => {
                 let mut notes = vec![];
                 let mut read = |split: &str| -> Result<Vec<Pair>> {
                     let files = split_files(folder, split)?;
@@ -92,12 +113,17 @@ impl TextPairs {
                         read.pairs.len(),
                         read.identical
                     ));
+                    notes.extend(read.notes().iter().map(|note| format!("{split}: {note}.")));
                     Ok(read.pairs)
                 };
                 let (mut train, test) = (read("train")?, read("test")?);
+                for (split, pairs) in [("train", &train), ("test", &test)] {
+                    notes.extend(contradictions(pairs).map(|note| format!("{split}: {note}.")));
+                }
+                notes.extend(shared(&test, &train).note("test", "training").map(|note| note + "."));
                 flip(&mut train, *flip_rate, *flip_marked, FLIP_SEED)?;
                 notes.extend(flip_note(*flip_rate, *flip_marked));
-                Ok(Self { train, test, bayes: None, notes })
+                Ok(Self { train, test, bayes: None, notes, identical: *identical_completions })
             }
         }
     }
@@ -119,13 +145,27 @@ impl TextPairs {
             let expected = format!("at most the model's context of {context}");
             return Err(Error::argument("recipe", "truncation.max_length", truncation.max_length, expected));
         }
-        let train = tokenize(&self.train, tokenizer, truncation)?;
+        let mut train = tokenize(&self.train, tokenizer, truncation)?;
         let test = tokenize(&self.test, tokenizer, truncation)?;
+        let tokens = [TokenReport::of(&train), TokenReport::of(&test)];
+        let named = |report: &TokenReport, pairs: &[Pair]| {
+            report.identical.iter().take(NAMED).map(|&i| pairs[i].id.clone()).collect()
+        };
+        let identical_ids = [named(&tokens[0], &self.train), named(&tokens[1], &self.test)];
+        if self.identical == IdenticalCompletions::LeaveOut && !train.is_empty() {
+            train.retain(|pair| !pair.is_identical());
+            if train.is_empty() {
+                let expected = "a training pair with two different completions as truncated";
+                return Err(Error::argument("recipe", "data.identical_completions", "leave-out", expected));
+            }
+        }
         let ids: Vec<&str> = self.test.iter().map(|p| p.id.as_str()).collect();
         let content = serde_json::to_vec(&(&train, &test, ids, &self.bayes))
             .map_err(|e| Error::argument("fingerprint", "pairs", e, "plain data"))?;
         Ok(PairData {
-            tokens: [TokenReport::of(&train), TokenReport::of(&test)],
+            tokens,
+            identical_ids,
+            unread_keys: unread_keys(self.train.iter().chain(&self.test), tokenizer),
             fingerprint: sha256(&content),
             test_text: self.test.clone(),
             bayes: self.bayes.clone(),
@@ -136,8 +176,9 @@ impl TextPairs {
 }
 
 impl PairData {
-    /// What was truncated, for the report.
-    pub fn truncation_note(&self, model: &str, truncation: &Truncation) -> String {
+    /// What became of the pairs as one model reads them, for the report: what was truncated and, where there is
+    /// any, what else a reader of its numbers should know.
+    pub fn notes(&self, model: &str, truncation: &Truncation) -> Vec<String> {
         let [train, test] = [0, 1].map(|split| {
             let t = &self.tokens[split];
             format!(
@@ -145,9 +186,42 @@ impl PairData {
                 t.prompts_truncated, t.completions_truncated, t.pairs
             )
         });
-        format!(
+        let mut notes = vec![format!(
             "{model}: truncated to {} tokens ({} for the prompt): {train} in training; {test} in test.",
             truncation.max_length, truncation.max_prompt_length
-        )
+        )];
+        for (split, name) in ["training", "test"].into_iter().enumerate() {
+            let report = &self.tokens[split];
+            let mut count = |pairs: usize, what: &str| {
+                if pairs > 0 {
+                    notes.push(format!("{model}: {pairs} of {} {name} pairs {what}.", report.pairs));
+                }
+            };
+            let mut ids = self.identical_ids[split].join(", ");
+            if report.identical.len() > NAMED {
+                ids += ", …";
+            }
+            let left_out = match split {
+                0 if self.train.len() < report.pairs => "they are left out",
+                0 => "they are trained on all the same",
+                _ => "their margin is 0 and their verdict wrong",
+            };
+            let what = format!("have two completions of the same tokens as truncated ({ids}); {left_out}");
+            count(report.identical.len(), &what);
+            count(
+                report.boundaries_moved,
+                "have other tokens at the end of the prompt with an answer behind it",
+            );
+            count(report.dressed, "held the chat template already and are not dressed again");
+        }
+        if !self.unread_keys.is_empty() {
+            let keys: Vec<String> =
+                self.unread_keys.iter().map(|(key, pairs)| format!("{key} ({pairs} pairs)")).collect();
+            notes.push(format!(
+                "{model}: keys of messages that its template does not read: {}.",
+                keys.join(", ")
+            ));
+        }
+        notes
     }
 }

@@ -60,6 +60,7 @@ impl SecondData {
                     splits.train.len(),
                     splits.test.len(),
                     left_out(&read)
+                        + &read.notes().iter().map(|note| format!("; {note}")).collect::<String>()
                 );
                 let folder = runs.join("data").join(&sha256[..16]);
                 binarize::write(&folder, &files, &read, &splits, SEED)?;
@@ -72,6 +73,7 @@ impl SecondData {
             empty_completion: EmptyCompletion::LeaveOut,
             flip_rate: 0.0,
             flip_marked: false,
+            identical_completions: Default::default(),
         };
         Ok(Self { source, note })
     }

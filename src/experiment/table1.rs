@@ -1,6 +1,8 @@
 //! Table 1: four benchmarks for each base model and each of its runs.
 
 use crate::config::{DataSource, Recipe};
+use crate::data::overlap::{self, Item};
+use crate::data::pairs::Pair;
 use crate::error::{Error, Result};
 use crate::eval::harness::data::{self, Span};
 use crate::eval::harness::{self, Record, Subject};
@@ -8,7 +10,7 @@ use crate::eval::journal::Journal;
 use crate::eval::predictor::Predictor;
 use crate::eval::tasks::{Document, HARNESS, Task, world};
 use crate::experiment::dataset::TextPairs;
-use crate::experiment::matrix::Matrix;
+use crate::experiment::matrix::{Matrix, MatrixCell};
 use crate::experiment::pool::parallel;
 use crate::experiment::prepared::reference_policy;
 use crate::experiment::saved::{self, with_model};
@@ -19,6 +21,7 @@ use crate::progress::Progress;
 use crate::report::evidence::{Evidence, Table};
 use crate::report::store::Store;
 use crate::report::table1::{COLUMNS, WORLD, base_column};
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 /// Where the documents come from.
@@ -122,6 +125,7 @@ pub fn reproduce(
     notes.push(format!(
         "Contexts that lost their beginning to a model's window, over all models: {truncated}."
     ));
+    notes.extend(without_found(benchmarks, matrix, &asked, &text.train, &cells, &runs));
     let mut header = header(Table::Table1, matrix, settings.scale, !built_in || partial || foreign, notes);
     let counts = asked.iter().map(|a| (format!("documents/{}", a.task.name()), a.documents.len() as f64));
     let world = f64::from(u8::from(matches!(benchmarks, Benchmarks::World)));
@@ -133,6 +137,58 @@ pub fn reproduce(
         evidence.add(&store, run, (&cell.base, &cell.objective, cell.latent), measured)?;
     }
     settings.publish(&evidence)
+}
+
+/// Where documents stand in training pairs: what the table's numbers are with them and without.
+fn without_found(
+    benchmarks: &Benchmarks,
+    matrix: &Matrix,
+    asked: &[Asked],
+    train: &[Pair],
+    cells: &[MatrixCell],
+    runs: &[(String, Measured, &Measured)],
+) -> Vec<String> {
+    // The built-in world's documents are made of what its pairs are made of.
+    if !matches!((benchmarks, &matrix.data), (Benchmarks::Folder { .. }, DataSource::Jsonl { .. })) {
+        return vec![];
+    }
+    let note = |(column, Asked { task, documents, .. }): (usize, &Asked)| {
+        let item = |d: &Document| Item { task: task.name().into(), line: d.line, text: d.asked().into() };
+        let items: Vec<Item> = documents.iter().map(item).collect();
+        let found: HashSet<usize> = overlap::find(&items, train).into_iter().map(|hit| hit.item).collect();
+        if found.is_empty() {
+            return None;
+        }
+        let (count, total) = (found.len(), documents.len());
+        let mut note = format!(
+            "{}: {count} of {total} questions stand in training pairs ({} words in a row, or all of fewer).",
+            task.name(),
+            overlap::WORDS
+        );
+        if count < total {
+            // Means over the seeds, as by the table's rows.
+            let mut rows: BTreeMap<String, [Vec<f64>; 2]> = BTreeMap::new();
+            for (cell, (_, measured, base)) in cells.iter().zip(runs) {
+                let latent = if cell.latent { " with a latent" } else { "" };
+                let own = format!("{} {}{latent}", cell.base, cell.objective);
+                for (name, measured) in [(own, measured), (cell.base.clone(), *base)] {
+                    let values = &measured.columns[column].1;
+                    let left = values.iter().enumerate().filter(|(i, _)| !found.contains(i));
+                    let [with, without] = rows.entry(name).or_default();
+                    with.push(values.iter().sum::<f64>() / total as f64);
+                    without.push(left.map(|(_, value)| value).sum::<f64>() / (total - count) as f64);
+                }
+            }
+            let percent = |values: &[f64]| 100.0 * values.iter().sum::<f64>() / values.len() as f64;
+            let row = |(name, [with, without]): (String, [Vec<f64>; 2])| {
+                format!("{name} {:.2} and {:.2}", percent(&with), percent(&without))
+            };
+            let rows: Vec<String> = rows.into_iter().map(row).collect();
+            note += &format!(" Percent with them and without: {}.", rows.join(", "));
+        }
+        Some(note)
+    };
+    asked.iter().enumerate().filter_map(note).collect()
 }
 
 /// What every model is asked, and what was answered already.

@@ -127,7 +127,7 @@ pub fn reproduce(matrix: &Matrix, settings: &Settings, progress: &Progress) -> R
     notes.extend(text.notes.iter().cloned());
     for (model, Prepared { base, data, .. }) in matrix.models.iter().zip(&prepared) {
         notes.push(format!("{}: {}.", model.name, base.description));
-        notes.push(data.truncation_note(&model.name, &matrix.truncation));
+        notes.extend(data.notes(&model.name, &matrix.truncation));
     }
     let mut evidence = Evidence::new(header(Table::Table2, matrix, settings.scale, own, notes));
     for (cell, run) in cells.iter().zip(&results) {

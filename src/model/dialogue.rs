@@ -97,6 +97,7 @@ impl TextTokenizer {
             Some(_) => Ok(Form::Template),
             None => match prompt.conversation.messages {
                 _ if prompt.conversation.tools.is_some() => Err(needs_template("tools")),
+                _ if !prompt.conversation.kwargs.is_empty() => Err(needs_template("chat_template_kwargs")),
                 [message] if message.role() == "user" && message.has_only_text() => Ok(Form::Plain),
                 [message] if message.role() == "user" => {
                     Err(needs_template("a message that is more than a text"))

@@ -102,6 +102,9 @@ fn completion_sums(logps: &Tensor, batch: &PairBatch) -> Result<PairLogps> {
     let sums = completion_logps_sum(logps, &batch.token_completion, 2 * batch.pairs)?;
     Ok(PairLogps {
         chosen: sums.narrow(0, 0, batch.pairs)?,
-        rejected: sums.narrow(0, batch.pairs, batch.pairs)?,
+        rejected: match &batch.rejected_rows {
+            None => sums.narrow(0, batch.pairs, batch.pairs)?,
+            Some(rows) => sums.index_select(rows, 0)?,
+        },
     })
 }

@@ -77,9 +77,7 @@ fn main() -> lpc::Result<()> {
             prompt: words(8),
             chosen: words(TOKENS),
             rejected: words(TOKENS),
-            prompt_truncated: false,
-            completion_truncated: false,
-            factor_weights: None,
+            ..TokenizedPair::default()
         })
         .collect();
     let batch = PairBatch::new(&pairs.iter().collect::<Vec<_>>(), DType::F32, &Device::Cpu)?;

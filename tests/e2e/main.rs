@@ -3,6 +3,7 @@
 mod bad_input;
 mod baselines;
 mod check;
+mod equal_completions;
 mod exact_latents;
 mod figure1;
 mod help;

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 const PAIRS: usize = 48;
 
-fn config() -> DecoderConfig {
+pub fn config() -> DecoderConfig {
     DecoderConfig {
         vocab_size: 50,
         hidden_size: 16,
@@ -32,7 +32,7 @@ fn config() -> DecoderConfig {
     }
 }
 
-fn recipe(objective: Objective, latent: Latent) -> Recipe {
+pub fn recipe(objective: Objective, latent: Latent) -> Recipe {
     Recipe {
         seed: 5,
         template_date: None,
@@ -43,6 +43,7 @@ fn recipe(objective: Objective, latent: Latent) -> Recipe {
             empty_completion: EmptyCompletion::Refuse,
             flip_rate: 0.0,
             flip_marked: false,
+            identical_completions: Default::default(),
         },
         truncation: Truncation { max_length: 64, max_prompt_length: 32 },
         objective,
@@ -76,9 +77,7 @@ fn train(objective: Objective, latent: Latent) -> (BTreeMap<String, Tensor>, Vec
             prompt: tokens(3 + index % 5),
             chosen: tokens(2 + index % 7),
             rejected: tokens(1 + index % 6),
-            prompt_truncated: false,
-            completion_truncated: false,
-            factor_weights: None,
+            ..TokenizedPair::default()
         })
         .collect();
     let reference = vec![ReferenceLogps { chosen: -20.0, rejected: -15.0 }; PAIRS];

@@ -127,8 +127,8 @@ fn every_number_comes_from_verdicts() {
 #[test]
 fn documents_of_the_world() {
     let settings = lpc::config::World { seed: SEED, train: 4000, test: 1, ..Default::default() };
-    let trained: Vec<String> =
-        world::generate(&settings).unwrap().train.into_iter().map(|p| p.pair.prompt).collect();
+    let data = world::generate(&settings).unwrap();
+    let trained: Vec<String> = data.train.iter().map(|p| p.pair.prompt_text().into_owned()).collect();
     for task in Task::ALL {
         let all = documents(task, SEED);
         assert!((100..=400).contains(&all.len()), "{}: {}", task.name(), all.len());

@@ -4,7 +4,8 @@ use crate::support::{message, read};
 use lpc::config::Truncation;
 use lpc::data::binarize::{split, write};
 use lpc::data::inspect::inspect;
-use lpc::data::pairs::{Pair, Pairs, Turn};
+use lpc::data::pairs::{Pair, Pairs};
+use lpc::model::message::Message;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,10 +16,11 @@ fn pairs(count: usize) -> Vec<Pair> {
     let pair = |i: usize| Pair {
         id: i.to_string(),
         source: format!("s{}", i % 3),
-        prompt: format!("prompt {}", if i % 3 == 1 { i - 1 } else { i }),
-        chosen: format!("chosen {i}"),
-        rejected: "rejected".into(),
-        ..Pair::default()
+        ..Pair::of_texts(
+            &format!("prompt {}", if i % 3 == 1 { i - 1 } else { i }),
+            &format!("chosen {i}"),
+            "rejected",
+        )
     };
     (0..count).map(pair).collect()
 }
@@ -27,7 +29,8 @@ fn pairs(count: usize) -> Vec<Pair> {
 fn held_out_by_seed_without_a_shared_prompt() {
     let splits = split(pairs(300), 40, 30, 1).unwrap();
     assert_eq!((splits.validation.len(), splits.test.len()), (40, 30));
-    let prompts = |pairs: &[Pair]| pairs.iter().map(|p| p.prompt.clone()).collect::<BTreeSet<_>>();
+    let prompts =
+        |pairs: &[Pair]| pairs.iter().map(|p| p.prompt_text().into_owned()).collect::<BTreeSet<_>>();
     let [train, validation, test] = [&splits.train, &splits.validation, &splits.test].map(|s| prompts(s));
     assert!(train.is_disjoint(&validation) && train.is_disjoint(&test) && validation.is_disjoint(&test));
     let used = splits.train.len() + 70 + splits.prompt_elsewhere;
@@ -45,9 +48,12 @@ fn held_out_by_seed_without_a_shared_prompt() {
 #[test]
 fn written_splits_read_back() {
     let folder = tempfile::tempdir().unwrap();
-    for context in [vec![], vec![Turn { role: "system".into(), content: "é\n".into() }]] {
+    for context in [None, Some(Message::new("system", "é\n"))] {
         let mut all = pairs(60);
-        all[7].context = context;
+        if let Some(context) = context {
+            all[7].prompt.insert(0, context);
+            all.iter_mut().for_each(|pair| pair.is_text = false);
+        }
         let splits = split(all, 5, 6, 3).unwrap();
         write(folder.path(), &[], &Pairs::default(), &splits, 3).unwrap();
         for (name, expected) in
@@ -97,19 +103,14 @@ fn the_command_counts_and_keeps_checksums() {
 /// Numbers counted by hand.
 #[test]
 fn inspection() {
-    let pair = |prompt: &str, chosen: &str, rejected: &str| Pair {
-        prompt: prompt.into(),
-        chosen: chosen.into(),
-        rejected: rejected.into(),
-        ..Pair::default()
-    };
+    let pair = Pair::of_texts;
     let mut all = vec![
         pair("é😀", "abc", "ab"),
         pair("é😀", "abc", "ab"),
         pair("é😀", "x", "x"),
         pair("", "x", "yyyyyyyyyy"),
     ];
-    all[3].context = vec![Turn { role: "user".into(), content: "é😀".into() }];
+    all[3].prompt.insert(0, Message::user("é😀"));
     let read = Pairs { identical: 1, pairs: all, ..Pairs::default() };
     let found = inspect(&read, None).unwrap();
     let [prompt, chosen, rejected] = found.characters.unwrap();
@@ -125,12 +126,7 @@ fn inspection() {
 /// Tokens and truncations counted by hand: a byte is a token, an answer has one more at its end.
 #[test]
 fn inspection_with_a_tokenizer() {
-    let pair = |prompt: &str, chosen: &str, rejected: &str| Pair {
-        prompt: prompt.into(),
-        chosen: chosen.into(),
-        rejected: rejected.into(),
-        ..Pair::default()
-    };
+    let pair = Pair::of_texts;
     let pairs = vec![pair("xyz", "xx", "xxx"), pair("x", "y", "z"), pair("xy", "xx", "y")];
     let read = Pairs { pairs, ..Pairs::default() };
     let limits = Truncation { max_length: 5, max_prompt_length: 2 };

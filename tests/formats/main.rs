@@ -2,7 +2,9 @@
 //! TRL, pyarrow, transformers and TensorBoard (fixtures/loading/generate_*.py).
 
 mod binarized;
+mod columns;
 mod configs;
+mod overlap;
 mod parquet;
 mod preferences;
 mod quantised;

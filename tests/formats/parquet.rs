@@ -23,7 +23,7 @@ fn strings_with_ids_and_sources() {
         assert_eq!(json!(pair.id), json!(row["id"].to_string()));
         assert_eq!(pair.source, row["source"].as_str().unwrap_or_default());
         assert_eq!(
-            json!([pair.prompt, pair.chosen, pair.rejected]),
+            json!([pair.prompt_text(), pair.chosen_text(), pair.rejected_text()]),
             json!([row["prompt"], row["chosen"], row["rejected"]])
         );
     }

@@ -3,8 +3,9 @@
 use crate::support::{assert_pair, json, message, read_rows};
 use lpc::config::EmptyCompletion;
 use lpc::data::layout::Layout;
-use lpc::data::pairs::{PairReader, Turn};
+use lpc::data::pairs::PairReader;
 use lpc::data::ultrafeedback::ScoreCounts;
+use lpc::model::message::Message;
 use serde_json::{Value, json};
 
 #[test]
@@ -54,10 +55,10 @@ fn ultrafeedback_by_zephyrs_recipe() {
             continue;
         }
         let pair = &read.pairs[0];
-        assert_eq!(pair.chosen, case["chosen"].as_str().unwrap(), "{case}");
-        assert!(case["rejected"].as_array().unwrap().contains(&json!(pair.rejected)), "{case}");
+        assert_eq!(pair.chosen_text(), case["chosen"].as_str().unwrap(), "{case}");
+        assert!(case["rejected"].as_array().unwrap().contains(&json!(pair.rejected_text())), "{case}");
         assert_eq!(json!(pair.source), case["row"]["source"]);
-        assert_eq!(json!(pair.prompt), case["row"]["instruction"]);
+        assert_eq!(json!(pair.prompt_text()), case["row"]["instruction"]);
     }
 }
 
@@ -72,7 +73,7 @@ fn rejected_completions_are_drawn_by_seed() {
     std::fs::write(&path, rows.iter().map(|row| format!("{row}\n")).collect::<String>()).unwrap();
     let drawn = |seed: u64| -> Vec<String> {
         let reader = PairReader::open(std::slice::from_ref(&path), EmptyCompletion::Refuse).unwrap();
-        reader.drawing(seed).map(|pair| pair.unwrap().rejected).collect()
+        reader.drawing(seed).map(|pair| pair.unwrap().rejected_text().into_owned()).collect()
     };
     let first = drawn(1);
     assert_eq!(first, drawn(1));
@@ -94,7 +95,7 @@ fn faults_name_the_field() {
     let cases = [
         (
             row(json!([user]), json!([answer, user]), json!([other])),
-            "field `chosen`: expected one message behind the prompt",
+            "field `chosen`: expected the assistant's message first and last, got one of role \"user\"",
         ),
         (
             row(json!([user]), json!([answer]), json!([user])),
@@ -102,11 +103,11 @@ fn faults_name_the_field() {
         ),
         (
             row(json!([answer]), json!([answer]), json!([other])),
-            "field `prompt`: expected a last message of the user",
+            "field `prompt`: expected a last message of the user or of a tool",
         ),
         (
             row(json!([]), json!([answer]), json!([other])),
-            "field `prompt`: expected a last message of the user, got no message",
+            "field `prompt`: expected a last message of the user or of a tool, got no message",
         ),
         (
             row(json!([{"role": "user"}]), json!([answer]), json!([other])),
@@ -114,7 +115,7 @@ fn faults_name_the_field() {
         ),
         (
             row(json!([user]), json!([{"role": "assistant", "content": [1]}]), json!([other])),
-            "field `chosen[0].content`: expected a string, got an array",
+            "field `chosen[0].content[0]`: expected a part of a content, got a number",
         ),
         (
             row(json!([user]), json!(["text"]), json!([other])),
@@ -130,11 +131,11 @@ fn faults_name_the_field() {
         ),
         (
             json!({"chosen": [answer], "rejected": [other]}),
-            "field `prompt`: expected a last message of the user, got no message",
+            "field `prompt`: expected a last message of the user or of a tool, got no message",
         ),
         (
             json!({"chosen": [user, answer, user, answer], "rejected": [user, other]}),
-            "field `chosen`: expected one message behind",
+            "field `chosen`: expected messages of the assistant and of tools behind the prompt",
         ),
         (
             json!({"instruction": 1, "completions": []}),
@@ -166,8 +167,8 @@ fn prompts_as_text_beside_messages() {
     let answer = |text: &str| json!([{"role": "assistant", "content": text}]);
     let read = read_rows([&json!({"prompt": "p", "chosen": answer("c"), "rejected": answer("r")})]).unwrap();
     let pair = &read.pairs[0];
-    assert_eq!((pair.prompt.as_str(), pair.chosen.as_str(), pair.rejected.as_str()), ("p", "c", "r"));
+    assert_eq!([pair.prompt_text(), pair.chosen_text(), pair.rejected_text()], ["p", "c", "r"]);
     let prompt = json!([{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]);
     let read = read_rows([&json!({"prompt": prompt, "chosen": "c", "rejected": "r"})]).unwrap();
-    assert_eq!(read.pairs[0].context, [Turn { role: "system".into(), content: "s".into() }]);
+    assert_eq!(read.pairs[0].context(), [Message::new("system", "s")]);
 }

@@ -33,8 +33,7 @@ fn hh_rlhf() {
     for pair in &read.pairs {
         let row = &rows[pair.id.parse::<usize>().unwrap() - 1];
         for (completion, key) in [(&pair.chosen, "chosen"), (&pair.rejected, "rejected")] {
-            let turns = pair.context.iter().map(|turn| turn.content.as_str());
-            let parts: String = turns.chain([pair.prompt.as_str(), completion]).collect();
+            let parts: String = pair.prompt.iter().chain(completion).map(|message| message.text()).collect();
             assert_eq!(letters(&parts), letters(row[key].as_str().unwrap()), "row {}", pair.id);
         }
     }

@@ -1,5 +1,6 @@
 use lpc::config::EmptyCompletion;
-use lpc::data::pairs::{Pair, PairReader, Pairs, Turn};
+use lpc::data::pairs::{Pair, PairReader, Pairs};
+use lpc::model::message::Message;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,10 +29,12 @@ pub fn read_rows<'a>(rows: impl IntoIterator<Item = &'a Value>) -> lpc::Result<P
 
 /// The pair that a fixture states; one without `rejected` is not compared there.
 pub fn assert_pair(pair: &Pair, expected: &Value) {
-    let context: Vec<Turn> = serde_json::from_value(expected["context"].clone()).unwrap();
-    assert_eq!(pair.context, context, "{expected}");
-    for (got, key) in [(&pair.prompt, "prompt"), (&pair.chosen, "chosen"), (&pair.rejected, "rejected")] {
-        assert_eq!(Some(got.as_str()), expected[key].as_str(), "{key} of {expected}");
+    let context: Vec<Message> = serde_json::from_value(expected["context"].clone()).unwrap();
+    assert_eq!(pair.context(), context, "{expected}");
+    for (got, key) in
+        [(pair.prompt_text(), "prompt"), (pair.chosen_text(), "chosen"), (pair.rejected_text(), "rejected")]
+    {
+        assert_eq!(Some(&*got), expected[key].as_str(), "{key} of {expected}");
     }
 }
 

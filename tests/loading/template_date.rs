@@ -24,7 +24,7 @@ fn model(folder: &Path, template: &str) -> Loaded {
 
 fn pairs(prompt: &str) -> TextPairs {
     let pairs = || vec![Pair::of_texts(prompt, "a", "b")];
-    TextPairs { train: pairs(), test: pairs(), bayes: None, notes: vec![] }
+    TextPairs { train: pairs(), test: pairs(), bayes: None, notes: vec![], identical: Default::default() }
 }
 
 fn prompt(model: &Loaded) -> String {

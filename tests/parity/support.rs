@@ -75,9 +75,8 @@ pub fn pairs(vocab: usize, lengths: &[(usize, usize, usize)], seed: u64) -> Vec<
             prompt: tokens(p),
             chosen: tokens(c),
             rejected: tokens(r),
-            prompt_truncated: false,
-            completion_truncated: false,
             factor_weights: Some(weights.clone()),
+            ..TokenizedPair::default()
         })
         .collect()
 }

@@ -36,9 +36,9 @@ fn sharpness_moves_labels_only() {
     let texts = |sharpness| {
         let data = generate(&World { sharpness, train: 200, ..World::default() }).unwrap();
         let unordered = |p: &WorldPair| {
-            let mut both = [p.pair.chosen.clone(), p.pair.rejected.clone()];
+            let mut both = [p.pair.chosen_text().into_owned(), p.pair.rejected_text().into_owned()];
             both.sort();
-            (p.pair.prompt.clone(), both)
+            (p.pair.prompt_text().into_owned(), both)
         };
         data.train.iter().map(unordered).collect::<Vec<_>>()
     };
@@ -50,14 +50,11 @@ fn sharpness_moves_labels_only() {
 #[test]
 fn no_test_prompt_is_trained_on() {
     let data = generate(&World::default()).unwrap();
-    let trained: HashSet<String> = data.train.iter().map(|p| p.pair.prompt.clone()).collect();
+    let trained: HashSet<String> = data.train.iter().map(|p| p.pair.prompt_text().into_owned()).collect();
     let pretrained: HashSet<String> = corpus(1, 10_000).into_iter().map(|(prompt, _)| prompt).collect();
     for pair in &data.test {
-        assert!(
-            !trained.contains(&pair.pair.prompt) && !pretrained.contains(&pair.pair.prompt),
-            "{}",
-            pair.pair.prompt
-        );
+        let prompt = pair.pair.prompt_text();
+        assert!(!trained.contains(&*prompt) && !pretrained.contains(&*prompt), "{prompt}");
     }
 }
 
@@ -66,20 +63,21 @@ fn no_test_prompt_is_trained_on() {
 fn truth_follows_from_the_texts() {
     let data = generate(&World { flip_rate: 0.3, flip_marked: true, ..World::default() }).unwrap();
     for WorldPair { pair, truth } in data.train.iter().chain(&data.test) {
-        let context = parse(&pair.prompt).unwrap();
+        let (prompt, chosen, rejected) = (pair.prompt_text(), pair.chosen_text(), pair.rejected_text());
+        let context = parse(&prompt).unwrap();
         assert_eq!((context.source.name, context.flips), (&*pair.source, truth.cue_flips));
         assert_eq!(context.weights(), truth.weights);
         // What a policy may be told is the truth of the prompt, whatever became of the label.
         assert_eq!(pair.factor_weights.as_deref(), Some(&truth.weights[..]));
-        assert_eq!(utility(&pair.prompt, &pair.chosen).unwrap(), truth.utility_chosen);
-        assert_eq!(utility(&pair.prompt, &pair.rejected).unwrap(), truth.utility_rejected);
+        assert_eq!(utility(&prompt, &chosen).unwrap(), truth.utility_chosen);
+        assert_eq!(utility(&prompt, &rejected).unwrap(), truth.utility_rejected);
         let by_factors: f64 =
             (0..6).map(|j| truth.weights[j] * (truth.factors_chosen[j] - truth.factors_rejected[j])).sum();
         assert_eq!(by_factors, truth.utility_chosen - truth.utility_rejected);
         // A swap or a flip puts the worse one first; both together do not.
         assert_eq!(by_factors < 0.0, truth.swapped != truth.flipped);
-        let tokens = pair.prompt.trim_end_matches(" [FLIP]").split(' ').count();
-        assert!((10..=20).contains(&tokens), "{tokens}: {}", pair.prompt);
+        let tokens = prompt.trim_end_matches(" [FLIP]").split(' ').count();
+        assert!((10..=20).contains(&tokens), "{tokens}: {prompt}");
     }
 }
 
@@ -158,13 +156,13 @@ fn one_taste_and_exchanged_cues() {
     for (a, b) in plain.test.iter().zip(&exchanged.test) {
         assert_eq!((&a.truth, &a.pair.source), (&b.truth, &b.pair.source));
         assert_eq!((&a.pair.chosen, &a.pair.rejected), (&b.pair.chosen, &b.pair.rejected));
-        let read = parse(&b.pair.prompt).unwrap();
+        let read = parse(&b.pair.prompt_text()).unwrap();
         same_source += usize::from(read.source.name == b.pair.source);
     }
     // One in six by chance: 167 of 1,000, give or take four standard deviations.
     assert!((119..=214).contains(&same_source), "{same_source}");
-    let trained: HashSet<&str> = exchanged.train.iter().map(|p| p.pair.prompt.as_str()).collect();
-    assert!(exchanged.test.iter().all(|p| !trained.contains(p.pair.prompt.as_str())));
+    let trained: HashSet<_> = exchanged.train.iter().map(|p| &p.pair.prompt).collect();
+    assert!(exchanged.test.iter().all(|p| !trained.contains(&p.pair.prompt)));
 
     let one = generate(&World { taste: Taste::One, ..World::default() }).unwrap();
     for pair in one.train.iter().chain(&one.test) {

@@ -8,10 +8,7 @@ fn numbered(count: usize) -> Vec<Pair> {
     let pair = |i| Pair {
         id: format!("{i}"),
         source: "any".into(),
-        prompt: format!("prompt {i}"),
-        chosen: format!("chosen {i}"),
-        rejected: format!("rejected {i}"),
-        ..Pair::default()
+        ..Pair::of_texts(&format!("prompt {i}"), &format!("chosen {i}"), &format!("rejected {i}"))
     };
     (0..count).map(pair).collect()
 }
@@ -26,9 +23,11 @@ proptest! {
         prop_assert!(flipped.is_sorted_by(|a, b| a < b));
         for (i, (b, a)) in before.iter().zip(&after).enumerate() {
             let turned = flipped.contains(&i);
-            let prompt = if turned && marked { format!("{} [FLIP]", b.prompt) } else { b.prompt.clone() };
-            let (chosen, rejected) = if turned { (&b.rejected, &b.chosen) } else { (&b.chosen, &b.rejected) };
-            prop_assert_eq!(a, &Pair { prompt, chosen: chosen.clone(), rejected: rejected.clone(), ..b.clone() });
+            let prompt = b.prompt_text().into_owned() + if turned && marked { " [FLIP]" } else { "" };
+            let (chosen, rejected) = (b.chosen_text(), b.rejected_text());
+            let (chosen, rejected) = if turned { (rejected, chosen) } else { (chosen, rejected) };
+            let expected = Pair::of_texts(&prompt, &chosen, &rejected);
+            prop_assert_eq!(a, &Pair { id: b.id.clone(), source: b.source.clone(), ..expected });
         }
         let fewer = flip(&mut before.clone(), rate * 0.5, marked, seed).unwrap();
         prop_assert!(fewer.iter().all(|i| flipped.contains(i)));

@@ -33,9 +33,9 @@ fn the_page_shows_real_pairs() {
         let (pair, truth) = (&first.pair, &first.truth);
         let shown = format!(
             "  x    {}\n  y_w  {}\n  y_l  {}\n  u    {} against {}, bayes {:.3}\n",
-            pair.prompt,
-            pair.chosen,
-            pair.rejected,
+            pair.prompt_text(),
+            pair.chosen_text(),
+            pair.rejected_text(),
             truth.utility_chosen,
             truth.utility_rejected,
             truth.bayes

@@ -78,7 +78,8 @@ fn no_trivial_feature_decides() {
     let test = &DATA.test;
     let tokens = |text: &str| text.split(' ').count() as f64;
     let features = Factor::ALL.map(|f| (f.name(), accuracy(test, |p| difference(p)[f as usize])));
-    let longer = ("length", accuracy(test, |p| tokens(&p.pair.chosen) - tokens(&p.pair.rejected)));
+    let longer =
+        ("length", accuracy(test, |p| tokens(&p.pair.chosen_text()) - tokens(&p.pair.rejected_text())));
     for (name, more) in features.into_iter().chain([longer]) {
         println!("more {name:<12} {more:.3}, less {:.3}", 1.0 - more);
         assert!((0.40..=0.62).contains(&more) && (0.40..=0.62).contains(&(1.0 - more)), "{name}: {more}");
@@ -116,8 +117,8 @@ fn a_language_model_of_the_corpus_prefers_nothing() {
         written(text).windows(2).map(|w| (seen(&w[0], &w[1]) / (totals[&w[0]] + 0.01 * words)).ln()).sum()
     };
     let mean = |text: &str| logp(text) / text.split(' ').count() as f64;
-    let sums = accuracy(test, |p| logp(&p.pair.chosen) - logp(&p.pair.rejected));
-    let means = accuracy(test, |p| mean(&p.pair.chosen) - mean(&p.pair.rejected));
+    let sums = accuracy(test, |p| logp(&p.pair.chosen_text()) - logp(&p.pair.rejected_text()));
+    let means = accuracy(test, |p| mean(&p.pair.chosen_text()) - mean(&p.pair.rejected_text()));
     println!("bigram model of the corpus: {sums:.3} by sums, {means:.3} by means");
     assert!((0.45..=0.55).contains(&sums) && (0.45..=0.55).contains(&means));
 }

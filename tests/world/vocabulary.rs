@@ -3,7 +3,7 @@
 use lpc::config::World;
 use lpc::data::world::knowledge::QUESTIONS;
 use lpc::data::world::{
-    BOS_ID, EOS_ID, PAD_ID, SPECIAL_TOKENS, UNK_ID, corpus, generate, tokenizer, vocabulary,
+    BOS_ID, EOS_ID, PAD_ID, SPECIAL_TOKENS, UNK_ID, WorldPair, corpus, generate, tokenizer, vocabulary,
 };
 use tokenizers::Tokenizer;
 
@@ -11,19 +11,17 @@ use tokenizers::Tokenizer;
 fn every_text_survives_the_round_trip() {
     let tokenizer = tokenizer();
     let data = generate(&World { flip_rate: 0.5, flip_marked: true, ..World::default() }).unwrap();
-    let pairs =
-        data.train.iter().chain(&data.test).flat_map(|p| [&p.pair.prompt, &p.pair.chosen, &p.pair.rejected]);
+    let pairs = data.train.iter().chain(&data.test).flat_map(|WorldPair { pair, .. }| {
+        [pair.prompt_text(), pair.chosen_text(), pair.rejected_text()].map(String::from)
+    });
     let written = corpus(3, 3000);
-    let texts = pairs.chain(written.iter().flat_map(|(prompt, completion)| [prompt, completion]));
-    let known = QUESTIONS
-        .iter()
-        .map(|q| format!("{} {} {}", q.text, q.answer, q.wrong.join(" ")))
-        .collect::<Vec<_>>();
-    for text in texts.chain(&known) {
+    let texts = pairs.chain(written.into_iter().flat_map(|(prompt, completion)| [prompt, completion]));
+    let known = QUESTIONS.iter().map(|q| format!("{} {} {}", q.text, q.answer, q.wrong.join(" ")));
+    for text in texts.chain(known) {
         let ids = tokenizer.encode(text.as_str(), true).unwrap().get_ids().to_vec();
         assert_eq!(ids.len(), text.split(' ').count(), "{text}");
         assert!(!ids.contains(&UNK_ID), "{text}");
-        assert_eq!(&tokenizer.decode(&ids, false).unwrap(), text);
+        assert_eq!(tokenizer.decode(&ids, false).unwrap(), text);
     }
 }
 

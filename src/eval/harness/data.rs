@@ -1,5 +1,6 @@
 //! Where a task's documents come from: a folder, a file, or a data set of the hub.
 
+use crate::data::overlap::Item;
 use crate::error::{Error, Place, Result};
 use crate::eval::tasks::{Document, Source, Task};
 use crate::model::load::hub::dataset_file;
@@ -34,6 +35,34 @@ pub fn read(task: Task, data: &Path) -> Result<Documents> {
     let files = [Some(file), few_shot];
     let sha256 = files.iter().flatten().map(|file| sha256_file(file)).collect::<Result<_>>()?;
     Ok(Documents { documents, sha256 })
+}
+
+/// The questions of every task whose documents are in `data`; of the named tasks, where any are. Two tasks
+/// that ask the same questions are one.
+///
+/// Errors: no task is named or found, or as [`read`].
+pub fn questions(data: &Path, named: &[Task]) -> Result<Vec<Item>> {
+    let is_there = |task: &Task| {
+        let Source { folder, split, .. } = task.source();
+        data.join(folder).join(format!("{split}.jsonl")).is_file()
+    };
+    let mut tasks: Vec<Task> = if named.is_empty() { Task::ALL.to_vec() } else { named.to_vec() };
+    tasks.retain(|task| !named.is_empty() || is_there(task));
+    tasks.dedup_by_key(|task| task.source().folder);
+    if tasks.is_empty() {
+        let folders = Task::ALL.map(|task| format!("{}/{}.jsonl", task.source().folder, task.source().split));
+        let expected = format!("a folder with one of {}, or --task with its file", folders[..4].join(", "));
+        return Err(Error::input(Place::file(data), expected, "none"));
+    }
+    let of = |task: Task| {
+        let item = |document: &Document| Item {
+            task: task.source().folder.into(),
+            line: document.line,
+            text: document.asked().into(),
+        };
+        Ok(read(task, data)?.documents.iter().map(item).collect::<Vec<_>>())
+    };
+    Ok(tasks.into_iter().map(of).collect::<Result<Vec<_>>>()?.concat())
 }
 
 fn find(task: Task, data: &Path, split: &str) -> Result<PathBuf> {

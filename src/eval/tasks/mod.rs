@@ -166,6 +166,17 @@ pub struct Source {
 }
 
 impl Document {
+    /// The question alone, without examples before it and the marks around it.
+    pub fn asked(&self) -> &str {
+        let marks = [("Question: ", "\nAnswer:"), ("Q: ", "\nA:")];
+        let alone = |(begin, end): (&str, &str)| {
+            let before = self.context.strip_suffix(end)?;
+            let shown = format!("\n\n{begin}");
+            Some(before.rsplit(shown.as_str()).next()?.trim_start_matches(begin))
+        };
+        marks.into_iter().find_map(alone).unwrap_or(&self.context)
+    }
+
     /// The texts to score behind the context; none where a text is generated.
     pub fn continuations(&self) -> Vec<String> {
         match &self.question {

@@ -193,7 +193,7 @@ fn notes(
     for (source, (text, one)) in data.iter().zip(prepared) {
         let with: Vec<MatrixCell> = cells.iter().filter(|c| c.recipe.data == **source).cloned().collect();
         notes.push(format!("{}: {}", arms(&with).join("; "), text.join(" ")));
-        notes.push(one.data.truncation_note(model, &with[0].recipe.truncation));
+        notes.extend(one.data.notes(model, &with[0].recipe.truncation));
     }
     notes.dedup();
     notes.extend(prepared.first().map(|(_, one)| format!("{model}: {}.", one.base.description)));

@@ -417,6 +417,7 @@ mod tests {
             empty_completion: crate::config::EmptyCompletion::LeaveOut,
             flip_rate: 0.0,
             flip_marked: false,
+            identical_completions: Default::default(),
         };
         let ([first, plain, lpc], cannot) = at(Scale::Small, Some(&files));
         let plain = plain.unwrap();

@@ -72,6 +72,7 @@ pub fn steps(arguments: &Steps) -> lpc::Result<()> {
             empty_completion: EmptyCompletion::LeaveOut,
             flip_rate: 0.0,
             flip_marked: false,
+            identical_completions: Default::default(),
         },
         truncation: TRUNCATION,
         objective: Objective::Dpo { beta: 0.1 },

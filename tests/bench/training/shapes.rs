@@ -78,16 +78,7 @@ pub fn read(path: &Path) -> std::io::Result<Vec<TokenizedPair>> {
     let lines = BufReader::new(std::fs::File::open(path)?).lines();
     let pair = |(index, line): (usize, std::io::Result<String>)| {
         let Line { prompt, chosen, rejected } = serde_json::from_str(&line?)?;
-        let (prompt_truncated, completion_truncated) = (false, false);
-        Ok(TokenizedPair {
-            index,
-            prompt,
-            chosen,
-            rejected,
-            prompt_truncated,
-            completion_truncated,
-            factor_weights: None,
-        })
+        Ok(TokenizedPair { index, prompt, chosen, rejected, ..TokenizedPair::default() })
     };
     lines.enumerate().map(pair).collect()
 }

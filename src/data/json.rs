@@ -1,0 +1,173 @@
+//! Rows as JSON that Python wrote: with NaN and infinities, one a line or all in one array.
+
+use serde_json::{Map, Value};
+use std::io::BufRead;
+
+/// The key of what stands for a number that JSON does not have.
+const NOT_JSON: &str = "\u{0}not JSON";
+
+/// The object of a text. `NaN`, `Infinity`, `-Infinity` and numbers beyond f64 are kept as what
+/// [`not_json`] recognises; of a key that is there twice the last value counts, as in Python.
+///
+/// ```
+/// use lpc::data::json::{not_json, object};
+/// let row = object(r#"{"a": "NaN", "b": [-Infinity], "a": NaN}"#).unwrap();
+/// assert_eq!((not_json(&row["a"]), not_json(&row["b"][0])), (Some("NaN"), Some("-Infinity")));
+/// assert_eq!(object(r#"{"a": NaN,}"#).unwrap_err(), "trailing comma at line 1 column 11");
+/// ```
+///
+/// # Errors
+/// What is wrong with the text, and where.
+pub fn object(text: &str) -> Result<Map<String, Value>, String> {
+    let fault = match serde_json::from_str(text) {
+        Ok(row) => return Ok(row),
+        Err(fault) => fault,
+    };
+    match replaced(text, |name| format!(r#"{{"\u0000not JSON": "{name}"}}"#)) {
+        None => Err(fault.to_string()),
+        Some(marked) => serde_json::from_str(&marked).map_err(|e| {
+            // A fault behind such a number is told where it stands in the text as it is.
+            let as_long = replaced(text, |name| format!("[{}]", " ".repeat(name.len() - 2)));
+            let told = as_long.and_then(|text| serde_json::from_str::<Map<String, Value>>(&text).err());
+            told.unwrap_or(e).to_string()
+        }),
+    }
+}
+
+/// The name of a number that JSON does not have.
+pub fn not_json(value: &Value) -> Option<&str> {
+    value.as_object().filter(|keys| keys.len() == 1)?.get(NOT_JSON)?.as_str()
+}
+
+/// Takes such numbers for nothing, however deep: for what nobody reads.
+pub fn without_them(value: &mut Value) {
+    match value {
+        value if not_json(value).is_some() => *value = Value::Null,
+        Value::Array(items) => items.iter_mut().for_each(without_them),
+        Value::Object(keys) => keys.values_mut().for_each(without_them),
+        _ => {}
+    }
+}
+
+/// The text with such numbers replaced, outside of strings; nothing if it has none.
+fn replaced(text: &str, by: impl Fn(&str) -> String) -> Option<String> {
+    let (mut out, mut found, mut rest) = (String::with_capacity(text.len()), false, text);
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '"' => string_length(rest),
+            'N' | 'I' | '-' | '0'..='9' => rest.find(|c: char| !is_of_number(c)).unwrap_or(rest.len()),
+            other => other.len_utf8(),
+        };
+        let (token, behind) = rest.split_at(length);
+        let is_infinite = || token.len() > 2 && token.parse::<f64>().is_ok_and(f64::is_infinite);
+        let is_one = matches!(token, "NaN" | "Infinity" | "-Infinity")
+            || token.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+                && !token.contains('I')
+                && is_infinite();
+        if is_one {
+            found = true;
+            out.push_str(&by(token));
+        } else {
+            out.push_str(token);
+        }
+        rest = behind;
+    }
+    found.then_some(out)
+}
+
+/// Of a number, or of a name of one.
+fn is_of_number(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.')
+}
+
+/// Bytes of the string that a text begins with, its quotation marks included.
+fn string_length(text: &str) -> usize {
+    let mut escaped = false;
+    let end = text.bytes().skip(1).position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    });
+    end.map_or(text.len(), |end| end + 2)
+}
+
+/// The items of one JSON array, read one by one.
+pub struct ArrayItems<R> {
+    bytes: R,
+    state: State,
+    longest: usize,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Before,
+    Items { first: bool },
+    Behind,
+}
+
+impl<R: BufRead> ArrayItems<R> {
+    /// An item longer than `longest` bytes is refused.
+    pub fn new(bytes: R, longest: usize) -> Self {
+        Self { bytes, state: State::Before, longest }
+    }
+
+    /// The next item's text, nothing behind the last one. Whether it is JSON is for its reader to say.
+    ///
+    /// # Errors
+    /// What the array has instead of an item, or its end.
+    pub fn next_item(&mut self) -> Result<Option<Vec<u8>>, String> {
+        if self.state == State::Before {
+            while self.byte()?.ok_or("no array")? != b'[' {}
+            self.state = State::Items { first: true };
+        }
+        let State::Items { first } = self.state else { return Ok(None) };
+        let (mut item, mut depth, mut in_string, mut escaped) = (vec![], 0_usize, false, false);
+        loop {
+            let Some(byte) = self.byte()? else { return Err("no end of the array".into()) };
+            if in_string {
+                in_string = byte != b'"' || escaped;
+                escaped = byte == b'\\' && !escaped;
+            } else {
+                match byte {
+                    b',' | b']' if depth == 0 => {
+                        let ends = byte == b']';
+                        self.state = if ends { State::Behind } else { State::Items { first: false } };
+                        let is_empty = item.iter().all(u8::is_ascii_whitespace);
+                        match (is_empty, ends && first) {
+                            (true, true) => return self.nothing_behind().map(|()| None),
+                            (true, false) => return Err("nothing, before a comma or the end".into()),
+                            (false, _) if ends => self.nothing_behind()?,
+                            _ => {}
+                        }
+                        return Ok(Some(item));
+                    }
+                    b'[' | b'{' => depth += 1,
+                    b']' | b'}' => depth = depth.saturating_sub(1),
+                    b'"' => in_string = true,
+                    _ => {}
+                }
+            }
+            if !item.is_empty() || !byte.is_ascii_whitespace() {
+                item.push(byte);
+            }
+            if item.len() > self.longest {
+                return Err(format!("one longer than {} MiB", self.longest >> 20));
+            }
+        }
+    }
+
+    fn nothing_behind(&mut self) -> Result<(), String> {
+        while let Some(byte) = self.byte()? {
+            if !byte.is_ascii_whitespace() {
+                return Err("more behind the array's end".into());
+            }
+        }
+        Ok(())
+    }
+
+    fn byte(&mut self) -> Result<Option<u8>, String> {
+        let byte = self.bytes.fill_buf().map_err(|e| e.to_string())?.first().copied();
+        self.bytes.consume(usize::from(byte.is_some()));
+        Ok(byte)
+    }
+}
