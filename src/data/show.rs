@@ -40,11 +40,11 @@ pub fn show(pair: &Pair, tokenizer: &TextTokenizer, limits: &Truncation) -> Resu
         Ok(tokenize(std::slice::from_ref(pair), tokenizer, limits)?.remove(0))
     };
     let (whole, kept) = (one(&whole)?, one(limits)?);
-    let tokens = |all: &[u32], kept: &[u32]| {
-        let lost = whole.prompt.len() - kept_prompt(&whole, limits);
+    let tokens = |all: &[u32], scored: &[u32]| {
+        let lost = whole.prompt.len() - kept.prompt.len();
         let parts = (0..whole.prompt.len())
             .map(|i| if i < lost { Part::CutOff } else { Part::Prompt })
-            .chain((0..all.len()).map(|i| if i < kept.len() { Part::Scored } else { Part::CutOff }));
+            .chain((0..all.len()).map(|i| if i < scored.len() { Part::Scored } else { Part::CutOff }));
         let ids = whole.prompt.iter().chain(all);
         Shown { tokens: parts.zip(ids.map(|&id| tokenizer.piece(id))).collect() }
     };
@@ -66,10 +66,6 @@ pub fn show(pair: &Pair, tokenizer: &TextTokenizer, limits: &Truncation) -> Resu
         rejected: tokens(&whole.rejected, &kept.rejected),
         notes,
     })
-}
-
-fn kept_prompt(whole: &TokenizedPair, limits: &Truncation) -> usize {
-    whole.prompt.len().min(limits.max_prompt_length)
 }
 
 impl Shown {

@@ -76,8 +76,8 @@ impl TokenReport {
 /// Prompt and completion are rendered together by the tokenizer's chat template and encoded as a whole;
 /// without a template they are one text. The completion begins where the tokens of the prompt alone,
 /// those with `chosen` and those with `rejected` are no longer the same. It ends with what the
-/// template ends a turn with, or else with the end-of-sequence token. Over-long prompts keep their end, then
-/// over-long completions their beginning.
+/// template ends a turn with, or else with the end-of-sequence token. Where the longer of the two does not fit
+/// behind the prompt, a prompt above its limit keeps its end, then completions keep their beginning.
 ///
 /// Units: lengths in tokens.
 ///
@@ -149,7 +149,9 @@ fn tokenize_pair(
             return Err(without_token(what, &text));
         }
     }
-    let surplus = shared.saturating_sub(truncation.max_prompt_length);
+    // A pair that fits loses nothing.
+    let fits = chosen.len().max(rejected.len()) <= truncation.max_length;
+    let surplus = if fits { 0 } else { shared.saturating_sub(truncation.max_prompt_length) };
     let prompt = alone[surplus..shared].to_vec();
     let room = truncation.max_length.saturating_sub(prompt.len());
     if prompt.is_empty() || room == 0 {

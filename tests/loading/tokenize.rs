@@ -122,7 +122,9 @@ proptest! {
         for (cut, whole) in tokenize(&pairs, &tokenizer, &limits).unwrap().iter().zip(&whole) {
             prop_assert_eq!(cut.index, whole.index);
             prop_assert!(whole.prompt.ends_with(&cut.prompt));
-            prop_assert_eq!(cut.prompt.len(), whole.prompt.len().min(max_prompt_length));
+            let fits = whole.prompt.len() + whole.chosen.len().max(whole.rejected.len()) <= limits.max_length;
+            let kept = if fits { whole.prompt.len() } else { whole.prompt.len().min(max_prompt_length) };
+            prop_assert_eq!(cut.prompt.len(), kept);
             prop_assert_eq!(cut.prompt_truncated, cut.prompt.len() < whole.prompt.len());
             let room = limits.max_length - cut.prompt.len();
             let mut lost = false;
