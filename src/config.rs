@@ -134,13 +134,14 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// What happens to over-long examples: the prompt loses its beginning, then a completion its end.
+/// What happens to a pair that does not fit: a prompt above its limit loses its beginning, then completions
+/// their ends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Truncation {
     /// Prompt and completion together, in tokens.
     pub max_length: usize,
-    /// The prompt alone, in tokens.
+    /// The prompt of a pair that does not fit, in tokens.
     pub max_prompt_length: usize,
 }
 

