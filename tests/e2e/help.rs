@@ -23,7 +23,7 @@ fn of_every_command() {
         let output = lpc.command(&[command, "--help"]).env_remove("COLUMNS").output().unwrap();
         insta::assert_snapshot!(command, String::from_utf8(output.stdout).unwrap());
     }
-    for command in ["inspect", "binarize"] {
+    for command in ["inspect", "binarize", "overlap"] {
         let output = lpc.command(&["data", command, "--help"]).env_remove("COLUMNS").output().unwrap();
         insta::assert_snapshot!(format!("data_{command}"), String::from_utf8(output.stdout).unwrap());
     }
