@@ -46,8 +46,14 @@ impl fmt::Display for Layout {
 
 /// A row's pair, still without id and source, or why it has none.
 pub enum Found {
-    Pair(Pair),
+    Pair(Box<Pair>),
     LeftOut(LeftOut),
+}
+
+impl Found {
+    pub(super) fn of(pair: Pair) -> Self {
+        Self::Pair(Box::new(pair))
+    }
 }
 
 /// What a row says.
@@ -170,9 +176,9 @@ pub fn read_row(
                 ends_with_question(&prompt, place)?;
                 let [chosen, rejected] = [chosen, rejected].map(|text| vec![Message::assistant(text.trim())]);
                 let pair = Pair { prompt, chosen, rejected, ..Pair::default() };
-                (Layout::Transcripts, Found::Pair(pair))
+                (Layout::Transcripts, Found::of(pair))
             }
-            None => (Layout::Strings, Found::Pair(Pair::of_texts(&prompt, &chosen, &rejected))),
+            None => (Layout::Strings, Found::of(Pair::of_texts(&prompt, &chosen, &rejected))),
         },
         (prompt, answers @ Answers::Messages(..)) => {
             let is_inside = prompt.is_none() || answers.hold_the_prompt();
@@ -204,12 +210,12 @@ pub fn read_row(
     let found = match found {
         Found::Pair(mut pair) => {
             renamed.extend(columns::put_system(&mut row, &mut pair, place)?);
-            Found::Pair(Pair { tools, template_kwargs, ..pair })
+            Found::of(Pair { tools, template_kwargs, ..*pair })
         }
         left_out => left_out,
     };
     let pair = match &found {
-        Found::Pair(pair) => Some(pair),
+        Found::Pair(pair) => Some(&**pair),
         Found::LeftOut(_) => None,
     };
     let not_read = columns::not_read(&row, pair);
@@ -240,7 +246,7 @@ fn implicit_texts(
     }
     let (prompt, chosen) = chosen.split_at(shared);
     let pair = Pair::of_texts(prompt, chosen, &rejected[shared..]);
-    Ok((Layout::ImplicitStrings, Found::Pair(pair)))
+    Ok((Layout::ImplicitStrings, Found::of(pair)))
 }
 
 /// The columns of a row, for whoever misses one.
@@ -284,7 +290,7 @@ fn conversation(
     is_answer("chosen", &chosen)?;
     is_answer("rejected", &rejected)?;
     ends_with_question(&prompt, place)?;
-    Ok(Found::Pair(Pair { prompt, chosen, rejected, ..Pair::default() }))
+    Ok(Found::of(Pair { prompt, chosen, rejected, ..Pair::default() }))
 }
 
 /// Refuses a prompt whose last message is not one that the assistant answers.

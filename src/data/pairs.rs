@@ -287,7 +287,7 @@ impl PairReader {
     /// The pair, or why it is left out.
     fn kept(&self, found: Found, place: &Place) -> Result<std::result::Result<Pair, LeftOut>> {
         let pair = match found {
-            Found::Pair(pair) => pair,
+            Found::Pair(pair) => *pair,
             Found::LeftOut(reason) => return Ok(Err(reason)),
         };
         let is_empty = |answer: &[Message]| answer.iter().all(|m| m.text().is_empty() && m.has_only_text());

@@ -35,7 +35,7 @@ pub fn pair(chosen: &str, rejected: &str, place: &Place) -> Result<Found> {
     let prompt = turns(&chosen[..end]);
     ends_with_question(&prompt, place)?;
     let (chosen, rejected) = (answer(chosen), answer(rejected));
-    Ok(Found::Pair(Pair { prompt, chosen, rejected, ..Pair::default() }))
+    Ok(Found::of(Pair { prompt, chosen, rejected, ..Pair::default() }))
 }
 
 fn turns(text: &str) -> Vec<Message> {

@@ -72,7 +72,7 @@ pub fn pair(
     let text = |c: Option<Completion>| c.map(|c| c.text).unwrap_or_default();
     let chosen = text(tops.into_iter().next());
     let rejected = text(lower.into_iter().nth(draw));
-    Ok(Found::Pair(Pair::of_texts(&prompt, &chosen, &rejected)))
+    Ok(Found::of(Pair::of_texts(&prompt, &chosen, &rejected)))
 }
 
 /// `None`: no score, or one that cannot be trusted.

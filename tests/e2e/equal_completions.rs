@@ -19,7 +19,7 @@ fn pairs(all_equal: bool) -> Vec<TokenizedPair> {
     let mut tokens = |n: usize| (0..n).map(|_| seed::below(&mut rng, 50) as u32).collect::<Vec<_>>();
     let pair = |index: usize| {
         let chosen = tokens(3 + index % 11);
-        let rejected = if all_equal || index % 3 > 0 { chosen.clone() } else { tokens(5) };
+        let rejected = if all_equal || !index.is_multiple_of(3) { chosen.clone() } else { tokens(5) };
         TokenizedPair { index, prompt: tokens(3 + index % 5), chosen, rejected, ..TokenizedPair::default() }
     };
     (0..48).map(pair).collect()

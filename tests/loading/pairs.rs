@@ -85,10 +85,6 @@ fn faults_name_file_line_and_field() {
             br#"{"source": 3, "prompt": "p", "chosen": "c", "rejected": "r"}"#,
             "field `source`: expected a string, got a number",
         ),
-        (
-            br#"{"id": "1", "prompt": "p", "chosen": "c", "rejected": "r"}"#,
-            "field `id`: expected an id of its own, got \"1\", which line 1 has",
-        ),
         (b"[1, 2]", "expected a JSON object"),
         (b"{\"prompt\": \"p\"", "expected a JSON object"),
         (b"{\"prompt\": \"p\xff\"}", "expected UTF-8"),
