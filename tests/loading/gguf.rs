@@ -193,7 +193,6 @@ fn contradictions_name_the_key() {
         ("tokenizer.ggml.pre", Value::String("deepseek-coder".into()), "gpt-2, smollm or llama-bpe"),
         ("tokenizer.ggml.model", Value::String("llama".into()), "gpt2"),
         ("tokenizer.ggml.eos_token_id", Value::U32(9999), "an id of the vocabulary"),
-        ("tokenizer.chat_template", Value::String("{% for".into()), "a template that parses"),
         ("tokenizer.ggml.merges", Value::Array(vec![Value::String("ab".into())]), "two tokens and a space"),
     ];
     for (key, value, expected) in cases {

@@ -285,7 +285,7 @@ fn refusals_say_what_to_do() {
             "mine",
             "a refusal (HTTP 403); see at HUB/settings/tokens what the token may do",
         ),
-        (list, 418, &[("X-Error-Message", "tea\tpot")], "", "", "no answer (HTTP 418: tea?pot)"),
+        (list, 418, &[("X-Error-Message", "tea\tpot")], "", "", "no answer (HTTP 418: tea\\u{9}pot)"),
     ] {
         let line = at(end, status, headers, body, token);
         assert!(line.contains(expected), "{line}\n{expected}");

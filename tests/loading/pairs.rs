@@ -51,7 +51,7 @@ fn faults_name_file_line_and_field() {
         ),
         (
             br#"{"prompt": 1, "chosen": "c", "rejected": "r"}"#,
-            "field `prompt`: expected a string, got a number",
+            "field `prompt`: expected text or messages, got a number",
         ),
         (
             br#"{"prompt": "p", "chosen": [{"role": "x"}], "rejected": "r"}"#,

@@ -15,7 +15,9 @@ pub fn parse(bytes: &[u8], place: &Place) -> Result<Map<String, Value>> {
         Ok(object) => return Ok(object),
         Err(error) => error,
     };
-    let tagged = std::str::from_utf8(bytes).ok().and_then(tag_floats);
+    // A bare NaN is no object, though its tagged form would be.
+    let object = std::str::from_utf8(bytes).ok().filter(|text| text.trim_start().starts_with('{'));
+    let tagged = object.and_then(tag_floats);
     match tagged.map(|text| serde_json::from_str(&text)) {
         Some(Ok(object)) => Ok(object),
         _ => Err(Error::input(place.clone(), "a JSON object", one_line(strict))),
