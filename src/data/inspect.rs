@@ -130,8 +130,16 @@ pub fn unread_keys<'a>(
     pairs: impl Iterator<Item = &'a Pair>,
     tokenizer: &TextTokenizer,
 ) -> BTreeMap<String, usize> {
-    let is_read = |key: &str| tokenizer.chat_template().is_some_and(|template| template.mentions(key));
-    keys(pairs).into_iter().filter(|(key, _)| !is_read(key)).collect()
+    let (with_tools, without): (Vec<&Pair>, Vec<&Pair>) = pairs.partition(|pair| pair.tools.is_some());
+    let mut unread = BTreeMap::new();
+    for (tools, pairs) in [(true, with_tools), (false, without)] {
+        let is_read =
+            |key: &str| tokenizer.template_for(tools).is_some_and(|template| template.mentions(key));
+        for (key, count) in keys(pairs.into_iter()).into_iter().filter(|(key, _)| !is_read(key)) {
+            *unread.entry(key).or_default() += count;
+        }
+    }
+    unread
 }
 
 fn repeated<T: Hash + Eq>(items: impl Iterator<Item = T>) -> usize {

@@ -103,7 +103,7 @@ pub fn tokenize(
 pub fn tokenize_prompt(prompt: &str, tokenizer: &TextTokenizer) -> Result<Vec<u32>> {
     let messages = [Message::user(prompt)];
     let dialogue = Dialogue { conversation: Conversation::of(&messages), is_text: true };
-    Ok(tokenizer.encode_prompt(dialogue)?.0)
+    tokenizer.encode_prompt(dialogue, tokenizer.form(dialogue, &[])?)
 }
 
 fn tokenize_pair(
@@ -126,10 +126,11 @@ fn tokenize_pair(
     let conversation =
         Conversation { messages: &pair.prompt, tools: pair.tools.as_ref(), kwargs: &pair.template_kwargs };
     let dialogue = Dialogue { conversation, is_text: pair.is_text };
-    let (alone, form) = tokenizer.encode_prompt(dialogue).map_err(named)?;
+    let form = tokenizer.form(dialogue, &[&pair.chosen, &pair.rejected]).map_err(named)?;
+    let alone = tokenizer.encode_prompt(dialogue, form).map_err(named)?;
     let [mut chosen, mut rejected] = [
-        tokenizer.encode_whole(dialogue, &pair.chosen).map_err(named)?,
-        tokenizer.encode_whole(dialogue, &pair.rejected).map_err(named)?,
+        tokenizer.encode_whole(dialogue, &pair.chosen, form).map_err(named)?,
+        tokenizer.encode_whole(dialogue, &pair.rejected, form).map_err(named)?,
     ];
     let common = |whole: &[u32]| alone.iter().zip(whole).take_while(|(a, b)| a == b).count();
     let shared = common(&chosen).min(common(&rejected));

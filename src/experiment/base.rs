@@ -43,7 +43,8 @@ pub fn load(source: &ModelSource, runs: &Path, progress: &Progress) -> Result<Lo
             .map(|(prompt, completion)| {
                 let prompt = [Message::user(prompt.as_str())];
                 let dialogue = Dialogue { conversation: Conversation::of(&prompt), is_text: true };
-                tokenizer.encode_whole(dialogue, &[Message::assistant(completion.as_str())])
+                let form = tokenizer.form(dialogue, &[])?;
+                tokenizer.encode_whole(dialogue, &[Message::assistant(completion.as_str())], form)
             })
             .collect::<Result<Vec<_>>>()?;
         let parameters = Parameters::random_decoder(&config, &mut seed::stream(SEED, "base/init"))?;

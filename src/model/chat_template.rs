@@ -121,13 +121,13 @@ impl ChatTemplate {
         // As in `transformers`, a token that the model does not have is undefined, not none.
         let mut context: BTreeMap<&str, Value> =
             self.tokens.iter().map(|(name, token)| (name.as_str(), token.into())).collect();
+        context.insert("tools", Value::from(Serde(conversation.tools)));
+        context.insert("documents", Value::from(()));
         for (name, value) in conversation.kwargs {
             context.insert(name, Value::from(Serde(value)));
         }
         let messages: Vec<Value> = conversation.messages.iter().map(as_transformers_has_it).collect();
         context.insert("messages", messages.into());
-        context.insert("tools", Value::from(Serde(conversation.tools)));
-        context.insert("documents", Value::from(()));
         context.insert("add_generation_prompt", add_generation_prompt.into());
         environment
             .get_template(NAME)

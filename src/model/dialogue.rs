@@ -7,7 +7,7 @@ use crate::model::message::Message;
 use crate::model::tokenizer::TextTokenizer;
 use serde_json::Value;
 use std::borrow::Cow;
-use tokenizers::{AddedToken, Tokenizer};
+use tokenizers::Tokenizer;
 
 /// What the answer follows.
 #[derive(Debug, Clone, Copy)]
@@ -29,75 +29,18 @@ pub enum Form {
 }
 
 impl TextTokenizer {
-    /// Token ids of a prompt as the model reads it before it answers, and how they came about.
+    /// How a prompt is read that one of these answers follows; none of them is known before one is written.
     ///
     /// # Errors
-    /// The template refuses the prompt or would leave out what it says, there is no template for more than
-    /// a text, or the tokenizer has no token for a part of it.
-    pub fn encode_prompt(&self, prompt: Dialogue<'_>) -> Result<(Vec<u32>, Form)> {
-        let form = self.form(&prompt)?;
-        let ids = match form {
-            Form::Template => self.encode(&self.render(prompt.conversation, true)?, false),
-            Form::Dressed => self.encode(&self.dressed(&prompt), false),
-            Form::Plain => self.encode_text(&text_of(&prompt)),
-        };
-        Ok((ids?, form))
-    }
-
-    /// Token ids of a prompt with its answer. The answer ends with the token that the template ends a turn
-    /// with, and without a template with the tokenizer's end token: once, also where its text has that
-    /// already. White space that a template writes behind that token separates turns; no answer has it.
-    ///
-    /// # Errors
-    /// As [`Self::encode_prompt`].
-    pub fn encode_whole(&self, prompt: Dialogue<'_>, answer: &[Message]) -> Result<Vec<u32>> {
-        match self.form(&prompt)? {
-            Form::Template => {
-                let messages = prompt.conversation.messages.iter().chain(answer);
-                let messages: Vec<Message> = messages.map(|message| self.without_end(message)).collect();
-                let whole = Conversation { messages: &messages, ..prompt.conversation };
-                Ok(self.up_to_end(self.encode(&self.render(whole, false)?, false)?))
-            }
-            Form::Dressed => {
-                let mut text = self.dressed(&prompt).into_owned();
-                let end = self.framing().map_or("", |framing| &framing.end);
-                let answer = one_text(answer)?;
-                let ended = Some(end.trim_end()).filter(|end| !end.is_empty());
-                let cut = ended.and_then(|end| answer.trim_end().strip_suffix(end));
-                text.push_str(cut.unwrap_or_else(|| self.cut_end(&answer)));
-                text.push_str(end);
-                Ok(self.up_to_end(self.encode(&text, false)?))
-            }
-            Form::Plain => {
-                let mut text = text_of(&prompt).into_owned();
-                text.push_str(&one_text(answer)?);
-                let (length, eos) = (text.len(), self.eos_tokens().next().unwrap_or_default());
-                if !text.ends_with(&eos) {
-                    text.push_str(&eos);
-                }
-                let mut ids = self.encode_text(&text)?;
-                match ids.as_slice() {
-                    // Some tokenizers put it behind every text.
-                    [.., a, b] if *a == self.eos_id() && a == b => drop(ids.pop()),
-                    [.., last] if *last == self.eos_id() => {}
-                    // Others do not recognise it in a text.
-                    _ => {
-                        ids = self.encode_text(&text[..length])?;
-                        ids.push(self.eos_id());
-                    }
-                }
-                Ok(ids)
-            }
-        }
-    }
-
-    fn form(&self, prompt: &Dialogue<'_>) -> Result<Form> {
-        match self.template_for(prompt.conversation.tools.is_some()) {
-            Some(_) if self.is_dressed(prompt) => Ok(Form::Dressed),
+    /// There is no template for more than a text.
+    pub fn form(&self, prompt: Dialogue<'_>, answers: &[&[Message]]) -> Result<Form> {
+        let Conversation { messages, tools, kwargs } = prompt.conversation;
+        match self.template_for(tools.is_some()) {
+            Some(_) if prompt.is_text && self.is_dressed(&text_of(&prompt), answers) => Ok(Form::Dressed),
             Some(_) => Ok(Form::Template),
-            None => match prompt.conversation.messages {
-                _ if prompt.conversation.tools.is_some() => Err(needs_template("tools")),
-                _ if !prompt.conversation.kwargs.is_empty() => Err(needs_template("chat_template_kwargs")),
+            None => match messages {
+                _ if tools.is_some() => Err(needs_template("tools")),
+                _ if !kwargs.is_empty() => Err(needs_template("chat_template_kwargs")),
                 [message] if message.role() == "user" && message.has_only_text() => Ok(Form::Plain),
                 [message] if message.role() == "user" => {
                     Err(needs_template("a message that is more than a text"))
@@ -108,51 +51,137 @@ impl TextTokenizer {
         }
     }
 
-    fn is_dressed(&self, prompt: &Dialogue<'_>) -> bool {
-        let between = self.framing().map(|framing| framing.between.trim()).filter(|mark| !mark.is_empty());
-        prompt.is_text && between.is_some_and(|mark| text_of(prompt).contains(mark))
+    /// Token ids of a prompt as the model reads it before it answers.
+    ///
+    /// # Errors
+    /// The template refuses the prompt or would leave out what it says, or the tokenizer has no token for a
+    /// part of it.
+    pub fn encode_prompt(&self, prompt: Dialogue<'_>, form: Form) -> Result<Vec<u32>> {
+        match form {
+            Form::Template => self.encode(&self.render(prompt.conversation, &[], true)?, false),
+            Form::Dressed => self.encode(&self.dressed(&prompt), false),
+            Form::Plain => self.encode_text(&text_of(&prompt)),
+        }
+    }
+
+    /// Token ids of a prompt with its answer. The answer ends with the token that the template ends a turn
+    /// with, and without a template with the tokenizer's end token: once, also where its text has that
+    /// already. White space that a template writes behind that token separates turns; no answer has it.
+    ///
+    /// # Errors
+    /// As [`Self::encode_prompt`].
+    pub fn encode_whole(&self, prompt: Dialogue<'_>, answer: &[Message], form: Form) -> Result<Vec<u32>> {
+        match form {
+            Form::Template => {
+                let text = self.render(prompt.conversation, answer, false)?;
+                self.encode(self.up_to_end(&text), false)
+            }
+            Form::Dressed => {
+                let mut text = self.dressed(&prompt).into_owned();
+                text.push_str(&one_text(answer)?);
+                // Whatever end token stands there was meant.
+                if !self.eos_tokens().any(|end| text.trim_end().ends_with(&end)) {
+                    text.push_str(self.framing().map_or("", |framing| &framing.end));
+                }
+                self.encode(self.up_to_end(&text), false)
+            }
+            Form::Plain => {
+                let mut text = text_of(&prompt).into_owned();
+                text.push_str(&one_text(answer)?);
+                let (length, eos) = (text.len(), self.eos_tokens().next().unwrap_or_default());
+                match text.trim_end().ends_with(&eos) {
+                    true => text.truncate(text.trim_end().len()),
+                    false => text.push_str(&eos),
+                }
+                let mut ids = self.encode_text(&text)?;
+                match ids.as_slice() {
+                    // Some tokenizers put it behind every text.
+                    [.., a, b] if *a == self.eos_id() && a == b => drop(ids.pop()),
+                    [.., last] if *last == self.eos_id() => {}
+                    // Others do not recognise it in a text.
+                    _ => {
+                        ids = self.encode_text(&text[..length.min(text.len())])?;
+                        ids.push(self.eos_id());
+                    }
+                }
+                Ok(ids)
+            }
+        }
+    }
+
+    /// Does a text hold the template already? It has what the template writes between question and answer, and
+    /// it begins as the template does or ends where the answer is asked for: a text may also speak of that mark.
+    fn is_dressed(&self, prompt: &str, answers: &[&[Message]]) -> bool {
+        let Some(framing) = self.framing() else { return false };
+        let (mark, opening) = (framing.between.trim(), framing.opening(self.bos_token().as_deref()));
+        if mark.is_empty() {
+            return false;
+        }
+        let bos = self.bos_token().unwrap_or_default();
+        let text = prompt.strip_prefix(&bos).unwrap_or(prompt).trim_start();
+        let begins = !opening.is_empty() && text.starts_with(opening);
+        let with = |answer: &&[Message]| format!("{prompt}{}", text_of_all(answer)).contains(mark);
+        // The mark may stand in the answers, all of them then.
+        let has_mark = prompt.contains(mark) || (!answers.is_empty() && answers.iter().all(with));
+        (begins && has_mark) || prompt.trim_end().ends_with(mark)
     }
 
     /// A text that holds the template, with the beginning-of-sequence token that the template begins with.
     fn dressed<'a>(&self, prompt: &Dialogue<'a>) -> Cow<'a, str> {
         let text = text_of(prompt);
         match self.bos_token() {
-            Some(bos) if self.framing().is_some_and(|f| f.begins_with(&bos)) && !text.starts_with(&bos) => {
+            Some(bos)
+                if self.framing().is_some_and(|f| f.before.starts_with(&bos)) && !text.starts_with(&bos) =>
+            {
                 (bos + &text).into()
             }
             _ => text,
         }
     }
 
-    fn render(&self, conversation: Conversation<'_>, add_generation_prompt: bool) -> Result<String> {
-        let Some(template) = self.template_for(conversation.tools.is_some()) else {
+    /// The template's text of prompt and answer. No message of the assistant's ends twice.
+    fn render(
+        &self,
+        prompt: Conversation<'_>,
+        answer: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<String> {
+        let Some(template) = self.template_for(prompt.tools.is_some()) else {
             return Err(needs_template("a conversation"));
         };
-        refuse_unread(template, &conversation)?;
-        template.render(conversation, add_generation_prompt)
+        let messages = prompt.messages.iter().chain(answer);
+        let messages: Vec<Message> = messages.map(|message| self.without_end(message)).collect();
+        let whole = Conversation { messages: &messages, ..prompt };
+        refuse_unread(template, &whole)?;
+        let text = template.render(whole, add_generation_prompt)?;
+        refuse_lost(&text, &messages)?;
+        Ok(text)
     }
 
-    /// Tokens without the white space that the template writes behind the end of a turn.
-    fn up_to_end(&self, mut ids: Vec<u32>) -> Vec<u32> {
-        let end = self.framing().and_then(|framing| framing.end_of_turn);
-        if let Some(last) = end.and_then(|end| ids.iter().rposition(|&id| id == end)) {
-            ids.truncate(last + 1);
+    /// A text without the white space behind the end token that it ends with.
+    fn up_to_end<'t>(&self, text: &'t str) -> &'t str {
+        let kept = text.trim_end();
+        match self.eos_tokens().any(|end| kept.ends_with(&end)) {
+            true => kept,
+            false => text,
         }
-        ids
     }
 
-    /// An assistant's message whose text does not end as its turn will.
+    /// An assistant's message whose text does not end as the template will end it, nor with the tokenizer's
+    /// own end token, which stands for the same.
     fn without_end(&self, message: &Message) -> Message {
         let mut message = message.clone();
-        if message.role() == "assistant" {
-            message.set_text(|text| text.truncate(self.cut_end(text).len()));
+        let end_of_turn = self.framing().and_then(|framing| framing.end_of_turn.as_deref());
+        if let (Some(end), "assistant") = (end_of_turn, message.role()) {
+            let own = self.eos_tokens().next().unwrap_or_default();
+            message.set_text(|text| {
+                let kept = [end, &own].iter().find_map(|end| text.trim_end().strip_suffix(end));
+                if let Some(length) = kept.map(str::len) {
+                    text.truncate(length);
+                }
+            });
         }
         message
-    }
-
-    /// A text up to the end token that it ends with, white space behind that included.
-    fn cut_end<'t>(&self, text: &'t str) -> &'t str {
-        self.eos_tokens().find_map(|end| text.trim_end().strip_suffix(&end)).unwrap_or(text)
     }
 }
 
@@ -162,6 +191,10 @@ fn needs_template(got: &str) -> Error {
 
 fn text_of<'a>(prompt: &Dialogue<'a>) -> Cow<'a, str> {
     prompt.conversation.messages.last().map_or("".into(), Message::text)
+}
+
+fn text_of_all(messages: &[Message]) -> String {
+    messages.iter().map(Message::text).collect()
 }
 
 /// The text of an answer that is not to be rendered.
@@ -183,6 +216,10 @@ fn refuse_unread(template: &ChatTemplate, conversation: &Conversation<'_>) -> Re
     };
     if conversation.tools.is_some() && !template.mentions("tools") {
         return refuse("tools", "tools, which the template never mentions");
+    }
+    let taken = |name: &&String| ["messages", "add_generation_prompt"].contains(&name.as_str());
+    if let Some(name) = conversation.kwargs.keys().find(taken) {
+        return refuse("chat_template_kwargs", &format!("{name:?}, which is not the row's to say"));
     }
     if let Some(name) = conversation.kwargs.keys().find(|name| !template.mentions(name)) {
         return refuse("chat_template_kwargs", &format!("{name:?}, which the template never mentions"));
@@ -209,6 +246,37 @@ fn refuse_unread(template: &ChatTemplate, conversation: &Conversation<'_>) -> Re
     Ok(())
 }
 
+/// What a template mentions it may still leave out: messages of roles that it does not know, a content beside
+/// tool calls, or the calls beside a content.
+fn refuse_lost(rendered: &str, messages: &[Message]) -> Result<()> {
+    let has = |text: &str| {
+        let text = text.trim();
+        let quoted = Value::from(text).to_string();
+        rendered.contains(text) || rendered.contains(&quoted[1..quoted.len() - 1])
+    };
+    let refuse = |i: usize, what: &str| {
+        let argument = format!("message {i} ({})", messages[i].role());
+        Err(Error::argument("chat_template", argument, what, "what the model's template writes"))
+    };
+    for (i, message) in messages.iter().enumerate() {
+        let calls = message.keys().get("tool_calls").and_then(Value::as_array);
+        let calls = calls.into_iter().flatten().collect::<Vec<_>>();
+        let unusual = !matches!(message.role(), "user" | "assistant" | "system");
+        let text = message.text();
+        if (unusual || !calls.is_empty()) && !text.contains("<think>") && !has(&text) {
+            return refuse(i, "a content that the template leaves out");
+        }
+        let name = |call: &&Value| {
+            let name = call.pointer("/function/name").or_else(|| call.get("name"));
+            name.and_then(Value::as_str).map(String::from)
+        };
+        if calls.iter().filter_map(name).any(|name| !has(&name)) {
+            return refuse(i, "a tool call that the template leaves out");
+        }
+    }
+    Ok(())
+}
+
 fn says_something(value: &Value) -> bool {
     match value {
         Value::Null => false,
@@ -223,12 +291,12 @@ fn says_something(value: &Value) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Framing {
     before: String,
-    /// From the question's end to where the answer is asked for.
+    /// Behind the question, whether an answer is asked for or follows.
     between: String,
     /// Behind the answer.
     end: String,
-    /// The token of its own behind an answer that only white space follows.
-    pub(super) end_of_turn: Option<u32>,
+    /// The token of its own behind an answer that at most white space follows.
+    pub(super) end_of_turn: Option<String>,
 }
 
 impl Framing {
@@ -239,19 +307,24 @@ impl Framing {
         let exchange = [Message::user(QUESTION), Message::assistant(ANSWER)];
         let text = template.render(Conversation::of(&exchange), false).ok()?;
         let asked = template.render(Conversation::of(&exchange[..1]), true).ok()?;
-        let (before, between) = asked.split_once(QUESTION)?;
-        let (_, end) = text.split_once(ANSWER)?;
+        let (before, asked) = asked.split_once(QUESTION)?;
+        let (_, answered) = text.split_once(QUESTION)?;
+        let (_, end) = answered.split_once(ANSWER)?;
+        let common = asked.chars().zip(answered.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a);
+        let mut between: String = common.collect();
+        // Where a thought is begun for the model, texts are written with it and without.
+        between.truncate(between.find("<think>").unwrap_or(between.len()));
         let added = tokenizer.get_added_tokens_decoder();
-        let ends = |(id, token): &(&u32, &AddedToken)| {
-            let at_end = !token.content.is_empty() && end.trim_end().ends_with(token.content.trim_end());
-            at_end.then_some((token.content.len(), **id))
-        };
+        let written = added.values().map(|token| token.content.trim());
+        let ends = written.filter(|token| !token.is_empty() && end.trim_end().ends_with(token));
         // Of tokens that end alike the longest is what the tokenizer finds.
-        let end_of_turn = added.iter().filter_map(|entry| ends(&entry)).max().map(|(_, id)| id);
-        Some(Self { before: before.into(), between: between.into(), end: end.into(), end_of_turn })
+        let end_of_turn = ends.max_by_key(|token| token.len()).map(String::from);
+        Some(Self { before: before.into(), between, end: end.into(), end_of_turn })
     }
 
-    fn begins_with(&self, token: &str) -> bool {
-        self.before.starts_with(token)
+    /// The first mark of a turn, up to white space.
+    fn opening(&self, bos: Option<&str>) -> &str {
+        let before = bos.and_then(|bos| self.before.strip_prefix(bos)).unwrap_or(&self.before);
+        before.split_whitespace().next().unwrap_or_default()
     }
 }

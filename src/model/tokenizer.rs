@@ -76,7 +76,8 @@ impl TextTokenizer {
             Self { tokenizer, eos, bos, chat_template, tool_template, framing: None, rows: usize::MAX };
         whole.framing =
             whole.chat_template.as_ref().and_then(|template| Framing::of(template, &whole.tokenizer));
-        let end = whole.framing.as_ref().and_then(|framing| framing.end_of_turn);
+        let end = whole.framing.as_ref().and_then(|framing| framing.end_of_turn.as_deref());
+        let end = end.and_then(|token| whole.tokenizer.token_to_id(token));
         whole.eos.extend(end.filter(|id| !whole.eos.contains(id)));
         Ok(whole)
     }
@@ -164,7 +165,7 @@ impl TextTokenizer {
     }
 
     /// The template for a conversation with tools, or without.
-    pub(super) fn template_for(&self, tools: bool) -> Option<&ChatTemplate> {
+    pub fn template_for(&self, tools: bool) -> Option<&ChatTemplate> {
         self.tool_template.as_ref().filter(|_| tools).or(self.chat_template.as_ref())
     }
 

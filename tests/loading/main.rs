@@ -2,6 +2,7 @@
 
 mod allocations;
 mod chat_template;
+mod dialogues;
 mod folder;
 mod gguf;
 mod hub;

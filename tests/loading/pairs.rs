@@ -43,7 +43,7 @@ fn what_people_write() {
 #[test]
 fn faults_name_file_line_and_field() {
     let good = r#"{"prompt": "p", "chosen": "c", "rejected": "r"}"#;
-    let cases: [(&[u8], &str); 17] = [
+    let cases: [(&[u8], &str); 16] = [
         (br#"{"prompt": "p", "chosen": "c"}"#, "field `rejected`: expected a string, got nothing"),
         (
             br#"{"chosen": "c", "rejected": "r"}"#,
@@ -63,7 +63,7 @@ fn faults_name_file_line_and_field() {
         ),
         (
             br#"{"prompt": "p", "chosen": "c", "rejected": null}"#,
-            "field `rejected`: expected a string, got null",
+            "field `rejected`: expected a string, got nothing",
         ),
         (
             br#"{"prompt": "p", "chosen": true, "rejected": "r"}"#,

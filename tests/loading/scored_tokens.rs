@@ -18,7 +18,12 @@ fn kinds() -> Vec<Value> {
     kinds.as_array().unwrap().clone()
 }
 
-fn tokenizer(kind: &Value) -> TextTokenizer {
+/// The kind of this name.
+pub fn kind(name: &str) -> Value {
+    kinds().into_iter().find(|kind| kind["name"] == name).unwrap()
+}
+
+pub fn tokenizer(kind: &Value) -> TextTokenizer {
     let tokenizer = Tokenizer::from_str(&kind["tokenizer"].to_string()).unwrap();
     let id = |name: &str| kind[name].as_str().map(|token| tokenizer.token_to_id(token).unwrap());
     let (eos, bos) = (vec![id("eos").unwrap()], id("bos"));
@@ -98,9 +103,7 @@ fn the_page_shows_the_tokens() {
     let question = "What is the capital of France?";
     let pair = Pair::of_texts(question, "The capital is Paris.", "I cannot help you.");
     for name in ["Mistral, tekken", "Llama-3", "SentencePiece, legacy"] {
-        let kinds = kinds();
-        let kind = kinds.iter().find(|kind| kind["name"] == name).unwrap();
-        let shown = show(&pair, &tokenizer(kind), &WHOLE).unwrap();
+        let shown = show(&pair, &tokenizer(&kind(name)), &WHOLE).unwrap();
         let block = format!("chosen\n{}rejected\n{}", shown.chosen.lines(false), shown.rejected.lines(false));
         if !page.contains(&block) {
             missing.push(format!("{name}:\n{block}"));
