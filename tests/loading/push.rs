@@ -12,6 +12,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 
+/// What a hub does first with a request: true where it has answered.
+type First = Box<dyn Fn(&Request, &mut TcpStream) -> bool + Send + Sync>;
+
 /// A run with the golden model.
 fn run(folder: &Path) {
     fs::create_dir_all(folder.join("run/model/folder")).unwrap();
@@ -72,32 +75,28 @@ impl Played {
         let requests = Arc::new(requests.as_array().unwrap().clone());
         let addresses = Arc::new(Mutex::new((String::new(), String::new())));
         let log = Arc::new(Mutex::new(vec![]));
-        let server =
-            |name: &'static str, first: Box<dyn Fn(&Request, &mut TcpStream) -> bool + Send + Sync>| {
-                let (requests, addresses, log) = (requests.clone(), addresses.clone(), log.clone());
-                Server::new(move |request, stream| {
-                    log.lock().unwrap().push(shown(name, request));
-                    if first(request, stream) {
-                        return;
-                    }
-                    let same = |r: &&Value| {
-                        r["server"] == name && r["method"] == *request.method && r["path"] == *request.path
-                    };
-                    let Some(answer) = requests.iter().find(same).map(|r| &r["answer"]) else {
-                        return reply(stream, 200, &[], br#"{"private": true}"#);
-                    };
-                    let (hub, storage) = addresses.lock().unwrap().clone();
-                    let body = answer["body"]
-                        .as_str()
-                        .unwrap()
-                        .replace("{hub}", &hub)
-                        .replace("{storage}", &storage);
-                    let headers = answer["headers"].as_object().unwrap();
-                    let headers: Vec<_> =
-                        headers.iter().map(|(k, v)| (k.as_str(), v.as_str().unwrap())).collect();
-                    reply(stream, answer["status"].as_u64().unwrap() as u16, &headers, body.as_bytes());
-                })
-            };
+        let server = |name: &'static str, first: First| {
+            let (requests, addresses, log) = (requests.clone(), addresses.clone(), log.clone());
+            Server::new(move |request, stream| {
+                log.lock().unwrap().push(shown(name, request));
+                if first(request, stream) {
+                    return;
+                }
+                let same = |r: &&Value| {
+                    r["server"] == name && r["method"] == *request.method && r["path"] == *request.path
+                };
+                let Some(answer) = requests.iter().find(same).map(|r| &r["answer"]) else {
+                    return reply(stream, 200, &[], br#"{"private": true}"#);
+                };
+                let (hub, storage) = addresses.lock().unwrap().clone();
+                let body =
+                    answer["body"].as_str().unwrap().replace("{hub}", &hub).replace("{storage}", &storage);
+                let headers = answer["headers"].as_object().unwrap();
+                let headers: Vec<_> =
+                    headers.iter().map(|(k, v)| (k.as_str(), v.as_str().unwrap())).collect();
+                reply(stream, answer["status"].as_u64().unwrap() as u16, &headers, body.as_bytes());
+            })
+        };
         let (hub, storage) = (server("hub", Box::new(first)), server("storage", Box::new(|_, _| false)));
         *addresses.lock().unwrap() = (hub.address.clone(), storage.address.clone());
         Self { hub, _storage: storage, log }
@@ -160,9 +159,7 @@ fn what_cannot_be_pushed() {
     run(folder);
     let golden = golden();
     let pieces = &golden["pushes"]["a private one, in pieces"]["requests"];
-    let fails = |first: Box<dyn Fn(&Request, &mut TcpStream) -> bool + Send + Sync>,
-                 arguments: &[&str],
-                 token: &str| {
+    let fails = |first: First, arguments: &[&str], token: &str| {
         let played = Played::new(pieces, first);
         let variables = [("HF_ENDPOINT", played.hub.address.as_str()), ("HF_TOKEN", token)];
         let output = push(folder, &[&["run"], arguments].concat(), &variables);
