@@ -9,6 +9,7 @@ mod records;
 mod stats;
 mod store;
 mod table2;
+mod toy_tokens;
 mod verify;
 
 use lpc::config::*;
