@@ -2,6 +2,12 @@
 
 pub use mimalloc::MiMalloc;
 
+/// As a program's allocator, it holds strangers' programs to their limits as well.
+pub type Allocator = crate::bounded::Counting<MiMalloc>;
+
+/// The one that a program declares.
+pub const ALLOCATOR: Allocator = crate::bounded::Counting(MiMalloc);
+
 /// mimalloc's `mi_option_purge_delay`, which its bindings do not name.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 

@@ -21,6 +21,8 @@ pub mod allocator;
 #[cfg(feature = "train")]
 pub mod audit;
 #[cfg(feature = "train")]
+pub mod bounded;
+#[cfg(feature = "train")]
 pub mod check;
 #[cfg(feature = "train")]
 pub mod cli;
@@ -36,6 +38,8 @@ pub mod experiment;
 pub mod model;
 #[cfg(feature = "train")]
 pub mod progress;
+#[cfg(feature = "train")]
+pub mod python_numbers;
 #[cfg(feature = "train")]
 pub mod report;
 pub mod seed;

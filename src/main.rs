@@ -11,7 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{fmt, registry};
 
 #[global_allocator]
-static ALLOCATOR: lpc::allocator::MiMalloc = lpc::allocator::MiMalloc;
+static ALLOCATOR: lpc::allocator::Allocator = lpc::allocator::ALLOCATOR;
 
 fn main() -> ExitCode {
     lpc::allocator::keep_freed_memory();

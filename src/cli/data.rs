@@ -1,5 +1,6 @@
 //! `lpc data`: look at preference data, and make splits of it.
 
+use super::DateArgument;
 use super::output::{print, print_line};
 use super::values;
 use crate::Result;
@@ -66,6 +67,8 @@ pub struct ShowArguments {
     /// The prompt of a pair that does not fit, in tokens
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = values::at_least_1)]
     max_prompt_length: usize,
+    #[command(flatten)]
+    date: DateArgument,
 }
 
 #[derive(Debug, Args)]
@@ -89,6 +92,8 @@ pub struct InspectArguments {
     /// Count questions of these benchmarks in the pairs: a folder of tasks, as for `lpc eval --data`
     #[arg(long, value_name = "TASKS")]
     tasks: Option<PathBuf>,
+    #[command(flatten)]
+    date: DateArgument,
     /// Seed of the rejected completions of raw UltraFeedback
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -140,9 +145,10 @@ pub fn run(command: DataCommand) -> Result<()> {
 }
 
 fn run_show(arguments: &ShowArguments) -> Result<()> {
-    let ShowArguments { file, row, model, max_length, max_prompt_length } = arguments;
+    let ShowArguments { file, row, model, max_length, max_prompt_length, date } = arguments;
     let limits = Truncation { max_length: *max_length, max_prompt_length: *max_prompt_length };
-    let tokenizer = load_tokenizer(&values::model_source(model))?;
+    let mut tokenizer = load_tokenizer(&values::model_source(model))?;
+    date.apply(&mut tokenizer)?;
     let read = read(std::slice::from_ref(file), 1)?;
     let Some(pair) = read.pairs.get(row - 1) else {
         let expected = format!("a pair from 1 to {}", read.pairs.len());
@@ -161,8 +167,9 @@ fn run_inspect(arguments: &InspectArguments) -> Result<()> {
     let read = read(&arguments.files, arguments.seed)?;
     let limits =
         Truncation { max_length: arguments.max_length, max_prompt_length: arguments.max_prompt_length };
-    let tokenizer =
+    let mut tokenizer =
         arguments.model.as_ref().map(|model| load_tokenizer(&values::model_source(model))).transpose()?;
+    tokenizer.iter_mut().try_for_each(|tokenizer| arguments.date.apply(tokenizer))?;
     let inspection = inspect(&read, tokenizer.as_ref().map(|t| (t, &limits)))?;
     print_counts(&read)?;
     print(inspection)?;

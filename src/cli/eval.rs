@@ -96,7 +96,7 @@ impl Model {
     fn load(arguments: &EvalArguments, device: &Device) -> Result<Self> {
         let base = |path: &Path| {
             let mut loaded = load::load(&model_source(path))?;
-            arguments.date.apply(&mut loaded)?;
+            arguments.date.apply(&mut loaded.tokenizer)?;
             Ok::<_, Error>(loaded)
         };
         let run = arguments.lpc.as_ref().or(arguments.model.as_ref().filter(|m| saved::is_run(m)));
@@ -111,7 +111,7 @@ impl Model {
             saved::check_base(run, &base(model)?)?;
         }
         let (mut recipe, mut loaded, policy) = saved::load(run, device)?;
-        arguments.date.apply(&mut loaded)?;
+        arguments.date.apply(&mut loaded.tokenizer)?;
         recipe.evaluation.latent = arguments.latent.unwrap_or(recipe.evaluation.latent);
         let mut identity = format!("{}\n{:?}", loaded.fingerprint, recipe.evaluation.latent);
         for file in [run.join("recipe.toml"), run.join("model").join(HEADS)] {

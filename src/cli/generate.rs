@@ -77,12 +77,12 @@ impl Writer {
         };
         let (recipe, loaded, policy) = if saved::is_run(folder) {
             let (mut recipe, mut loaded, policy) = saved::load(folder, device)?;
-            arguments.date.apply(&mut loaded)?;
+            arguments.date.apply(&mut loaded.tokenizer)?;
             recipe.evaluation.latent = arguments.latent.unwrap_or(recipe.evaluation.latent);
             (Some(recipe), loaded, policy)
         } else {
             let mut loaded = load::load(&model_source(folder))?;
-            arguments.date.apply(&mut loaded)?;
+            arguments.date.apply(&mut loaded.tokenizer)?;
             let policy = reference_policy(&loaded, Precision::F32, device)?;
             (None, loaded, policy)
         };

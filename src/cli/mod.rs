@@ -21,7 +21,7 @@ use crate::config::{LatentAtTest, Precision};
 use crate::eval::harness::data::Span;
 use crate::eval::tasks::Task;
 use crate::experiment::template_date;
-use crate::model::load::Loaded;
+use crate::model::tokenizer::TextTokenizer;
 use crate::report::table2::Scale;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -61,6 +61,10 @@ enum Command {
         dtype: Option<Precision>,
         #[command(flatten)]
         date: DateArgument,
+        /// Count questions of these benchmarks in the training pairs first: a folder of tasks, as for
+        /// `lpc eval --data`
+        #[arg(long, value_name = "TASKS")]
+        tasks: Option<PathBuf>,
     },
     /// Look at preference data, and make splits of it
     ///
@@ -431,8 +435,8 @@ struct DateArgument {
 }
 
 impl DateArgument {
-    fn apply(&self, loaded: &mut Loaded) -> Result<()> {
-        self.template_date.as_ref().map_or(Ok(()), |date| template_date::set(loaded, date))
+    fn apply(&self, tokenizer: &mut TextTokenizer) -> Result<()> {
+        self.template_date.as_ref().map_or(Ok(()), |date| template_date::set(tokenizer, date))
     }
 }
 
@@ -584,8 +588,10 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let (threads, device) = (arguments.threads(), arguments.device);
     match arguments.command {
         Command::Reproduce(reproduce) => reproduce::run(*reproduce, arguments.runs, threads, device.open()?),
-        Command::Train { recipe, dtype, date } => {
-            runs::train(&recipe, dtype, date.template_date, &arguments.runs, &device.open()?)
+        Command::Train { recipe, dtype, date, tasks } => {
+            let settings =
+                runs::Settings { dtype, template_date: date.template_date, tasks: tasks.as_deref() };
+            runs::train(&recipe, settings, &arguments.runs, &device.open()?)
         }
         Command::Data(command) => data::run(command),
         Command::Eval(eval) => eval::run(eval, &arguments.runs, &device.open()?),

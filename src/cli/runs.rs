@@ -1,10 +1,11 @@
 //! `lpc train` and `lpc eval preference`: one recipe, one saved run.
 
 use super::PreferenceArguments;
-use super::output::print_line;
+use super::output::{print, print_line};
 use crate::config::{EmptyCompletion, Precision, Recipe};
-use crate::data::pairs;
+use crate::data::{overlap, pairs};
 use crate::error::Place;
+use crate::eval::harness::data::questions;
 use crate::eval::preference::score_pairs;
 use crate::eval::stats::wilson_interval;
 use crate::experiment::base;
@@ -21,18 +22,24 @@ use crate::{Error, Result};
 use candle_core::Device;
 use std::path::Path;
 
-pub fn train(
-    recipe: &Path,
-    dtype: Option<Precision>,
-    template_date: Option<String>,
-    runs: &Path,
-    device: &Device,
-) -> Result<()> {
+/// What the command line says beside the recipe.
+pub struct Settings<'a> {
+    pub dtype: Option<Precision>,
+    pub template_date: Option<String>,
+    /// Benchmarks whose questions are looked for in the training pairs.
+    pub tasks: Option<&'a Path>,
+}
+
+pub fn train(recipe: &Path, settings: Settings<'_>, runs: &Path, device: &Device) -> Result<()> {
     let mut recipe = Recipe::read(recipe)?;
-    recipe.template_date = template_date.or(recipe.template_date);
-    recipe.training.dtype = dtype.unwrap_or(recipe.training.dtype);
+    recipe.template_date = settings.template_date.or(recipe.template_date);
+    recipe.training.dtype = settings.dtype.unwrap_or(recipe.training.dtype);
     let progress = Progress::stderr();
     let text = TextPairs::load(&recipe.data)?;
+    if let Some(tasks) = settings.tasks {
+        let items = questions(tasks, &[])?;
+        print(overlap::count(&items, &text.train, &overlap::find(&items, &text.train)))?;
+    }
     let prepared = Prepared::load(
         &recipe.model,
         &text,
@@ -55,7 +62,7 @@ pub fn train(
 pub fn evaluate(arguments: PreferenceArguments, runs: &Path, device: &Device) -> Result<()> {
     let progress = Progress::stderr();
     let (mut recipe, mut loaded, policy) = saved::load(&arguments.run, device)?;
-    arguments.date.apply(&mut loaded)?;
+    arguments.date.apply(&mut loaded.tokenizer)?;
     recipe.evaluation.latent = arguments.latent.unwrap_or(recipe.evaluation.latent);
     let mut text = match &arguments.data {
         Some(file) => {

@@ -1,5 +1,6 @@
 //! Rows as JSON that Python wrote: with NaN and infinities, one a line or all in one array.
 
+use crate::python_numbers::replaced;
 use serde_json::{Map, Value};
 use std::io::BufRead;
 
@@ -47,48 +48,6 @@ pub fn without_them(value: &mut Value) {
         Value::Object(keys) => keys.values_mut().for_each(without_them),
         _ => {}
     }
-}
-
-/// The text with such numbers replaced, outside of strings; nothing if it has none.
-fn replaced(text: &str, by: impl Fn(&str) -> String) -> Option<String> {
-    let (mut out, mut found, mut rest) = (String::with_capacity(text.len()), false, text);
-    while let Some(first) = rest.chars().next() {
-        let length = match first {
-            '"' => string_length(rest),
-            'N' | 'I' | '-' | '0'..='9' => rest.find(|c: char| !is_of_number(c)).unwrap_or(rest.len()),
-            other => other.len_utf8(),
-        };
-        let (token, behind) = rest.split_at(length);
-        let is_infinite = || token.len() > 2 && token.parse::<f64>().is_ok_and(f64::is_infinite);
-        let is_one = matches!(token, "NaN" | "Infinity" | "-Infinity")
-            || token.starts_with(|c: char| c == '-' || c.is_ascii_digit())
-                && !token.contains('I')
-                && is_infinite();
-        if is_one {
-            found = true;
-            out.push_str(&by(token));
-        } else {
-            out.push_str(token);
-        }
-        rest = behind;
-    }
-    found.then_some(out)
-}
-
-/// Of a number, or of a name of one.
-fn is_of_number(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.')
-}
-
-/// Bytes of the string that a text begins with, its quotation marks included.
-fn string_length(text: &str) -> usize {
-    let mut escaped = false;
-    let end = text.bytes().skip(1).position(|byte| {
-        let ends = byte == b'"' && !escaped;
-        escaped = byte == b'\\' && !escaped;
-        ends
-    });
-    end.map_or(text.len(), |end| end + 2)
 }
 
 /// The items of one JSON array, read one by one.

@@ -31,7 +31,7 @@ pub fn load(folder: &Path, device: &Device) -> Result<(Recipe, Loaded, Policy)> 
     let model = folder.join("model");
     let mut loaded = huggingface::load(&model)?;
     if let Some(date) = &recipe.template_date {
-        template_date::set(&mut loaded, date)?;
+        template_date::set(&mut loaded.tokenizer, date)?;
     }
     if recipe.latent.has_heads() {
         let path = model.join(HEADS);

@@ -155,40 +155,49 @@ fn without_found(
     let note = |(column, Asked { task, documents, .. }): (usize, &Asked)| {
         let item = |d: &Document| Item { task: task.name().into(), line: d.line, text: d.asked().into() };
         let items: Vec<Item> = documents.iter().map(item).collect();
-        let found: HashSet<usize> = overlap::find(&items, train).into_iter().map(|hit| hit.item).collect();
-        if found.is_empty() {
-            return None;
+        // A row's seeds lie one behind the other.
+        let mut rows: BTreeMap<String, Vec<&[f64]>> = BTreeMap::new();
+        for (cell, (_, measured, base)) in cells.iter().zip(runs) {
+            let latent = if cell.latent { " with a latent" } else { "" };
+            let own = format!("{} {}{latent}", cell.base, cell.objective);
+            rows.entry(own).or_default().push(&measured.columns[column].1);
+            rows.entry(cell.base.clone()).or_insert_with(|| vec![&base.columns[column].1]);
         }
-        let (count, total) = (found.len(), documents.len());
-        let mut note = format!(
-            "{}: {count} of {total} questions stand in training pairs ({} words in a row, or all of fewer).",
-            task.name(),
-            overlap::WORDS
-        );
-        if count < total {
-            // Means over the seeds, as by the table's rows.
-            let mut rows: BTreeMap<String, [Vec<f64>; 2]> = BTreeMap::new();
-            for (cell, (_, measured, base)) in cells.iter().zip(runs) {
-                let latent = if cell.latent { " with a latent" } else { "" };
-                let own = format!("{} {}{latent}", cell.base, cell.objective);
-                for (name, measured) in [(own, measured), (cell.base.clone(), *base)] {
-                    let values = &measured.columns[column].1;
-                    let left = values.iter().enumerate().filter(|(i, _)| !found.contains(i));
-                    let [with, without] = rows.entry(name).or_default();
-                    with.push(values.iter().sum::<f64>() / total as f64);
-                    without.push(left.map(|(_, value)| value).sum::<f64>() / (total - count) as f64);
-                }
-            }
-            let percent = |values: &[f64]| 100.0 * values.iter().sum::<f64>() / values.len() as f64;
-            let row = |(name, [with, without]): (String, [Vec<f64>; 2])| {
-                format!("{name} {:.2} and {:.2}", percent(&with), percent(&without))
-            };
-            let rows: Vec<String> = rows.into_iter().map(row).collect();
-            note += &format!(" Percent with them and without: {}.", rows.join(", "));
-        }
-        Some(note)
+        note_on_found(task.name(), &items, train, &rows)
     };
     asked.iter().enumerate().filter_map(note).collect()
+}
+
+/// `rows`: verdicts on the items, by what the row is called, for each of its seeds.
+fn note_on_found(
+    task: &str,
+    items: &[Item],
+    train: &[Pair],
+    rows: &BTreeMap<String, Vec<&[f64]>>,
+) -> Option<String> {
+    let found: HashSet<usize> = overlap::find(items, train).into_iter().map(|hit| hit.item).collect();
+    if found.is_empty() {
+        return None;
+    }
+    let (count, total) = (found.len(), items.len());
+    let stand = format!(
+        "{task}: {count} of {total} questions stand in training pairs ({} words in a row, or all of fewer).",
+        overlap::WORDS
+    );
+    if count == total {
+        return Some(stand);
+    }
+    let row = |(name, seeds): (&String, &Vec<&[f64]>)| {
+        let percent = |sum: f64, of: usize| 100.0 * sum / (of * seeds.len()) as f64;
+        let left = |values: &&[f64]| -> f64 {
+            values.iter().enumerate().filter(|(i, _)| !found.contains(i)).map(|(_, value)| value).sum()
+        };
+        let with = percent(seeds.iter().map(|values| values.iter().sum::<f64>()).sum(), total);
+        let without = percent(seeds.iter().map(left).sum(), total - count);
+        format!("{name} {with:.2} and {without:.2}")
+    };
+    let rows: Vec<String> = rows.iter().map(row).collect();
+    Some(format!("{stand} Percent with them and without: {}.", rows.join(", ")))
 }
 
 /// What every model is asked, and what was answered already.
@@ -237,5 +246,45 @@ impl Measuring<'_> {
             measured.columns.push((asked.task.name().into(), verdicts));
         }
         Ok(measured)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::note_on_found;
+    use crate::data::overlap::Item;
+    use crate::data::pairs::Pair;
+
+    /// Of four questions the first and the third stand in pairs: 0 1 1 1 and 1 1 1 0 are right.
+    /// By hand: all, (3 + 3) / 8; without those two, (2 + 1) / 4; the base model, 2 / 4 and 2 / 2.
+    #[test]
+    fn found_questions_are_named_with_what_is_left() {
+        let texts = [
+            "Which animal has the longest neck of all?",
+            "What is the capital of the north?",
+            "How many legs has an ordinary spider?",
+            "Who wrote the oldest of these books?",
+        ];
+        let item = |(i, text): (usize, &&str)| Item { task: "t".into(), line: i + 1, text: text.to_string() };
+        let items: Vec<Item> = texts.iter().enumerate().map(item).collect();
+        let asks = |text: &str| Pair::of_texts(&format!("Say: {text}"), "a", "b");
+        let pairs = [asks(texts[0]), asks("Nothing that anybody asks in a benchmark."), asks(texts[2])];
+        let rows = [
+            ("m dpo".to_string(), vec![&[0.0, 1.0, 1.0, 1.0][..], &[1.0, 1.0, 1.0, 0.0]]),
+            ("m".to_string(), vec![&[0.0, 1.0, 0.0, 1.0][..]]),
+        ];
+        let note = |pairs: &[Pair]| note_on_found("t", &items, pairs, &rows.clone().into());
+        assert_eq!(
+            note(&pairs).unwrap(),
+            "t: 2 of 4 questions stand in training pairs (13 words in a row, or all of fewer). Percent with \
+             them and without: m 50.00 and 100.00, m dpo 75.00 and 75.00."
+        );
+        assert_eq!(note(&pairs[1..2]), None);
+        let all = texts.map(asks);
+        assert!(
+            note(&all)
+                .unwrap()
+                .ends_with("4 of 4 questions stand in training pairs (13 words in a row, or all of fewer).")
+        );
     }
 }

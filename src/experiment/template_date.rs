@@ -4,6 +4,7 @@
 use crate::error::{Error, Place, Result};
 use crate::experiment::dataset::TextPairs;
 use crate::model::load::Loaded;
+use crate::model::tokenizer::TextTokenizer;
 use crate::report::files::{sha256, write_atomic};
 use jiff::civil::{Date, Time};
 use std::path::Path;
@@ -51,17 +52,17 @@ pub fn fix(
             }
         }
     };
-    set(loaded, &date)?;
+    set(&mut loaded.tokenizer, &date)?;
     Ok(Some(date))
 }
 
-/// Sets the date that a model's template writes.
+/// Sets the date that a tokenizer's templates write.
 ///
 /// # Errors
 /// No date.
-pub fn set(loaded: &mut Loaded, date: &str) -> Result<()> {
+pub fn set(tokenizer: &mut TextTokenizer, date: &str) -> Result<()> {
     let refuse = |got| Error::argument("recipe", "template_date", got, "a date as 2026-01-31");
-    loaded.tokenizer.set_template_date(parse(date).map_err(refuse)?.to_datetime(Time::midnight()));
+    tokenizer.set_template_date(parse(date).map_err(refuse)?.to_datetime(Time::midnight()));
     Ok(())
 }
 

@@ -1,9 +1,11 @@
 //! Chat templates: Jinja programs that ship with a model and turn messages into its prompt.
-//! They come from strangers, so they run with a bounded number of instructions. (Not of bytes: a
-//! template can still double a string until memory ends, as it can in Python.)
+//! They come from strangers, so they are parsed and run with a bounded number of instructions, bytes and
+//! seconds, on a stack that values nested as deep as those bytes allow do not overflow.
 
+use crate::bounded::{self, Limits};
 use crate::error::{Error, Result};
 use crate::model::message::Message;
+use crate::model::panics::caught;
 use crate::model::python_json;
 use jiff::civil::DateTime;
 use minijinja::syntax::SyntaxConfig;
@@ -12,7 +14,8 @@ use minijinja::{Environment, ErrorKind, Value};
 use regex::Regex;
 use serde_json::Map;
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 /// Instructions a template may execute; real ones need a few hundred a message.
 const FUEL: u64 = 10_000_000;
@@ -21,6 +24,8 @@ const LONGEST: usize = 1 << 18;
 /// The parser goes one call deeper for each `-` in front of a number, say: this many bytes of stack for
 /// each byte of the longest template.
 const STACK_PER_BYTE: usize = 2048;
+/// The longest conversations have a few MiB.
+const RENDERING: Limits = Limits { bytes: 128 << 20, stack: 512 << 20, time: Duration::from_secs(60) };
 const NAME: &str = "chat_template";
 const NOW: &str = "strftime_now";
 
@@ -46,7 +51,7 @@ impl<'a> Conversation<'a> {
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
     /// The compiled template, or why there is none.
-    environment: std::result::Result<Environment<'static>, String>,
+    environment: std::result::Result<Arc<Environment<'static>>, String>,
     source: String,
     tokens: BTreeMap<String, String>,
     date: DateTime,
@@ -61,7 +66,7 @@ impl ChatTemplate {
     /// special tokens by the names that `transformers` has for them: `bos_token`, `pad_token`.
     pub fn new(source: String, tokens: BTreeMap<String, String>) -> Self {
         let now = jiff::Zoned::now().date().to_datetime(jiff::civil::Time::midnight());
-        let environment = compiled(&source, now);
+        let environment = compiled(&source, now).map(Arc::new);
         Self { environment, source, tokens, date: now }
     }
 
@@ -93,7 +98,7 @@ impl ChatTemplate {
     pub fn set_date(&mut self, date: DateTime) {
         self.date = date;
         if let Ok(environment) = &mut self.environment {
-            environment.add_function(NOW, strftime(date));
+            Arc::make_mut(environment).add_function(NOW, strftime(date));
         }
     }
 
@@ -114,32 +119,41 @@ impl ChatTemplate {
     /// assert_eq!(template.render(Conversation::of(&hi), true).unwrap(), "<user>hi");
     /// ```
     pub fn render(&self, conversation: Conversation<'_>, add_generation_prompt: bool) -> Result<String> {
-        let environment = self
-            .environment
-            .as_ref()
-            .map_err(|fault| Error::argument("chat_template", "template", fault, "a template that parses"))?;
+        let refused =
+            |fault: String, expected: &str| Error::argument("chat_template", "template", fault, expected);
+        let environment = match &self.environment {
+            Ok(environment) => environment.clone(),
+            Err(fault) => return Err(refused(fault.clone(), "a template that parses")),
+        };
         // As in `transformers`, a token that the model does not have is undefined, not none.
-        let mut context: BTreeMap<&str, Value> =
-            self.tokens.iter().map(|(name, token)| (name.as_str(), token.into())).collect();
-        context.insert("tools", Value::from(Serde(conversation.tools)));
-        context.insert("documents", Value::from(()));
+        let mut context: BTreeMap<String, Value> =
+            self.tokens.iter().map(|(name, token)| (name.clone(), token.into())).collect();
+        let mut insert = |name: &str, value: Value| context.insert(name.into(), value);
+        insert("tools", Value::from(Serde(conversation.tools)));
+        insert("documents", Value::from(()));
         for (name, value) in conversation.kwargs {
-            context.insert(name, Value::from(Serde(value)));
+            insert(name, Value::from(Serde(value)));
         }
         let messages: Vec<Value> = conversation.messages.iter().map(as_transformers_has_it).collect();
-        context.insert("messages", messages.into());
-        context.insert("add_generation_prompt", add_generation_prompt.into());
-        environment
-            .get_template(NAME)
-            .and_then(|template| template.render(Value::from_pairs(context)))
-            .map_err(|e| {
-                Error::argument(
-                    "chat_template",
-                    "template",
-                    line(&e),
-                    "a template that renders these messages",
-                )
-            })
+        insert("messages", messages.into());
+        insert("add_generation_prompt", add_generation_prompt.into());
+        let rendered = limited(RENDERING, move || {
+            let context = Value::from_pairs(context);
+            environment.get_template(NAME).and_then(|template| template.render(context)).map_err(|e| line(&e))
+        });
+        rendered.map_err(|fault| refused(fault, "a template that renders these messages"))
+    }
+}
+
+/// The result of a stranger's program, or its fault in one line.
+fn limited<T: Send + 'static>(
+    limits: Limits,
+    work: impl FnOnce() -> std::result::Result<T, String> + Send + 'static,
+) -> std::result::Result<T, String> {
+    match bounded::run(limits, move || caught(work)) {
+        Ok(Ok(result)) => result,
+        Ok(Err(_panic)) => Err("a fault of its reader".into()),
+        Err(exceeded) => Err(format!("it takes {exceeded}")),
     }
 }
 
@@ -148,17 +162,13 @@ fn compiled(source: &str, date: DateTime) -> std::result::Result<Environment<'st
     if source.len() > LONGEST {
         return Err(format!("{} bytes, more than {LONGEST}", source.len()));
     }
-    let parse = move || {
-        let mut environment = environment(date)?;
-        environment.add_template_owned(NAME, without_generation_marks(source))?;
+    let limits = Limits { stack: (16 << 20) + source.len() * STACK_PER_BYTE, ..RENDERING };
+    let source = without_generation_marks(source);
+    limited(limits, move || {
+        let mut environment = environment(date).map_err(|e| line(&e))?;
+        environment.add_template_owned(NAME, source).map_err(|e| line(&e))?;
         Ok(environment)
-    };
-    let parsed = std::thread::scope(|scope| {
-        let stack = (16 << 20) + source.len() * STACK_PER_BYTE;
-        let thread = std::thread::Builder::new().stack_size(stack).spawn_scoped(scope, parse);
-        thread.map_err(|e| e.to_string())?.join().map_err(|_| "a fault of its reader".to_string())
-    });
-    parsed?.map_err(|e: minijinja::Error| line(&e))
+    })
 }
 
 fn environment(date: DateTime) -> std::result::Result<Environment<'static>, minijinja::Error> {

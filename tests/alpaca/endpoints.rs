@@ -180,13 +180,18 @@ fn waits_are_told_with_their_reason() {
     ];
     for (status, body, reason) in reasons {
         let case = Case::new(3);
+        // All three have asked before the first is answered: one that asks later learns of the limit anew.
+        let all = std::sync::Barrier::new(3);
         let server = Server::start(move |asked| match asked.attempt {
-            0 => Act::Status(status, Some("2"), body.clone()),
+            0 => {
+                all.wait();
+                Act::Status(status, Some("4"), body.clone())
+            }
             _ => Act::Answer,
         });
         let (_, errors) = case.ok(&server, &["--concurrency", "3"]);
         let waits: Vec<&str> = errors.lines().filter(|line| line.contains("waiting ")).collect();
-        assert_eq!(waits, [format!("judging model, ours: waiting 2 s: {reason}")]);
+        assert_eq!(waits, [format!("judging model, ours: waiting 4 s: {reason}")]);
         case.check_annotations(&[]);
     }
     // Someone in between answers for a server that does not: not charged, asked again.

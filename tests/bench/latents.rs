@@ -18,7 +18,7 @@ use lpc::train::loss::{LatentInputs, pair_losses};
 use std::time::Instant;
 
 #[global_allocator]
-static ALLOCATOR: lpc::allocator::MiMalloc = lpc::allocator::MiMalloc;
+static ALLOCATOR: lpc::allocator::Allocator = lpc::allocator::ALLOCATOR;
 
 /// SmolLM2-135M's head; two pairs of 64 + 64 completion tokens.
 const CONFIG: DecoderConfig = DecoderConfig {

@@ -104,6 +104,16 @@ fn the_command_reads_tasks_as_eval_does() {
         ok && text.contains("against: 3 of 3 pairs have a prompt") && text.contains("gsm8k: 1 of 1"),
         "{text}"
     );
+    // Before a run trains on them, too; this one's model is nowhere.
+    fs::create_dir(path("data")).unwrap();
+    for split in ["data/train.jsonl", "data/test.jsonl"] {
+        fs::copy(path("pairs.jsonl"), path(split)).unwrap();
+    }
+    let recipe = include_str!("../../paper/recipes/dpo-lpc.toml");
+    let recipe = recipe.replace("data/ultrafeedback_binarized", &path("data"));
+    fs::write(path("recipe.toml"), recipe).unwrap();
+    let (_, text, fault) = lpc(&["--runs", &path("runs"), "train", &path("recipe.toml"), "--tasks", &tasks]);
+    assert!(text.contains("gsm8k: 1 of 1") && text.contains("truthfulqa: 1 of 1"), "{text} {fault}");
     let (ok, _, fault) = lpc(&["data", "overlap", &pairs, &path("tasks/gsm8k")]);
     assert!(!ok && fault.contains("or --task with its file"), "{fault}");
     let (ok, text, _) = lpc(&["data", "overlap", &pairs, &path("tasks/gsm8k"), "--task", "gsm8k"]);

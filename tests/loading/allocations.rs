@@ -1,5 +1,6 @@
 //! The largest single allocation of a thread, to show that a lying file cannot ask for memory.
 
+use lpc::bounded::Counting;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -10,7 +11,7 @@ thread_local! {
 struct Recording;
 
 #[global_allocator]
-static ALLOCATOR: Recording = Recording;
+static ALLOCATOR: Counting<Recording> = Counting(Recording);
 
 // Safety: every call goes to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Recording {

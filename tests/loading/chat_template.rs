@@ -95,3 +95,61 @@ fn hostile_templates_come_to_an_end() {
         assert!(message(render(source)).contains("a template that parses"));
     }
 }
+
+/// Strings that double, one instruction each, and what else takes memory without end.
+#[test]
+fn templates_that_fill_the_memory() {
+    let doubled = "{% set x = x ~ x %}".repeat(60);
+    let loops = |body: &str| {
+        format!(
+            "{{% set ns = namespace(x='ab') %}}{{% for i in range(60) %}}{body}{{% endfor %}}{{{{ ns.x }}}}"
+        )
+    };
+    let sources = [
+        format!("{{% set x = 'ab' %}}{doubled}{{{{ x }}}}"),
+        loops("{% set ns.x = ns.x + ns.x %}"),
+        loops("{% set ns.x = ns.x|replace('a', 'aaaa') %}"),
+        loops("{% set ns.x = ns.x|indent(100000) %}{% set ns.x = ns.x ~ '\\n' ~ ns.x %}"),
+        loops("{% set ns.x = [ns.x, ns.x]|join %}"),
+        loops("{% set ns.x = (ns.x|list) + (ns.x|list) %}"),
+        loops("{% set ns.x = [ns.x, ns.x] %}"),
+        loops("{% set ns.x = ns.x|tojson|tojson %}"),
+        loops("{% set ns.x = '%100000s'|format(ns.x) ~ ns.x ~ ns.x %}"),
+        "{% for i in range(9999) %}{{ 'abcdefghij' * 100000 }}{% endfor %}".into(),
+    ];
+    for source in sources {
+        let error = message(render(&source));
+        assert!(error.contains("it takes more than 128 MiB of memory"), "{source:.80}: {error:.200}");
+    }
+    // What a conversation needs is nowhere near.
+    let long = "x".repeat(1 << 20);
+    let turns: Vec<Message> = (0..4).map(|_| Message::user(long.clone())).collect();
+    let source = "{% set ns = namespace(x='') %}{% for m in messages %}{% set ns.x = ns.x ~ m.content %}{% endfor %}{{ ns.x }}";
+    let template = ChatTemplate::new(source.into(), Default::default());
+    assert_eq!(template.render(Conversation::of(&turns), true).unwrap().len(), 4 << 20);
+}
+
+/// Values nested as deep as memory allows are written, compared and freed, or refused.
+#[test]
+fn templates_that_nest_values_without_end() {
+    let nests = |grown: &str, shown: &str| {
+        format!(
+            "{{% set ns = namespace(x=1, y=1) %}}{{% for a in range(9000) %}}{{% for b in range(80) %}}\
+             {{% set ns.x = {grown} %}}{{% endfor %}}{{% endfor %}}{shown}"
+        )
+    };
+    for grown in ["[ns.x]", "{'a': ns.x}", "(ns.x,)", "namespace(x=ns.x)", "[ns.x]|map('upper')"] {
+        let error = message(render(&nests(grown, "")));
+        assert!(error.contains("it takes more than 128 MiB of memory"), "{grown}: {error:.200}");
+    }
+    // A little less than that: there at the end, read and freed.
+    let nests = |grown: &str, shown: &str| nests(grown, shown).replace("range(9000)", "range(400)");
+    for grown in ["[ns.x]", "{'a': ns.x}", "[ns.x]|reverse"] {
+        assert_eq!(render(&nests(grown, "done")).unwrap(), "done", "{grown}");
+        for shown in ["{{ ns.x }}", "{{ ns.x|tojson }}", "{{ ns.x == ns.y }}", "{{ ns.x|pprint }}"] {
+            let rendered = render(&nests(grown, shown));
+            let told = rendered.map_or_else(|e| e.to_string(), |text| format!("{:.60}", text));
+            assert!(!told.contains("fault"), "{grown}, {shown}: {told}");
+        }
+    }
+}

@@ -104,6 +104,25 @@ fn one_end_behind_a_plain_text() {
     same(&Pair::of_texts("sky?", "blue</s>\n", "red"), &Pair::of_texts("sky?", "blue", "red"), &tokenizer);
 }
 
+/// One row of forty; the same where memory runs out instead.
+#[test]
+fn a_refusal_names_row_and_id() {
+    let doubled = "{% set x = 'ab' %}".to_string() + &"{% set x = x ~ x %}".repeat(60);
+    for (what, said) in [("{{ raise_exception('no poems') }}", "no poems"), (&doubled, "more than 128 MiB")] {
+        let template = format!(
+            "{{% for m in messages %}}{{% if 'poem' in m.content %}}{what}{{% endif %}}<{{{{ m.content }}}}>{{% endfor %}}"
+        );
+        let tokenizer = tiny::tokenizer(Some(&template));
+        let pair = |i: usize| {
+            let prompt = if i == 29 { "a poem" } else { "a" };
+            Pair { id: format!("q{i}"), ..conversation(vec![Message::user(prompt)]) }
+        };
+        let pairs: Vec<Pair> = (0..40).map(pair).collect();
+        let message = message(tokenize(&pairs, &tokenizer, &LIMITS));
+        assert!(message.contains("pair q29 (number 30)") && message.contains(said), "{message}");
+    }
+}
+
 #[test]
 fn what_a_template_leaves_out_is_refused() {
     let template = "{% for m in messages %}{% if m.role in ['user', 'assistant'] %}<s>{{ m.role }}\n\

@@ -80,6 +80,38 @@ fn tokenizers_that_panic_are_one_error() {
     }
 }
 
+/// As in the hub's folders: a template that doubles a string, and one that nests operators. With little
+/// address space the program still says which template it is, once, and what of it.
+#[test]
+#[cfg(unix)]
+fn templates_that_fill_memory_or_stack_are_one_error() {
+    let doubled = format!("{{% set x = 'ab' %}}{}{{{{ x }}}}", "{% set x = x ~ x %}".repeat(60));
+    let nested = "{% set ns = namespace(x=1) %}{% for a in range(9000) %}{% for b in range(90) %}{% set ns.x = [ns.x] %}{% endfor %}{% endfor %}{{ ns.x }}";
+    let operators = format!("{{{{ {}1 }}}}", "-".repeat(200_000));
+    let folder = saved(&tiny::config());
+    for (source, expected) in [
+        (doubled.as_str(), Some("it takes more than 128 MiB of memory")),
+        (nested, Some("it takes more than 128 MiB of memory")),
+        (operators.as_str(), None),
+    ] {
+        fs::write(folder.path().join("chat_template.jinja"), source).unwrap();
+        let output = Command::new("sh")
+            .args(["-c", "ulimit -v 4000000; exec \"$0\" generate \"$1\" --prompt ab --max-new-tokens 1"])
+            .args([env!("CARGO_BIN_EXE_lpc"), folder.path().to_str().unwrap()])
+            .env("LPC_THREADS", "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        match expected {
+            Some(expected) => {
+                assert_eq!(output.status.code(), Some(1), "{said}");
+                assert!(said.lines().count() == 1 && said.contains(expected), "{said}");
+            }
+            None => assert!(matches!(output.status.code(), Some(0 | 1)), "{said}"),
+        }
+    }
+}
+
 #[test]
 fn tokenizers_that_fill_the_memory() {
     let double = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"});

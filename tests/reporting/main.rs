@@ -1,5 +1,6 @@
 //! From records to reports: statistics, stored runs, tables. Synthetic records only.
 
+mod cases;
 mod clusters;
 mod log;
 mod paper;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: lpc::allocator::MiMalloc = lpc::allocator::MiMalloc;
+static ALLOCATOR: lpc::allocator::Allocator = lpc::allocator::ALLOCATOR;
 
 #[derive(Parser)]
 enum Command {

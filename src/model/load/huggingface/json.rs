@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Place, Result};
 use crate::model::load::one_line;
+use crate::python_numbers::replaced;
 use serde_json::{Map, Value};
 
 /// Reads an object. Of a key that is there twice the last one counts. The numbers that only Python's
@@ -26,56 +27,14 @@ pub fn parse(bytes: &[u8], place: &Place) -> Result<Map<String, Value>> {
 
 /// The text with every float that JSON does not have in its tagged form, if there is one.
 fn tag_floats(text: &str) -> Option<String> {
-    let mut tagged = String::new();
-    let (mut rest, mut found) = (text, false);
-    while let Some(first) = rest.chars().next() {
-        let token = match first {
-            '"' => string_length(rest),
-            _ if is_word(first) => rest.find(|c| !is_word(c)).unwrap_or(rest.len()),
-            _ => first.len_utf8(),
+    replaced(text, |token| {
+        let name = match token {
+            "NaN" => "NaN",
+            negative if negative.starts_with('-') => "-Infinity",
+            _ => "Infinity",
         };
-        let (token, behind) = rest.split_at(token);
-        match float_name(token) {
-            Some(name) => {
-                found = true;
-                tagged += &format!("{{\"__float__\": \"{name}\"}}");
-            }
-            None => tagged += token,
-        }
-        rest = behind;
-    }
-    found.then_some(tagged)
-}
-
-/// What words and numbers consist of.
-fn is_word(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.')
-}
-
-/// Bytes up to and with the closing quotation mark, or all of them.
-fn string_length(text: &str) -> usize {
-    let mut escaped = false;
-    let end = text.bytes().skip(1).position(|byte| {
-        let ends = byte == b'"' && !escaped;
-        escaped = byte == b'\\' && !escaped;
-        ends
-    });
-    end.map_or(text.len(), |end| end + 2)
-}
-
-fn float_name(token: &str) -> Option<&'static str> {
-    let overflows = |sign: f64| {
-        let number = token.starts_with(|c: char| c == '-' || c.is_ascii_digit());
-        number && token.parse::<f64>().is_ok_and(|value| value == sign * f64::INFINITY)
-    };
-    match token {
-        "NaN" => Some("NaN"),
-        "Infinity" => Some("Infinity"),
-        "-Infinity" => Some("-Infinity"),
-        _ if overflows(1.0) => Some("Infinity"),
-        _ if overflows(-1.0) => Some("-Infinity"),
-        _ => None,
-    }
+        format!("{{\"__float__\": \"{name}\"}}")
+    })
 }
 
 #[cfg(test)]
