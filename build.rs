@@ -8,12 +8,13 @@ use std::process::Command;
 
 /// A change outside these cannot change a run's records: tables, figures and benchmarks are made
 /// of finished runs, and editing them trains nothing anew.
-const DECIDE_NUMBERS: [&str; 14] = [
+const DECIDE_NUMBERS: [&str; 15] = [
     "Cargo.toml",
     "Cargo.lock",
     "src/config.rs",
     "src/seed.rs",
     "src/tensor",
+    "src/text",
     "src/model",
     "src/data",
     "src/train",

@@ -5,10 +5,13 @@
 //! | §3.1–3.4, Appendix A: the formulas, for reading | [`spec`] (ndarray, f64) |
 //! | the same formulas, for training | [`tensor`] (candle) |
 //! | §3.3, Figure 1: decoder, codebook, prior and posterior | [`model`] |
+//! | messages, chat templates, tokenizers: which tokens are scored | [`text`] |
 //! | §4.1: preference data; the built-in world | [`data`] |
 //! | §4.1: optimiser, schedule, batches | [`train`] |
 //! | §4: preference accuracy and its statistics; generation; AlpacaEval 2's judge and win rates | [`eval`] |
-//! | Tables 2 and 3: their run matrix, base models, runs | [`experiment`] |
+//! | §4: the run matrices and studies that are to be run | [`plan`] |
+//! | what a run leaves behind: records, manifest, evidence | [`run`] |
+//! | trains and measures what a plan asks for | [`experiment`] |
 //! | which test holds which equation | [`verify`] |
 //! | a pair's loss from given numbers, by both | [`check`] |
 //! | tables, figures and the page from the records of runs | [`report`] |
@@ -35,19 +38,31 @@ pub mod eval;
 #[cfg(feature = "train")]
 pub mod experiment;
 #[cfg(feature = "train")]
+pub mod files;
+#[cfg(feature = "train")]
+pub mod interrupt;
+#[cfg(feature = "train")]
 pub mod model;
+#[cfg(feature = "train")]
+pub mod plan;
 #[cfg(feature = "train")]
 pub mod progress;
 #[cfg(feature = "train")]
 pub mod python_numbers;
 #[cfg(feature = "train")]
 pub mod report;
+#[cfg(feature = "train")]
+pub mod run;
 pub mod seed;
 pub mod spec;
 #[cfg(feature = "train")]
 pub mod tensor;
 #[cfg(feature = "train")]
+pub mod text;
+#[cfg(feature = "train")]
 pub mod train;
 pub mod verify;
+#[cfg(feature = "train")]
+pub mod visible;
 
 pub use error::{Error, Result};

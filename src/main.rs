@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use lpc::cli::{Arguments, run};
-use lpc::train::interrupt;
+use lpc::interrupt;
 use std::io::Write;
 use std::process::ExitCode;
 use tracing_subscriber::filter::{EnvFilter, filter_fn};

@@ -2,7 +2,7 @@
 
 use crate::config::Objective;
 use crate::error::{Error, Place, Result};
-use crate::report::files::json_fault;
+use crate::files::json_fault;
 use crate::spec::latent::Mlp;
 use ndarray::{Array1, Array2};
 use serde::Deserialize;

@@ -4,7 +4,7 @@ use super::output::print_line;
 use crate::audit::paper;
 use crate::audit::report;
 use crate::error::{Error, Place, Result};
-use crate::report::files::write_atomic;
+use crate::files::write_atomic;
 use std::path::Path;
 
 /// The paper's published tables.

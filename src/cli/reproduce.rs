@@ -6,18 +6,19 @@ use super::values::model_source;
 use super::{ReproduceArguments, Target};
 use crate::config::{DataSource, EmptyCompletion};
 use crate::eval::judge::Prompt;
-use crate::experiment::matrix::{Matrix, Model};
 use crate::experiment::second_data::SecondData;
-use crate::experiment::study::{self, Plan, Study};
+use crate::experiment::study::{self, Plan};
 use crate::experiment::table1::{self, Benchmarks};
 use crate::experiment::table2::{self, Settings};
 use crate::experiment::table3::{self, Endpoint, Files, Source};
 use crate::experiment::{base, cell};
+use crate::files::write_atomic;
+use crate::plan::Table;
+use crate::plan::matrix::{Matrix, Model};
+use crate::plan::study::Study;
 use crate::progress::Progress;
 use crate::report::claims;
-use crate::report::evidence::Table;
 use crate::report::figure1::{self, Architecture};
-use crate::report::files::write_atomic;
 use crate::report::publish;
 use crate::report::table::marked;
 use crate::{Error, Result};
@@ -87,7 +88,7 @@ pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize, device:
 fn second_data(path: &Path, study: &Study, matrix: &Matrix, runs: &Path) -> Result<SecondData> {
     let refused =
         |expected: &str| Err(Error::argument("reproduce", "--second-data", path.display(), expected));
-    if study.arms.iter().all(|arm| arm.pairs != study::Pairs::Second) {
+    if study.arms.iter().all(|arm| arm.pairs != crate::plan::study::Pairs::Second) {
         return refused("a study with arms on a second data set");
     }
     match &matrix.data {

@@ -2,7 +2,7 @@
 
 use super::output::{print, print_line};
 use crate::error::{Error, Place, Result};
-use crate::report::files::write_atomic;
+use crate::files::write_atomic;
 use crate::verify::equations;
 use crate::verify::report::{Verdict, render, unnamed};
 use crate::verify::suites::{self, Outcomes};

@@ -5,8 +5,8 @@ use crate::data::layout::wrong;
 use crate::data::messages::messages;
 use crate::data::pairs::Pair;
 use crate::error::{Error, Place, Result};
-use crate::model::load::one_line;
-use crate::model::message::Message;
+use crate::text::message::Message;
+use crate::visible::one_line;
 use serde_json::{Map, Value};
 
 /// Columns that somebody reads.

@@ -4,7 +4,7 @@ use crate::data::columns;
 use crate::data::json;
 use crate::data::layout::{string, wrong};
 use crate::error::{Error, Place, Result};
-use crate::model::message::Message;
+use crate::text::message::Message;
 use serde_json::{Map, Value};
 
 pub(super) const ASSISTANT: &str = "assistant";

@@ -1,6 +1,5 @@
 //! Preference data: pairs, the built-in world, batches.
 
-pub mod batch;
 pub mod binarize;
 pub mod columns;
 pub mod inspect;

@@ -2,7 +2,7 @@
 //! pairs, and questions of a benchmark among the pairs.
 
 use crate::data::pairs::Pair;
-use crate::model::message::Message;
+use crate::text::message::Message;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;

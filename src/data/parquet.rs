@@ -2,7 +2,7 @@
 
 use crate::data::columns::READ;
 use crate::error::{Error, Place, Result};
-use crate::model::load::one_line;
+use crate::visible::one_line;
 use parquet::basic::Type as BasicType;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;

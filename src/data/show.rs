@@ -4,7 +4,7 @@ use crate::Result;
 use crate::config::Truncation;
 use crate::data::pairs::Pair;
 use crate::data::tokenize::{TokenizedPair, tokenize};
-use crate::model::tokenizer::TextTokenizer;
+use crate::text::tokenizer::TextTokenizer;
 use std::fmt::Write;
 
 /// What becomes of a token.

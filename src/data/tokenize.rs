@@ -3,10 +3,10 @@
 use crate::config::Truncation;
 use crate::data::pairs::Pair;
 use crate::error::{Error, Result};
-use crate::model::chat_template::Conversation;
-use crate::model::dialogue::{Dialogue, Form};
-use crate::model::message::Message;
-use crate::model::tokenizer::TextTokenizer;
+use crate::text::chat_template::Conversation;
+use crate::text::dialogue::{Dialogue, Form};
+use crate::text::message::Message;
+use crate::text::tokenizer::TextTokenizer;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 

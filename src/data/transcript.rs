@@ -3,7 +3,7 @@
 use crate::data::layout::{Found, ends_with_question};
 use crate::data::pairs::{LeftOut, Pair};
 use crate::error::{Place, Result};
-use crate::model::message::Message;
+use crate::text::message::Message;
 
 const HUMAN: &str = "\n\nHuman:";
 const ASSISTANT: &str = "\n\nAssistant:";

@@ -1,10 +1,10 @@
 //! Continuations token by token, with a cache of keys and values; z comes from the prompt.
 
 use crate::eval::predictor::{ContextLatent, Predictor, first_largest};
+use crate::interrupt;
 use crate::model::inference::linear::FEW;
 use crate::model::inference::{Extension, KvCache};
-use crate::model::tokenizer::TextTokenizer;
-use crate::train::interrupt;
+use crate::text::tokenizer::TextTokenizer;
 use crate::{Error, Result, seed};
 use candle_core::{Device, Tensor};
 use candle_transformers::generation::{LogitsProcessor, Sampling as Method};

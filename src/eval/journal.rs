@@ -1,7 +1,7 @@
 //! An append-only file of finished work, by key: what is in it is never done or paid for again.
 
 use crate::error::{Error, Place, Result};
-use crate::report::files::json_fault;
+use crate::files::json_fault;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::eval::predictor::{ContextLatent, Predictor, first_largest};
 use crate::eval::preference::mixture;
 use crate::model::inference::{Extension, KvCache};
-use crate::model::tokenizer::TextTokenizer;
+use crate::text::tokenizer::TextTokenizer;
 use candle_core::Tensor;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,9 @@
 //! Preference accuracy: is the chosen completion's implicit reward (4) the higher one?
 
 use crate::config::{Latent, LatentAtTest, Recipe};
-use crate::data::batch::PairBatch;
 use crate::data::tokenize::TokenizedPair;
+use crate::interrupt;
+use crate::model::batch::PairBatch;
 use crate::model::heads::Heads;
 use crate::model::policy::{PairStates, Policy};
 use crate::progress::Task;
@@ -13,7 +14,6 @@ use crate::tensor::latent::{control_latent, prior_logits};
 use crate::tensor::numerics::{log_softmax, softmax};
 use crate::tensor::objective::{PairLogps, implicit_rewards};
 use crate::train::fit::{noise_rows, reference_tensors};
-use crate::train::interrupt;
 use crate::train::loss::exact_latents;
 use crate::train::reference::{ReferenceLogps, by_length};
 use crate::{Error, Result, seed};

@@ -2,17 +2,17 @@
 
 use crate::config::{ModelSource, Precision, Shape, Training};
 use crate::data::world;
-use crate::model::chat_template::Conversation;
+use crate::files::sha256;
 use crate::model::config::DecoderConfig;
-use crate::model::dialogue::Dialogue;
 use crate::model::load::{self, Loaded, huggingface};
-use crate::model::message::Message;
 use crate::model::parameters::Parameters;
 use crate::model::save;
-use crate::model::tokenizer::TextTokenizer;
 use crate::progress::Progress;
-use crate::report::files::sha256;
-use crate::report::manifest::Code;
+use crate::run::manifest::Code;
+use crate::text::chat_template::Conversation;
+use crate::text::dialogue::Dialogue;
+use crate::text::message::Message;
+use crate::text::tokenizer::TextTokenizer;
 use crate::train::pretrain::pretrain;
 use crate::{Error, Result, seed};
 use std::path::Path;

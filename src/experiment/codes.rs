@@ -4,79 +4,19 @@
 use crate::config::{DataSource, Recipe};
 use crate::data::world;
 use crate::error::{Error, Result};
-use crate::eval::clusters::{AgainstNull, against_permutations, mutual_information};
+use crate::eval::clusters::{against_permutations, mutual_information};
 use crate::experiment::dataset::TextPairs;
 use crate::experiment::latents::{Latents, PERMUTATIONS, sources};
 use crate::model::load::Loaded;
 use crate::model::policy::Policy;
 use crate::progress::Progress;
+use crate::run::codes::{Codes, Information, Usage, entropy};
 use crate::seed;
 use candle_core::DType;
 use ndarray::{ArrayView2, Axis};
-use serde::{Deserialize, Serialize};
 
 /// Tokens shown of each code.
 const TOKENS: usize = 8;
-
-/// What test pairs say of a run's codes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Codes {
-    pub pairs: usize,
-    /// By code.
-    pub usage: Vec<Usage>,
-    /// Mean entropy of p(z|x), nats.
-    pub prior_entropy: f64,
-    /// Mean KL(q ‖ p), nats.
-    pub kl: f64,
-    /// Share of pairs whose likeliest code is the same before and after seeing the preference.
-    pub same_code: f64,
-    /// Nats that p(z|x) tells of each label.
-    pub information: Vec<Information>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Usage {
-    /// Mean of p(k|x), and of q.
-    pub prior: f64,
-    pub posterior: f64,
-    /// Share of prompts whose likeliest code it is.
-    pub likeliest: f64,
-    /// What W e_k adds most to, strongest first.
-    pub tokens: Vec<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Information {
-    pub of: String,
-    /// Of the label: no code can tell more.
-    pub entropy: f64,
-    pub found: AgainstNull,
-}
-
-impl Codes {
-    /// exp of the entropy of the codes' mean weights, by prior and by posterior: as many codes as would
-    /// give it if used alike.
-    pub fn perplexities(&self) -> [f64; 2] {
-        let of = |share: fn(&Usage) -> f64| entropy(self.usage.iter().map(share)).exp();
-        [of(|u| u.prior), of(|u| u.posterior)]
-    }
-
-    /// Codes by how much the prior uses them, most used first.
-    pub fn by_use(&self) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.usage.len()).collect();
-        order.sort_by(|a, b| self.usage[*b].prior.total_cmp(&self.usage[*a].prior));
-        order
-    }
-
-    /// Codes with less than a tenth of an equal share, before and after the preference is seen.
-    pub fn dead(&self) -> usize {
-        let least = 0.1 / self.usage.len() as f64;
-        self.usage.iter().filter(|u| u.prior < least && u.posterior < least).count()
-    }
-}
 
 /// Reads the codes on the test pairs of the recipe's data.
 ///
@@ -113,10 +53,6 @@ pub fn read(recipe: &Recipe, loaded: &Loaded, policy: &Policy, progress: &Progre
         same_code: before.iter().zip(&after).filter(|(a, b)| a == b).count() as f64 / n,
         information: information(recipe, &text, latents.prior.view())?,
     })
-}
-
-fn entropy(p: impl Iterator<Item = f64>) -> f64 {
-    p.filter(|p| *p > 0.0).map(|p| -p * p.ln()).sum()
 }
 
 /// What p(z|x) tells of a prompt's source and, in the built-in world, of what it rewards.

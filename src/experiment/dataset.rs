@@ -9,9 +9,9 @@ use crate::data::rows::split_files;
 use crate::data::tokenize::{TokenReport, TokenizedPair, tokenize};
 use crate::data::world;
 use crate::error::Place;
+use crate::files::sha256;
 use crate::model::load::Loaded;
-use crate::model::tokenizer::TextTokenizer;
-use crate::report::files::sha256;
+use crate::text::tokenizer::TextTokenizer;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 

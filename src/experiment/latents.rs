@@ -1,20 +1,19 @@
 //! What a trained policy's latents are on pairs: prior, posterior and h_z, and whether they know
 //! where a prompt comes from.
 
-use crate::data::batch::PairBatch;
 use crate::data::pairs::Pair;
 use crate::data::tokenize::TokenizedPair;
 use crate::error::{Error, Result};
-use crate::eval::clusters::{
-    AgainstNull, against_permutations, distances, neighbours, silhouettes, votes_right,
-};
+use crate::eval::clusters::{against_permutations, distances, neighbours, silhouettes, votes_right};
+use crate::interrupt;
+use crate::model::batch::PairBatch;
 use crate::model::policy::{PairStates, Policy};
 use crate::progress::Task;
+use crate::run::map::{Map, Means};
 use crate::seed;
 use crate::tensor::codebook;
 use crate::tensor::latent::{posterior_logits, prior_logits};
 use crate::tensor::numerics::softmax;
-use crate::train::interrupt;
 use crate::train::reference::by_length;
 use candle_core::{DType, Tensor};
 use ndarray::{Array2, ArrayView2};
@@ -76,26 +75,6 @@ pub const PERMUTATIONS: usize = 999;
 /// t-SNE's perplexity, and its optimiser's steps.
 pub const PERPLEXITY: f32 = 30.0;
 const EPOCHS: usize = 1000;
-
-/// Latents in two dimensions, and how well they tell sources apart in all of theirs.
-pub struct Map {
-    /// t-SNE's coordinates.
-    pub x: Vec<f64>,
-    pub y: Vec<f64>,
-    /// A number a point.
-    pub silhouette: Vec<f64>,
-    pub vote_right: Vec<f64>,
-    /// Their means.
-    pub mean_silhouette: AgainstNull,
-    pub vote_accuracy: AgainstNull,
-}
-
-/// The means of [`Map`] for other latents of the same pairs.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Means {
-    pub silhouette: f64,
-    pub vote_accuracy: f64,
-}
 
 /// How well latents [n, d] tell sources apart, without a picture.
 pub fn means(latents: ArrayView2<f64>, labels: &[usize], kinds: usize) -> Means {

@@ -2,10 +2,10 @@
 
 pub mod base;
 pub mod cell;
+pub mod cells;
 pub mod codes;
 pub mod dataset;
 pub mod latents;
-pub mod matrix;
 pub mod pool;
 pub mod prepared;
 pub mod reference;

@@ -5,9 +5,9 @@ use crate::data::binarize::{self, Splits};
 use crate::data::pairs::{Pair, PairReader, Pairs};
 use crate::data::rows::split_files;
 use crate::error::{Error, Place, Result};
-use crate::model::message::Message;
-use crate::report::files::sha256_file;
+use crate::files::sha256_file;
 use crate::seed::{permutation, stream};
+use crate::text::message::Message;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 

@@ -9,18 +9,20 @@ use crate::eval::harness::{self, Record, Subject};
 use crate::eval::journal::Journal;
 use crate::eval::predictor::Predictor;
 use crate::eval::tasks::{Document, HARNESS, Task, world};
+use crate::experiment::cells;
 use crate::experiment::dataset::TextPairs;
-use crate::experiment::matrix::{Matrix, MatrixCell};
 use crate::experiment::pool::parallel;
 use crate::experiment::prepared::reference_policy;
 use crate::experiment::saved::{self, with_model};
 use crate::experiment::table2::{Reproduced, Settings, header, label};
 use crate::model::load::Loaded;
 use crate::model::policy::Policy;
+use crate::plan::Table;
+use crate::plan::matrix::{Matrix, MatrixCell};
 use crate::progress::Progress;
-use crate::report::evidence::{Evidence, Table};
-use crate::report::store::Store;
 use crate::report::table1::{COLUMNS, WORLD, base_column};
+use crate::run::evidence::Evidence;
+use crate::run::store::Store;
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
@@ -102,17 +104,15 @@ pub fn reproduce(
 
     let cells = matrix.cells();
     let store = Store::new(&settings.runs);
-    let total = progress.task("table1", cells.len());
-    let runs = parallel(&cells, workers, threads_each, |cell| {
+    let outcomes = cells::each("table1", &cells, settings, progress, label, |cell| {
         let model = matrix.models.iter().position(|m| m.name == cell.base);
         let (prepared, base) = &bases[model.expect("a cell's model is in its matrix")];
         let run = with_model(cell, prepared, &store, progress)?;
         let (recipe, loaded, policy) = saved::load(&store.folder(&run), &settings.device)?;
         let measured = measuring.all(Some(&recipe), &loaded, &policy, &run, &label(cell))?;
-        total.advance(1, || label(cell));
         Ok((run, measured, base))
     })?;
-    drop(total);
+    let runs: Vec<(&MatrixCell, &(String, Measured, &Measured))> = outcomes.measured().collect();
 
     // Measured on documents that a user brings, the toy scale's table is nobody else's.
     let built_in = Matrix::built_in(settings.scale).is_ok_and(|built_in| built_in.same_experiment(matrix));
@@ -120,23 +120,24 @@ pub fn reproduce(
     let foreign = matches!((benchmarks, &matrix.data), (Benchmarks::Folder { .. }, DataSource::World(_)));
     let mut notes = text.notes.clone();
     notes.push(benchmarks.note(&asked));
-    let truncated: usize = runs.iter().map(|(_, m, _)| m.truncated).sum::<usize>()
+    let truncated: usize = runs.iter().map(|(_, (_, m, _))| m.truncated).sum::<usize>()
         + bases.iter().map(|(_, m)| m.truncated).sum::<usize>();
     notes.push(format!(
         "Contexts that lost their beginning to a model's window, over all models: {truncated}."
     ));
-    notes.extend(without_found(benchmarks, matrix, &asked, &text.train, &cells, &runs));
+    notes.extend(without_found(benchmarks, matrix, &asked, &text.train, &runs));
     let mut header = header(Table::Table1, matrix, settings.scale, !built_in || partial || foreign, notes);
     let counts = asked.iter().map(|a| (format!("documents/{}", a.task.name()), a.documents.len() as f64));
     let world = f64::from(u8::from(matches!(benchmarks, Benchmarks::World)));
     header.settings = counts.chain([(WORLD.to_string(), world)]).collect();
     let mut evidence = Evidence::new(header);
-    for (cell, (run, measured, base)) in cells.iter().zip(&runs) {
+    evidence.header.not_run = outcomes.not_run();
+    for (cell, (run, measured, base)) in runs {
         let of_base = base.columns.iter().map(|(name, values)| (base_column(name), values.clone()));
         let measured = measured.columns.iter().cloned().chain(of_base).collect();
         evidence.add(&store, run, (&cell.base, &cell.objective, cell.latent), measured)?;
     }
-    settings.publish(&evidence)
+    outcomes.finish(settings.publish(&evidence)?)
 }
 
 /// Where documents stand in training pairs: what the table's numbers are with them and without.
@@ -145,8 +146,7 @@ fn without_found(
     matrix: &Matrix,
     asked: &[Asked],
     train: &[Pair],
-    cells: &[MatrixCell],
-    runs: &[(String, Measured, &Measured)],
+    runs: &[(&MatrixCell, &(String, Measured, &Measured))],
 ) -> Vec<String> {
     // The built-in world's documents are made of what its pairs are made of.
     if !matches!((benchmarks, &matrix.data), (Benchmarks::Folder { .. }, DataSource::Jsonl { .. })) {
@@ -157,7 +157,7 @@ fn without_found(
         let items: Vec<Item> = documents.iter().map(item).collect();
         // A row's seeds lie one behind the other.
         let mut rows: BTreeMap<String, Vec<&[f64]>> = BTreeMap::new();
-        for (cell, (_, measured, base)) in cells.iter().zip(runs) {
+        for (cell, (_, measured, base)) in runs {
             let latent = if cell.latent { " with a latent" } else { "" };
             let own = format!("{} {}{latent}", cell.base, cell.objective);
             rows.entry(own).or_default().push(&measured.columns[column].1);

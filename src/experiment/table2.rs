@@ -1,16 +1,17 @@
 //! Table 2: preference accuracy of each objective without and with LPC, on each base model.
 
 use crate::config::{ModelSource, Recipe};
-use crate::experiment::cell;
 use crate::experiment::dataset::TextPairs;
-use crate::experiment::matrix::{Matrix, MatrixCell, Model};
 use crate::experiment::pool::parallel;
 use crate::experiment::prepared::{Prepared, Where};
+use crate::experiment::{cell, cells};
+use crate::plan::Scale;
+use crate::plan::Table;
+use crate::plan::matrix::{Matrix, MatrixCell, Model};
 use crate::progress::Progress;
-use crate::report::evidence::{Base, Evidence, Header, NotRun, Table};
 use crate::report::publish::publish;
-use crate::report::store::Store;
-use crate::report::table2::Scale;
+use crate::run::evidence::{Base, Evidence, Header};
+use crate::run::store::Store;
 use crate::{Error, Result};
 use candle_core::Device;
 use std::path::PathBuf;
@@ -94,28 +95,11 @@ pub fn reproduce(matrix: &Matrix, settings: &Settings, progress: &Progress) -> R
 
     let cells = matrix.cells();
     let store = Store::new(&settings.runs);
-    let total = progress.task("table2", cells.len());
-    let results = parallel(&cells, workers, threads_each, |cell| {
+    let outcomes = cells::each("table2", &cells, settings, progress, label, |cell| {
         let prepared = find(&cell.base).expect("a cell's model is in its matrix");
-        let run = cell::run(
-            &cell.recipe,
-            &label(cell),
-            prepared,
-            &store,
-            settings.keeps_model(&cell.recipe),
-            progress,
-        );
-        total.advance(1, || label(cell));
-        match run {
-            Err(diverged @ Error::Diverged { .. }) => {
-                progress.line(format!("{}: {diverged}", label(cell)));
-                Ok(Err(diverged))
-            }
-            run => Ok(Ok(run?.run)),
-        }
+        let keep = settings.keeps_model(&cell.recipe);
+        cell::run(&cell.recipe, &label(cell), prepared, &store, keep, progress).map(|manifest| manifest.run)
     })?;
-    drop(total);
-    let diverged = results.iter().position(Result::is_err);
 
     let own = !Matrix::built_in(settings.scale).is_ok_and(|built_in| built_in.same_experiment(matrix));
     let mut notes = vec![];
@@ -130,23 +114,11 @@ pub fn reproduce(matrix: &Matrix, settings: &Settings, progress: &Progress) -> R
         notes.extend(data.notes(&model.name, &matrix.truncation));
     }
     let mut evidence = Evidence::new(header(Table::Table2, matrix, settings.scale, own, notes));
-    for (cell, run) in cells.iter().zip(&results) {
-        match run {
-            Ok(run) => evidence.add(&store, run, (&cell.base, &cell.objective, cell.latent), vec![])?,
-            Err(diverged) => evidence.header.not_run.push(NotRun {
-                base: cell.base.clone(),
-                objective: cell.objective.clone(),
-                latent: cell.latent,
-                seed: Some(cell.recipe.seed),
-                why: why(diverged),
-            }),
-        }
+    evidence.header.not_run = outcomes.not_run();
+    for (cell, run) in outcomes.measured() {
+        evidence.add(&store, run, (&cell.base, &cell.objective, cell.latent), vec![])?;
     }
-    let reproduced = settings.publish(&evidence)?;
-    match diverged.and_then(|i| results.into_iter().nth(i)) {
-        Some(Err(error)) => Err(error),
-        _ => Ok(reproduced),
-    }
+    outcomes.finish(settings.publish(&evidence)?)
 }
 
 /// What a matrix planned.
@@ -165,14 +137,6 @@ pub(super) fn header(table: Table, matrix: &Matrix, scale: Scale, own: bool, not
         plan: None,
         not_run: vec![],
         codes: None,
-    }
-}
-
-/// For a report, which does not care where checkpoints lie.
-pub(super) fn why(error: &Error) -> String {
-    match error {
-        Error::Diverged { step, what, got, .. } => format!("diverged at step {step}, {what} {got}"),
-        other => other.to_string(),
     }
 }
 

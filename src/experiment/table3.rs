@@ -12,20 +12,22 @@ use crate::eval::judge::{
     write_annotations, write_outputs,
 };
 use crate::eval::predictor::Predictor;
+use crate::experiment::cells;
 use crate::experiment::dataset::TextPairs;
-use crate::experiment::matrix::Matrix;
 use crate::experiment::pool::parallel;
 use crate::experiment::prepared::reference_policy;
 use crate::experiment::saved::{self, with_model};
 use crate::experiment::table2::{Reproduced, Settings, header, label};
+use crate::files::{sha256, sha256_file};
 use crate::model::load::Loaded;
 use crate::model::policy::Policy;
+use crate::plan::Scale;
+use crate::plan::Table;
+use crate::plan::matrix::Matrix;
 use crate::progress::Progress;
-use crate::report::evidence::{Evidence, Table};
-use crate::report::files::{sha256, sha256_file};
-use crate::report::store::Store;
-use crate::report::table2::Scale;
 use crate::report::table3::MEASURED;
+use crate::run::evidence::Evidence;
+use crate::run::store::Store;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -152,8 +154,7 @@ pub fn reproduce(
 
     let cells = matrix.cells();
     let store = Store::new(&settings.runs);
-    let total = progress.task("table3", cells.len());
-    let runs = parallel(&cells, workers, threads_each, |cell| {
+    let outcomes = cells::each("table3", &cells, settings, progress, label, |cell| {
         let model = matrix.models.iter().position(|m| m.name == cell.base);
         let (prepared, baseline) = &bases[model.expect("a cell's model is in its matrix")];
         let run = with_model(cell, prepared, &store, progress)?;
@@ -161,12 +162,12 @@ pub fn reproduce(
         let answers = writing.answers(Some(&recipe), &loaded, &policy, &run, &run, progress)?;
         write_outputs(&folder.join(&run).join("baseline.json"), baseline)?;
         write_outputs(&folder.join(&run).join("model_outputs.json"), &answers)?;
-        total.advance(1, || label(cell));
         Ok((run, baseline.as_slice(), answers))
     })?;
-    drop(total);
+    let runs: Vec<_> = outcomes.measured().collect();
 
-    let sides: Vec<_> = runs.iter().map(|(_, baseline, answers)| (*baseline, answers.as_slice())).collect();
+    let sides: Vec<_> =
+        runs.iter().map(|(_, (_, baseline, answers))| (*baseline, answers.as_slice())).collect();
     let judged = match (source, &matrix.data) {
         (Source::World, DataSource::World(world)) => {
             // It answers at once, always, and for nothing.
@@ -207,7 +208,7 @@ pub fn reproduce(
     match (source, &matrix.data) {
         (Source::Files(files), _) => {
             notes.extend(files.notes());
-            let answers: Vec<&ModelOutput> = runs.iter().flat_map(|(_, _, answers)| answers).collect();
+            let answers: Vec<&ModelOutput> = runs.iter().flat_map(|(_, (_, _, answers))| answers).collect();
             if let Some(cuts) = Cut::count(answers.iter().map(|a| a.finish_reason)) {
                 notes.push(format!("Of {} answers of runs {cuts}.", answers.len()));
             }
@@ -218,11 +219,12 @@ pub fn reproduce(
     let mut header = header(Table::Table3, matrix, settings.scale, own, notes);
     header.settings = numbers.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
     let mut evidence = Evidence::new(header);
-    for (i, (cell, (run, ..))) in cells.iter().zip(&runs).enumerate() {
+    evidence.header.not_run = outcomes.not_run();
+    for (i, (cell, (run, ..))) in runs.iter().enumerate() {
         let measured = judged.as_ref().map_or(vec![], |judged| measured(&judged[i]));
         evidence.add(&store, run, (&cell.base, &cell.objective, cell.latent), measured)?;
     }
-    settings.publish(&evidence)
+    outcomes.finish(settings.publish(&evidence)?)
 }
 
 fn world_prompts(text: &TextPairs) -> Vec<String> {

@@ -3,9 +3,9 @@
 
 use crate::error::{Error, Place, Result};
 use crate::experiment::dataset::TextPairs;
+use crate::files::{sha256, write_atomic};
 use crate::model::load::Loaded;
-use crate::model::tokenizer::TextTokenizer;
-use crate::report::files::{sha256, write_atomic};
+use crate::text::tokenizer::TextTokenizer;
 use jiff::civil::{Date, Time};
 use std::path::Path;
 

@@ -4,10 +4,10 @@
 
 use crate::Result;
 use crate::model::decoder::{Block, Context, Decoder};
+use crate::model::gradients::Gradients;
 use crate::model::rotary::Angles;
 use crate::model::rows::TokenRows;
 use crate::tensor::numerics::matmul;
-use crate::train::gradients::Gradients;
 use candle_core::{D, Tensor};
 use candle_nn::ops::{rms_norm, sigmoid, softmax_last_dim};
 

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::config::{Latent, Precision};
-use crate::data::batch::PairBatch;
+use crate::model::batch::PairBatch;
 use crate::model::config::DecoderConfig;
 use crate::model::decoder::Decoder;
 use crate::model::heads::{CodeHeads, Heads};

@@ -3,12 +3,12 @@
 use crate::config::{Codes, Latent, Recipe};
 use crate::data::world::Factor;
 use crate::error::{Error, Result};
+use crate::files::{write_json, write_tensors};
 use crate::model::config::DecoderConfig;
 use crate::model::heads;
 use crate::model::load::huggingface::{INDEX, WEIGHTS};
 use crate::model::parameters::Parameters;
-use crate::model::tokenizer::TextTokenizer;
-use crate::report::files::{write_atomic, write_tensors};
+use crate::text::tokenizer::TextTokenizer;
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
@@ -195,9 +195,4 @@ fn config_json(config: &DecoderConfig, tokenizer: &TextTokenizer) -> Value {
         json["sliding_window"] = window.into();
     }
     json
-}
-
-/// Writes indented JSON, complete or not at all.
-pub fn write_json(path: &Path, value: &Value) -> Result<()> {
-    write_atomic(path, format!("{value:#}\n").as_bytes())
 }

@@ -3,9 +3,9 @@
 //! A table's numbers are known by a short hash of its CSV without run ids, which move with every edit of
 //! the code; the last line of a table must hold the hash of what is published now.
 
-use super::evidence::Table;
-use super::files::{sha256, write_atomic};
 use crate::error::{Error, Result};
+use crate::files::{sha256, write_atomic};
+use crate::plan::Table;
 use std::path::{Path, PathBuf};
 
 const TITLE: &str = "# Published numbers that moved\n\nA line whenever a number in `reports/<scale>/table*.csv` changes, newest \

@@ -1,12 +1,14 @@
 //! Every claim the paper makes in words, and what the evidence at each scale says of it.
 
-use super::evidence::{Evidence, Table};
 use super::paper::{self, Claim, ClaimTest};
 use super::table::{markdown, p_value, points};
-use super::table2::{SIGNIFICANCE, Scale, Verdict};
+use super::table2::{SIGNIFICANCE, Verdict};
 use super::{publish, study, table1, table2, table3};
 use crate::error::{Error, Result};
 use crate::eval::stats::{holm, normal_p};
+use crate::plan::Scale;
+use crate::plan::Table;
+use crate::run::evidence::Evidence;
 use std::path::Path;
 
 /// What LPC changes in one cell of a table: with minus without.

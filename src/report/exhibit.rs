@@ -1,8 +1,9 @@
 //! A table as it is published: its files, and what the page shows and leads back to runs.
 
-use super::evidence::{Evidence, Table};
 use super::{study, table1, table2, table3};
 use crate::Result;
+use crate::plan::Table;
+use crate::run::evidence::Evidence;
 
 /// One table with everything that is written of it.
 pub struct Exhibit {

@@ -2,23 +2,16 @@
 
 pub mod changes;
 pub mod claims;
-pub mod evidence;
 pub mod exhibit;
 pub mod figure;
 pub mod figure1;
-pub mod files;
 pub mod latex;
-pub mod manifest;
-pub mod model_card;
 pub mod paper;
 pub mod picture;
 pub mod publish;
-pub mod records;
 pub mod site;
-pub mod store;
 pub mod study;
 pub mod table;
 pub mod table1;
 pub mod table2;
 pub mod table3;
-pub mod tensorboard;

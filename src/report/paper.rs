@@ -1,7 +1,7 @@
 //! The paper's published numbers, from `paper/claims.toml`.
 
 use crate::eval::stats::{Interval, wilson_interval};
-use crate::report::evidence::Table;
+use crate::plan::Table;
 use serde::Deserialize;
 use std::sync::LazyLock;
 

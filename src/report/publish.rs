@@ -1,11 +1,12 @@
 //! A folder of reports as it is published: whatever its evidence makes, the page over all of it, and
 //! the sums of every file.
 
-use super::evidence::{Evidence, Table};
 use super::exhibit::{Exhibit, exhibit};
-use super::files::{sha256_file, write_atomic};
 use super::site;
 use crate::error::{Error, Place, Result};
+use crate::files::{sha256_file, write_atomic};
+use crate::plan::Table;
+use crate::run::evidence::Evidence;
 use std::path::{Path, PathBuf};
 
 /// Lists every other file of the folder with its SHA-256, as `sha256sum` reads it.

@@ -1,17 +1,18 @@
 //! Table 1's files: four benchmarks and their average for each base model and objective.
 
 use super::claims::Effect;
-use super::evidence::{Evidence, Run};
 use super::exhibit::{Cell, Exhibit, Grid, Panel, Section};
 use super::latex::booktabs;
 use super::paper::{self, Table1Row};
 use super::table::{csv_number, mark, markdown, p_value, percent, points};
-use super::table2::{SIGNIFICANCE, Scale};
+use super::table2::SIGNIFICANCE;
 use crate::error::{Error, Result};
 use crate::eval::stats::{
     Estimate, LEVEL, crossed_interval, holm, mcnemar_exact, mean_and_error, normal_quantile,
 };
 use crate::eval::tasks::Task;
+use crate::plan::Scale;
+use crate::run::evidence::{Evidence, Run};
 use ndarray::Array2;
 
 /// A benchmark of the table and the metric that stands for it.
@@ -155,19 +156,25 @@ fn comparisons(input: &Input) -> Result<Vec<Comparison<'_>>> {
     let mut all = vec![];
     for pair in input.arms.windows(2) {
         let (without, with) = (&pair[0], &pair[1]);
-        let seeds = without.seeds.len().min(with.seeds.len());
-        if !with.latent || seeds == 0 {
+        // A seed that one side lacks, its training having diverged, is in no comparison.
+        let of = |arm: &Arm, seed: u64| arm.seeds.iter().position(|(own, ..)| *own == seed);
+        let paired: Vec<(usize, usize)> =
+            (0..with.seeds.len()).filter_map(|s| Some((s, of(without, with.seeds[s].0)?))).collect();
+        if !with.latent || paired.is_empty() {
             continue;
         }
         let mut estimates = vec![];
         for benchmark in 0..COLUMNS.len() {
-            let both = |s: usize, d: usize| (with.seeds[s].2[benchmark][d], without.seeds[s].2[benchmark][d]);
+            let both = |s: usize, d: usize| {
+                let (with_seed, without_seed) = paired[s];
+                (with.seeds[with_seed].2[benchmark][d], without.seeds[without_seed].2[benchmark][d])
+            };
             let documents = with.documents(benchmark);
-            let e = crossed(seeds, documents, |s, d| both(s, d).0 - both(s, d).1)?;
+            let e = crossed(paired.len(), documents, |s, d| both(s, d).0 - both(s, d).1)?;
             let count = |kind: (f64, f64)| (0..documents).filter(|&d| both(0, d) == kind).count();
             let (only_with, only_without) = (count((1.0, 0.0)), count((0.0, 1.0)));
             let binary = only_with + only_without + count((0.0, 0.0)) + count((1.0, 1.0)) == documents;
-            let p = match seeds {
+            let p = match paired.len() {
                 1 if binary => mcnemar_exact(only_with, only_without),
                 _ => e.p_value,
             };

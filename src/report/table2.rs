@@ -8,13 +8,14 @@ mod markdown;
 mod page;
 
 use super::claims::Effect;
-use super::evidence::{Evidence, Header};
 use super::exhibit::Exhibit;
-use super::files::write_atomic;
 use super::paper::{self, Published};
-use super::records::Record;
 use crate::error::{Error, Result};
 use crate::eval::stats::{Estimate, Interval, crossed_interval, holm, wilson_interval};
+use crate::files::write_atomic;
+use crate::plan::Scale;
+use crate::run::evidence::{Evidence, Header};
+use crate::run::records::Record;
 use ndarray::Array2;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -33,15 +34,6 @@ pub struct Input {
     /// Rows follow the order in which objectives first appear. A cell left out, or without
     /// runs, is `not run`.
     pub cells: Vec<Cell>,
-}
-
-/// How far the harness went; a report never passes one scale off as another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scale {
-    Toy,
-    Small,
-    Paper,
 }
 
 #[derive(Debug, Clone)]
@@ -191,7 +183,7 @@ pub fn input(evidence: &Evidence) -> Result<Input> {
     for base in bases {
         for objective in objectives {
             for latent in [false, true] {
-                let run = |run: &super::evidence::Run| {
+                let run = |run: &crate::run::evidence::Run| {
                     Ok(RunSummary {
                         run_id: run.manifest.run.clone(),
                         seed: run.seed(),
@@ -416,16 +408,6 @@ fn summarise_base<'a>(input: &'a Input, base: &'a BaseModel) -> Result<BaseSumma
         Ceiling { expected: mean(|p| p.max(1.0 - p)), realised: mean(right) }
     });
     Ok(BaseSummary { name: &base.name, accuracy, ceiling, sources })
-}
-
-impl Scale {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Toy => "toy",
-            Self::Small => "small",
-            Self::Paper => "paper",
-        }
-    }
 }
 
 impl Proportion {

@@ -1,16 +1,16 @@
 //! Table 3's files: a page for readers, a CSV for programs.
 
 use super::claims::Effect;
-use super::evidence::{Evidence, Run};
 use super::exhibit::{Cell, Exhibit, Grid, Panel, Section};
 use super::latex::booktabs;
 use super::paper::{self, Both, Table3Row};
 use super::table::{csv_number, mark, markdown};
-use super::table2::Scale;
 use crate::Result;
 use crate::error::Error;
 use crate::eval::stats::crossed_interval;
 use crate::eval::winrate::{Annotation, Estimate, Glm, win_rate};
+use crate::plan::Scale;
+use crate::run::evidence::{Evidence, Run};
 use ndarray::Array2;
 
 /// One run's answers against those of its base model.
@@ -41,6 +41,8 @@ pub struct Input {
     /// Of the world's judge; `None`: an endpoint judged, as the notes say.
     pub sharpness: Option<f64>,
     pub notes: Vec<String>,
+    /// What did not run and why.
+    pub failures: Vec<String>,
     /// What was planned, whether or not it was judged.
     pub bases: Vec<String>,
     pub objectives: Vec<String>,
@@ -113,7 +115,8 @@ pub fn input(evidence: &Evidence) -> Result<Input> {
         own: header.own,
         prompts,
         sharpness: header.settings.get("sharpness").copied(),
-        notes: header.remarks(),
+        notes: header.notes.clone(),
+        failures: header.failures(),
         bases: header.bases.iter().map(|base| base.name.clone()).collect(),
         objectives: header.objectives.clone(),
         runs,
@@ -125,6 +128,8 @@ struct Sides<'a> {
     without: Vec<&'a RunWinRate>,
     with: Vec<&'a RunWinRate>,
     judged: Vec<usize>,
+    /// Runs of the same seed, with LPC and without.
+    paired: Vec<(&'a RunWinRate, &'a RunWinRate)>,
 }
 
 fn sides<'a>(input: &'a Input, base: &str, objective: &str) -> Sides<'a> {
@@ -135,7 +140,9 @@ fn sides<'a>(input: &'a Input, base: &str, objective: &str) -> Sides<'a> {
     let (without, with) = (arm(false), arm(true));
     let known = |j: &usize| without.iter().chain(&with).all(|r| !r.wins[*j].is_nan());
     let judged = (0..input.prompts).filter(known).collect();
-    Sides { without, with, judged }
+    let same = |with: &&'a RunWinRate| without.iter().find(|r| r.seed == with.seed).map(|r| (*with, *r));
+    let paired = with.iter().filter_map(same).collect();
+    Sides { without, with, judged, paired }
 }
 
 /// What LPC changes in the win rate, objective by objective; prompts without a verdict count in neither.
@@ -146,13 +153,15 @@ pub fn effects(evidence: &Evidence) -> Result<Vec<Effect>> {
     let mut effects = vec![];
     for base in &input.bases {
         for objective in &input.objectives {
-            let Sides { without, with, judged } = sides(&input, base, objective);
-            let seeds = without.len().min(with.len());
-            if seeds == 0 || judged.len() < 2 {
+            let Sides { judged, paired, .. } = sides(&input, base, objective);
+            if paired.is_empty() || judged.len() < 2 {
                 continue;
             }
-            let difference = |(i, j): (usize, usize)| with[i].wins[judged[j]] - without[i].wins[judged[j]];
-            let e = crossed_interval(Array2::from_shape_fn((seeds, judged.len()), difference).view())?;
+            let difference = |(i, j): (usize, usize)| {
+                let (with, without) = paired[i];
+                with.wins[judged[j]] - without.wins[judged[j]]
+            };
+            let e = crossed_interval(Array2::from_shape_fn((paired.len(), judged.len()), difference).view())?;
             effects.push(Effect {
                 base: base.clone(),
                 objective: objective.clone(),
@@ -291,18 +300,18 @@ fn protocol(input: &Input) -> String {
     };
     format!(
         "AlpacaEval 2's order of outputs, verdict from the log-probabilities of m and M, and win rate (WR). {judge}; \
-         lengths in characters. The paper's numbers are of other models, prompts and judges."
+         lengths in characters. The paper's numbers are of other models, prompts and judges.{}",
+        input.failures.iter().map(|failure| format!(" {failure}")).collect::<String>()
     )
 }
 
 fn row(input: &Input, base: &str, objective: &str) -> Result<Vec<String>> {
-    let Sides { without, with, judged } = sides(input, base, objective);
+    let Sides { without, with, judged, paired } = sides(input, base, objective);
     let mean = |runs: &[&RunWinRate], value: fn(&RunWinRate) -> f64| {
         runs.iter().map(|r| value(r)).sum::<f64>() / runs.len() as f64
     };
     let rate = |runs: &[&RunWinRate]| mean(runs, |r| r.win_rate.map_or(f64::NAN, |e| e.mean));
     // Seeds × prompts, in percent; too few prompts that all have a verdict for have none.
-    let seeds = without.len().min(with.len());
     let interval = |seeds: usize, cell: &dyn Fn(usize, usize) -> f64| {
         let shape = (seeds, judged.len());
         let cells = Array2::from_shape_fn(shape, |(i, j)| 100.0 * cell(i, judged[j]));
@@ -319,12 +328,13 @@ fn row(input: &Input, base: &str, objective: &str) -> Result<Vec<String>> {
             },
         })
     };
-    let paired = || interval(seeds, &|i, j| with[i].wins[j] - without[i].wins[j]);
-    let difference = match (seeds, rate(&with) - rate(&without)) {
+    let both = || interval(paired.len(), &|i, j| paired[i].0.wins[j] - paired[i].1.wins[j]);
+    let (of_with, of_without): (Vec<&RunWinRate>, Vec<&RunWinRate>) = paired.iter().copied().unzip();
+    let difference = match (paired.len(), rate(&of_with) - rate(&of_without)) {
         (0, _) => NOT_RUN.into(),
         (_, difference) if difference.is_nan() => UNKNOWN.into(),
         (1, difference) => format!("{difference:+.2}"),
-        (_, difference) => match paired()? {
+        (_, difference) => match both()? {
             Some(e) => format!("{:+.2} [{:+.2}, {:+.2}]", e.mean, e.low, e.high),
             None => format!("{difference:+.2}"),
         },

@@ -1,8 +1,8 @@
 //! Resumable state of a run in one file: parameters, optimiser moments, and where it was.
 
 use crate::error::Place;
+use crate::files::write_tensors;
 use crate::model::parameters::Parameters;
-use crate::report::files::write_tensors;
 use crate::train::optim::{AdamW, StateTensor};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};

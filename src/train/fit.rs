@@ -1,9 +1,11 @@
 //! The training loop: a recipe, a base model and pairs in; a trained model out.
 
 use crate::config::{Latent, PriorWeight, Recipe};
-use crate::data::batch::PairBatch;
 use crate::data::tokenize::TokenizedPair;
+use crate::interrupt;
+use crate::model::batch::PairBatch;
 use crate::model::config::DecoderConfig;
+use crate::model::gradients::Gradients;
 use crate::model::parameters::Parameters;
 use crate::model::policy::{PairStates, Policy};
 use crate::progress::Task;
@@ -11,8 +13,6 @@ use crate::tensor::elbo::SampleNoise;
 use crate::tensor::latent::prior_weight;
 use crate::tensor::objective::PairLogps;
 use crate::train::checkpoint::{self, Checkpoint};
-use crate::train::gradients::Gradients;
-use crate::train::interrupt;
 use crate::train::loss::{ExactLatents, LatentInputs, exact_latents, pair_losses};
 use crate::train::metrics::{MetricsFile, StepMetrics};
 use crate::train::optim::{AdamW, linear_schedule};

@@ -1,7 +1,7 @@
 //! The loss of a batch of pairs: the objective, plain or with a latent.
 
 use crate::config::{Latent, Objective};
-use crate::data::batch::PairBatch;
+use crate::model::batch::PairBatch;
 use crate::model::heads::{CodeHeads, Heads};
 use crate::model::policy::{PairStates, Policy};
 use crate::tensor::codebook::linear_latent;

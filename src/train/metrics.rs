@@ -1,8 +1,8 @@
 //! What a run reports of every step, one JSON line each.
 
 use crate::error::Place;
-use crate::report::tensorboard::EventFile;
 use crate::train::step::StepSums;
+use crate::train::tensorboard::EventFile;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};

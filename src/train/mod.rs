@@ -2,11 +2,10 @@
 
 pub mod checkpoint;
 pub mod fit;
-pub mod gradients;
-pub mod interrupt;
 pub mod loss;
 pub mod metrics;
 pub mod optim;
 pub mod pretrain;
 pub mod reference;
 pub mod step;
+pub mod tensorboard;

@@ -1,13 +1,13 @@
 //! Language-model training of the toy scale's base models, on the built-in world's corpus.
 
 use crate::config::Training;
+use crate::interrupt;
 use crate::model::config::DecoderConfig;
 use crate::model::decoder::Decoder;
+use crate::model::gradients::Gradients;
 use crate::model::parameters::Parameters;
 use crate::model::rows::{Row, TokenRows};
 use crate::progress::Task;
-use crate::train::gradients::Gradients;
-use crate::train::interrupt;
 use crate::train::optim::{AdamW, linear_schedule};
 use crate::train::step::backward;
 use crate::{Error, Result, seed};

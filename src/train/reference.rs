@@ -1,10 +1,10 @@
 //! Log-probabilities of the reference model, computed once for a data set.
 
-use crate::data::batch::PairBatch;
 use crate::data::tokenize::TokenizedPair;
+use crate::interrupt;
+use crate::model::batch::PairBatch;
 use crate::model::policy::{PairStates, Policy};
 use crate::progress::Task;
-use crate::train::interrupt;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 

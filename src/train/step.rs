@@ -1,12 +1,12 @@
 //! One micro-batch: forward, loss, backward, and what is worth reporting about it.
 
-use crate::data::batch::PairBatch;
+use crate::model::batch::PairBatch;
 use crate::model::decoder::Decoder;
+use crate::model::gradients::Gradients;
 use crate::model::parameters::Parameters;
 use crate::model::rows::TokenRows;
 use crate::model::{by_hand, fused};
 use crate::tensor::kernels::Kernels;
-use crate::train::gradients::Gradients;
 use crate::train::loss::PairOutputs;
 use crate::{Error, Result};
 use candle_core::{DType, Tensor, Var};

@@ -1,8 +1,8 @@
 //! The reports of this repository: made of their evidence to the byte, and every move of a number told.
 
 use lpc::audit::report::{Severity, audit};
+use lpc::plan::Table;
 use lpc::report::changes;
-use lpc::report::evidence::Table;
 use lpc::report::publish;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -3,13 +3,14 @@
 use lpc::config::*;
 use lpc::experiment::base;
 use lpc::experiment::dataset::TextPairs;
+use lpc::plan::Scale;
+use lpc::plan::Table;
 use lpc::report::changes;
-use lpc::report::evidence::{Base, Evidence, Header, Table};
-use lpc::report::manifest::{Code, Machine, Outcome};
 use lpc::report::publish::publish;
-use lpc::report::records::Record;
-use lpc::report::store::{Begin, RunKey, Store};
-use lpc::report::table2::Scale;
+use lpc::run::evidence::{Base, Evidence, Header};
+use lpc::run::manifest::{Code, Machine, Outcome};
+use lpc::run::records::Record;
+use lpc::run::store::{Begin, RunKey, Store};
 use lpc::seed;
 use std::path::PathBuf;
 

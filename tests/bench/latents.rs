@@ -5,8 +5,8 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use lpc::config::{Latent, Objective, Precision, PriorWeight};
-use lpc::data::batch::PairBatch;
 use lpc::data::tokenize::TokenizedPair;
+use lpc::model::batch::PairBatch;
 use lpc::model::config::DecoderConfig;
 use lpc::model::heads::init_heads;
 use lpc::model::parameters::Parameters;

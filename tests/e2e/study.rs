@@ -1,7 +1,7 @@
 //! Studies: figure 2, the reviewers' questions, and what `lpc codes` reads of a run.
 
 use crate::support::{Lpc, Settings};
-use lpc::report::evidence::{CodesOfRun, Evidence};
+use lpc::run::evidence::{CodesOfRun, Evidence};
 use std::collections::HashMap;
 use std::path::PathBuf;
 

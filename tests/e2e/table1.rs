@@ -3,7 +3,7 @@
 use crate::support::{Lpc, Settings};
 use lpc::data::world::{self, utility};
 use lpc::eval::tasks::{Question, Task, world::documents};
-use lpc::report::evidence::Evidence;
+use lpc::run::evidence::Evidence;
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -167,4 +167,35 @@ fn real_models_need_real_documents() {
     std::fs::create_dir(lpc.path("tasks")).unwrap();
     let refused = lpc.refused(&["reproduce", "table1", "--recipe", "matrix.toml", "--tasks", "tasks"]);
     assert!(refused.contains("arc_challenge/test.jsonl"), "{refused}");
+}
+
+/// exp(−β · margin) is infinite after the first step. DPO's numbers are those of a table of DPO alone.
+#[test]
+fn a_diverged_run_leaves_the_rest_of_the_table() {
+    let lpc = Lpc::new();
+    let wild = Settings::default().matrix().replace("name = \"SimPO\"", "name = \"wild\"");
+    let wild =
+        wild.replace("kind = \"simpo\", beta = 0.5, gamma = 0.1", "kind = \"exponential\", beta = 1e30");
+    lpc.write("matrix.toml", wild);
+    for table in ["table1", "table3"] {
+        let call = ["reproduce", table, "--recipe", "matrix.toml", "--seeds", "1"];
+        let error = lpc.refused(&call);
+        assert!(error.contains("loss = inf, expected finite"), "{error}");
+        lpc.ok(&[&call[..], &["--objectives", "DPO", "--reports", "alone"]].concat());
+        let page = lpc.read(&format!("reports/toy-own/{table}.md"));
+        assert!(page.contains("Not run: toy Llama, wild, seed 1: diverged at step "), "{page}");
+        assert!(page.contains("Not run: toy Llama, wild w. LPC, seed 1: diverged at step "), "{page}");
+        let of_dpo = |folder: &str| -> Vec<Row> {
+            let mut rows = rows(&lpc, &format!("{folder}/toy-own/{table}.csv"));
+            rows.retain(|row| row["objective"] == "DPO");
+            rows
+        };
+        let (beside, alone) = (of_dpo("reports"), of_dpo("alone"));
+        assert!(!alone.is_empty() && beside.len() == alone.len(), "{table}: {beside:?}");
+        let numbers = |row: &Row| ["mean", "win_rate"].map(|column| row.get(column).cloned());
+        for (beside, alone) in beside.iter().zip(&alone) {
+            assert!(numbers(alone).iter().flatten().any(|number| !number.is_empty()), "{alone:?}");
+            assert_eq!(numbers(beside), numbers(alone));
+        }
+    }
 }

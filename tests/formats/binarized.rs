@@ -5,7 +5,7 @@ use lpc::config::Truncation;
 use lpc::data::binarize::{split, write};
 use lpc::data::inspect::inspect;
 use lpc::data::pairs::{Pair, Pairs};
-use lpc::model::message::Message;
+use lpc::text::message::Message;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -93,7 +93,7 @@ fn the_command_counts_and_keeps_checksums() {
     assert_eq!(manifest["ultrafeedback_scores"]["tens_corrected"], 2);
     for split in manifest["splits"].as_array().unwrap() {
         let bytes = fs::read(out.join(split["name"].as_str().unwrap())).unwrap();
-        assert_eq!(split["sha256"], lpc::report::files::sha256(&bytes));
+        assert_eq!(split["sha256"], lpc::files::sha256(&bytes));
         assert_eq!(split["pairs"], bytes.iter().filter(|&&b| b == b'\n').count());
     }
     let text = lpc(&["data", "inspect", &format!("{out_name}/train.jsonl")]);

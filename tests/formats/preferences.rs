@@ -5,7 +5,7 @@ use lpc::config::EmptyCompletion;
 use lpc::data::layout::Layout;
 use lpc::data::pairs::PairReader;
 use lpc::data::ultrafeedback::ScoreCounts;
-use lpc::model::message::Message;
+use lpc::text::message::Message;
 use serde_json::{Value, json};
 
 #[test]

@@ -1,6 +1,6 @@
 use lpc::config::EmptyCompletion;
 use lpc::data::pairs::{Pair, PairReader, Pairs};
-use lpc::model::message::Message;
+use lpc::text::message::Message;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! Event files: what is in them by a reader written from the format's description, and by TensorBoard's
 //! own where `LPC_PYTHON` names a Python that has it.
 
-use lpc::report::tensorboard::EventFile;
+use lpc::train::tensorboard::EventFile;
 use std::fs;
 use std::path::Path;
 use std::process::Command;

@@ -4,14 +4,15 @@
 use crate::support::json;
 use crate::tiny;
 use candle_core::{Device, Tensor};
-use lpc::model::chat_template::Conversation;
+use lpc::files::write_json;
 use lpc::model::decoder::Decoder;
 use lpc::model::inference::{Extension, Inference, KvCache};
 use lpc::model::load::{gguf, huggingface};
-use lpc::model::message::Message;
 use lpc::model::parameters::Parameters;
 use lpc::model::rows::{Row, TokenRows};
-use lpc::model::save::{save_weights, write_json};
+use lpc::model::save::save_weights;
+use lpc::text::chat_template::Conversation;
+use lpc::text::message::Message;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 

@@ -8,9 +8,9 @@ use lpc::eval::journal::Journal;
 use lpc::eval::predictor::Predictor;
 use lpc::eval::tasks::Task;
 use lpc::experiment::prepared::reference_policy;
+use lpc::files::sha256;
 use lpc::model::load::gguf;
 use lpc::progress::Progress;
-use lpc::report::files::sha256;
 use serde_json::Value;
 use std::path::PathBuf;
 

@@ -1,6 +1,6 @@
 use crate::tiny::message;
-use lpc::model::chat_template::{ChatTemplate, Conversation};
-use lpc::model::message::Message;
+use lpc::text::chat_template::{ChatTemplate, Conversation};
+use lpc::text::message::Message;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -2,9 +2,9 @@
 
 use crate::tiny::{self, bits, message};
 use lpc::config::ModelSource;
+use lpc::files::sha256;
 use lpc::model::load::{huggingface, load};
 use lpc::model::save::save;
-use lpc::report::files::sha256;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};

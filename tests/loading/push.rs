@@ -4,7 +4,7 @@ use crate::hub_rules::golden;
 use crate::server::{COMMIT, Request, Server, reply, without_hub};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use lpc::report::files::sha256;
+use lpc::files::sha256;
 use serde_json::{Value, json};
 use std::fs;
 use std::net::TcpStream;

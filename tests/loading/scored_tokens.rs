@@ -5,7 +5,7 @@ use lpc::config::{EmptyCompletion, Truncation};
 use lpc::data::pairs::{Pair, PairReader};
 use lpc::data::show::{Part, Shown, show};
 use lpc::data::tokenize::tokenize;
-use lpc::model::tokenizer::TextTokenizer;
+use lpc::text::tokenizer::TextTokenizer;
 use serde_json::Value;
 use std::path::Path;
 use std::str::FromStr;

@@ -1,8 +1,8 @@
 //! Servers on this machine that play a hub or its storage, and processes that ask them.
 
 use crate::tiny;
+use lpc::files::sha256;
 use lpc::model::save::save;
-use lpc::report::files::sha256;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

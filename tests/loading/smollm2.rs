@@ -4,9 +4,9 @@
 use crate::gguf::{largest_difference, llama_logits, quantized_llama_logits};
 use flate2::read::DeflateDecoder;
 use lpc::data::tokenize::tokenize_prompt;
-use lpc::model::chat_template::Conversation;
 use lpc::model::load::{Loaded, gguf};
-use lpc::model::message::Message;
+use lpc::text::chat_template::Conversation;
+use lpc::text::message::Message;
 use serde_json::Value;
 use std::fs::File;
 use std::io::{Cursor, Read};

@@ -8,10 +8,10 @@ use candle_core::quantized::gguf_file::Value as Metadata;
 use lpc::model::config::DecoderConfig;
 use lpc::model::decoder::Decoder;
 use lpc::model::load::{gguf, huggingface};
-use lpc::model::panics::caught;
 use lpc::model::parameters::Parameters;
 use lpc::model::rows::{Row, TokenRows};
 use lpc::model::save::save;
+use lpc::text::panics::caught;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -188,7 +188,7 @@ fn tokens_above_the_embedding_may_be_there_but_not_be_used() {
         let padded = huggingface::load(folder.path()).unwrap();
         for text in ["ab abab a b", "é</s>x", "[PAD", ""] {
             let encode =
-                |tokenizer: &lpc::model::tokenizer::TextTokenizer| tokenizer.encode(text, true).unwrap();
+                |tokenizer: &lpc::text::tokenizer::TextTokenizer| tokenizer.encode(text, true).unwrap();
             assert_eq!(encode(&padded.tokenizer), encode(&plain.tokenizer), "{text:?}");
         }
         let text = message(padded.tokenizer.encode("ab[PAD]", true));

@@ -4,7 +4,7 @@ use candle_core::quantized::gguf_file::{Value, write};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, IndexOp, Tensor};
 use lpc::model::config::{DecoderConfig, RopeScaling};
-use lpc::model::tokenizer::TextTokenizer;
+use lpc::text::tokenizer::TextTokenizer;
 use std::collections::HashMap;
 use std::path::Path;
 use tokenizers::models::bpe::BPE;

@@ -3,8 +3,8 @@ use lpc::config::EmptyCompletion;
 use lpc::config::Truncation;
 use lpc::data::pairs::{Pair, read};
 use lpc::data::tokenize::{TokenReport, TokenizedPair, tokenize};
-use lpc::model::message::Message;
-use lpc::model::tokenizer::TextTokenizer;
+use lpc::text::message::Message;
+use lpc::text::tokenizer::TextTokenizer;
 use proptest::prelude::*;
 use std::path::Path;
 

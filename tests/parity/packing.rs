@@ -3,8 +3,8 @@
 use crate::support::{decoder_config, max_abs_diff, pairs, parameters};
 use candle_core::{DType, Device, Tensor};
 use lpc::config::{Latent, Precision};
-use lpc::data::batch::PairBatch;
 use lpc::data::tokenize::TokenizedPair;
+use lpc::model::batch::PairBatch;
 use lpc::model::config::DecoderConfig;
 use lpc::model::policy::{PairStates, Policy};
 use lpc::model::rows::{Row, TokenRows};

@@ -7,6 +7,7 @@ mod paper;
 mod planted;
 mod readme;
 mod records;
+mod rooms;
 mod stats;
 mod store;
 mod table2;
@@ -14,7 +15,7 @@ mod toy_tokens;
 mod verify;
 
 use lpc::config::*;
-use lpc::report::records::Record;
+use lpc::run::records::Record;
 use lpc::seed;
 
 /// A recipe whose numbers print alike in every JSON library.

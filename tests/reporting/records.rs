@@ -1,7 +1,7 @@
 //! Records survive the disk bit for bit, and faults are named by file and line.
 
 use crate::synthetic;
-use lpc::report::records::{Record, read, write};
+use lpc::run::records::{Record, read, write};
 use proptest::prelude::*;
 use std::fs;
 

@@ -1,9 +1,9 @@
 //! A run is finished exactly when its manifest says so and its files agree with it.
 
 use crate::{recipe, synthetic};
-use lpc::report::manifest::{Code, Machine, Outcome, peak_memory_mib};
-use lpc::report::records::Record;
-use lpc::report::store::{Begin, Claim, RunKey, Store};
+use lpc::run::manifest::{Code, Machine, Outcome, peak_memory_mib};
+use lpc::run::records::Record;
+use lpc::run::store::{Begin, Claim, RunKey, Store};
 use std::fs;
 use std::path::Path;
 
@@ -32,7 +32,7 @@ fn train(store: &Store, key: &RunKey) -> Claim {
     }
 }
 
-fn finish(claim: Claim, records: &[Record]) -> lpc::Result<lpc::report::manifest::Manifest> {
+fn finish(claim: Claim, records: &[Record]) -> lpc::Result<lpc::run::manifest::Manifest> {
     fs::write(claim.metrics(), "{\"step\":1}\n{\"step\":2}\n").unwrap();
     claim.finish(records, Machine::cpu(), outcome(records.len()))
 }

@@ -1,9 +1,10 @@
 //! Table 2 from synthetic records: every number in the CSV recomputed here, another way.
 
 use crate::synthetic;
-use lpc::report::records::Record;
+use lpc::plan::Scale;
 use lpc::report::table::marked;
 use lpc::report::table2::*;
+use lpc::run::records::Record;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 use std::collections::HashMap;
 

@@ -1,8 +1,8 @@
 //! The last link: the code of a run against this program, or against the commit it names.
 
 use super::Audit;
-use crate::report::evidence::Evidence;
-use crate::report::manifest::Code;
+use crate::run::evidence::Evidence;
+use crate::run::manifest::Code;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -5,9 +5,10 @@ mod code;
 mod pages;
 mod rows;
 
+use crate::plan::Table;
 use crate::report::changes;
-use crate::report::evidence::{Evidence, Table};
 use crate::report::publish::{self, SUMS};
+use crate::run::evidence::Evidence;
 use std::fmt;
 use std::path::Path;
 

@@ -2,7 +2,7 @@
 //! were changed, versions or devices that differ within one comparison.
 
 use super::Audit;
-use crate::report::evidence::{Evidence, NotRun, Run};
+use crate::run::evidence::{Evidence, NotRun, Run};
 use std::collections::BTreeSet;
 
 pub(super) fn check(audit: &mut Audit, evidence: &Evidence) {

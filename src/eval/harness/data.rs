@@ -3,8 +3,8 @@
 use crate::data::overlap::Item;
 use crate::error::{Error, Place, Result};
 use crate::eval::tasks::{Document, Source, Task};
+use crate::files::sha256_file;
 use crate::model::load::hub::dataset_file;
-use crate::report::files::sha256_file;
 use std::path::{Path, PathBuf};
 
 /// A task's documents with the SHA-256 of the files they were read from.

@@ -9,10 +9,10 @@ use crate::eval::journal::Journal;
 use crate::eval::loglikelihood::{Encoded, Likelihood, Scorer, encode};
 use crate::eval::predictor::Predictor;
 use crate::eval::tasks::{Document, Extracted, Question, Task, Verdicts};
-use crate::model::tokenizer::TextTokenizer;
+use crate::files::sha256;
+use crate::interrupt;
 use crate::progress::Task as Bar;
-use crate::report::files::sha256;
-use crate::train::interrupt;
+use crate::text::tokenizer::TextTokenizer;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -3,9 +3,9 @@
 use super::{Failure, Judge, Message, Missing, Reply, Verdict, verdict};
 use crate::error::{Error, Result};
 use crate::eval::journal::Journal;
+use crate::files::sha256;
+use crate::interrupt;
 use crate::progress::Task;
-use crate::report::files::sha256;
-use crate::train::interrupt;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};

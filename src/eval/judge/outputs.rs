@@ -3,7 +3,7 @@
 use super::{Judged, Missing};
 use crate::error::{Error, Place, Result};
 use crate::eval::generation::Cut;
-use crate::report::files::{json_fault, write_atomic};
+use crate::files::{json_fault, write_atomic};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;

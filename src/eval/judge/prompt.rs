@@ -1,7 +1,7 @@
 //! The judge's prompt: a template with {instruction}, {output_1} and {output_2}.
 
 use crate::error::{Error, Place, Result};
-use crate::report::files::sha256;
+use crate::files::sha256;
 use serde::Serialize;
 use std::path::Path;
 

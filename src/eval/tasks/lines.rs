@@ -2,7 +2,7 @@
 
 use crate::data::parquet::ParquetRows;
 use crate::error::{Error, Place, Result};
-use crate::report::files::json_fault;
+use crate::files::json_fault;
 use serde_json::{Map, Value};
 use std::fs::File;
 use std::path::Path;

@@ -1,26 +1,25 @@
 //! Figure 2 and the reviewers' questions: arms that vary one cell of a run matrix, each question with
 //! the rule that decides it.
 
-mod plan;
-
-pub use plan::{Arm, Pairs, Planned, Question, Rule, Study, Test};
-
 use crate::config::DataSource;
-use crate::experiment::cell;
 use crate::experiment::codes;
 use crate::experiment::dataset::TextPairs;
-use crate::experiment::latents::{self, Latents, Map, Means, NEIGHBOURS, PERMUTATIONS, PERPLEXITY, sources};
-use crate::experiment::matrix::{Matrix, MatrixCell};
+use crate::experiment::latents::{self, Latents, NEIGHBOURS, PERMUTATIONS, PERPLEXITY, sources};
 use crate::experiment::pool::parallel;
 use crate::experiment::prepared::Prepared;
 use crate::experiment::saved::{self, with_model};
 use crate::experiment::second_data::SecondData;
-use crate::experiment::table2::{Reproduced, Settings, why};
+use crate::experiment::table2::{Reproduced, Settings};
+use crate::experiment::{cell, cells};
 use crate::model::policy::Policy;
+use crate::plan::Table;
+use crate::plan::matrix::{Matrix, MatrixCell};
+use crate::plan::study::{Planned, Study};
 use crate::progress::Progress;
-use crate::report::evidence::{Base, CodesOfRun, Evidence, Header, NotRun, Table};
-use crate::report::store::Store;
 use crate::report::study::{MAP_COLUMNS, NO_MAP, map_settings};
+use crate::run::evidence::{Base, CodesOfRun, Evidence, Header, NotRun};
+use crate::run::map::{Map, Means};
+use crate::run::store::Store;
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -91,34 +90,24 @@ pub fn reproduce(
     let has_sources = |cell: &MatrixCell| sources(&of(cell).1.data.test_text).0.len() > 1;
     let mapped = |cell: &MatrixCell| first_of(&study.map, cell) && has_sources(cell);
     let read = |cell: &MatrixCell| first_of(&study.codes, cell);
-    let total = progress.task(plan.table.name(), cells.len());
-    let runs = parallel(&cells, workers, threads_each, |cell| {
+    let outcomes = cells::each(plan.table.name(), &cells, settings, progress, label, |cell| {
         let (_, prepared) = of(cell);
-        let run = match mapped(cell) || read(cell) {
+        match mapped(cell) || read(cell) {
             true => with_model(cell, prepared, &store, progress),
             false => {
                 let keep = settings.keeps_model(&cell.recipe);
                 cell::run(&cell.recipe, &label(cell), prepared, &store, keep, progress).map(|m| m.run)
             }
-        };
-        total.advance(1, || label(cell));
-        match run {
-            Err(diverged @ Error::Diverged { .. }) => {
-                progress.line(format!("{}: {diverged}", label(cell)));
-                Ok(Err(diverged))
-            }
-            run => Ok(Ok(run?)),
         }
     })?;
-    drop(total);
 
     let built_in = Matrix::built_in(settings.scale).is_ok_and(|m| m.same_experiment(matrix))
         && Study::built_in(plan.table).is_ok_and(|s| s.same_experiment(study, settings.scale));
-    let not_run = |arm: &str, latent: bool, seed: Option<u64>, why: String| NotRun {
+    let cannot = |(arm, why): (String, String)| NotRun {
         base: model.name.clone(),
-        objective: arm.into(),
-        latent,
-        seed,
+        objective: arm,
+        latent: false,
+        seed: None,
         why,
     };
     let mut notes = notes(&cells, &data, &prepared, &model.name);
@@ -138,18 +127,9 @@ pub fn reproduce(
         settings: Default::default(),
         plan: Some(plan.text.clone()),
         codes: None,
-        not_run: cannot_run.into_iter().map(|(arm, why)| not_run(&arm, false, None, why)).collect(),
+        not_run: cannot_run.into_iter().map(cannot).chain(outcomes.not_run()).collect(),
     });
-    for (cell, run) in cells.iter().zip(&runs) {
-        let run = match run {
-            Ok(run) => run,
-            Err(diverged) => {
-                let MatrixCell { objective, latent, recipe, .. } = cell;
-                let failed = not_run(objective, *latent, Some(recipe.seed), why(diverged));
-                evidence.header.not_run.push(failed);
-                continue;
-            }
-        };
+    for (cell, run) in outcomes.measured() {
         let mut measured = vec![];
         if mapped(cell) {
             let (map, untrained) = map_of(run, &of(cell).1, &store, progress)?;
@@ -165,11 +145,7 @@ pub fn reproduce(
         }
         evidence.add(&store, run, (&cell.base, &cell.objective, cell.latent), measured)?;
     }
-    let reproduced = settings.publish(&evidence)?;
-    match runs.into_iter().find_map(Result::err) {
-        Some(diverged) => Err(diverged),
-        None => Ok(reproduced),
-    }
+    outcomes.finish(settings.publish(&evidence)?)
 }
 
 /// Names of the arms, each once.

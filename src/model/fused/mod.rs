@@ -7,10 +7,10 @@ mod pointwise;
 use crate::Result;
 use crate::config::Precision;
 use crate::model::decoder::{Block, Decoder};
+use crate::model::gradients::Gradients;
 use crate::model::rows::TokenRows;
 use crate::tensor::gemm::{Matrix, Prepared, multiplied, multiply};
 use crate::tensor::slices::Held;
-use crate::train::gradients::Gradients;
 use attention::{Heads, Mixed, Sight, sights};
 use candle_core::Tensor;
 use pointwise::{

@@ -5,10 +5,11 @@ mod archive;
 mod bounds;
 mod vocabulary;
 
-use super::{Loaded, PICKLED, check_config, check_vocabulary, describe, is_pickled, label, one_line, sha256};
+use super::{Loaded, PICKLED, check_config, check_vocabulary, describe, is_pickled, sha256};
 use crate::error::{Error, Place, Result};
 use crate::model::config::DecoderConfig;
-use crate::model::tokenizer::TextTokenizer;
+use crate::text::tokenizer::TextTokenizer;
+use crate::visible::{label, one_line};
 use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::{Device, Tensor};
 use std::collections::HashMap;

@@ -8,7 +8,7 @@ pub mod huggingface;
 use crate::config::ModelSource;
 use crate::error::{Error, Place, Result};
 use crate::model::config::DecoderConfig;
-use crate::model::tokenizer::TextTokenizer;
+use crate::text::tokenizer::TextTokenizer;
 use candle_core::Tensor;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -133,33 +133,6 @@ fn describe(config: &DecoderConfig) -> String {
         config.parameter_shapes().map(|(_, s)| s.iter().map(|&n| n as f64).product::<f64>()).sum();
     let (layers, width) = (config.num_hidden_layers, config.hidden_size);
     format!("{layers} layers of width {width}, {:.1}M parameters", parameters / 1e6)
-}
-
-/// The beginning of what a library or a file says, fit for an error message: candle appends stack
-/// traces to its messages, and a hostile file may name its tensors as it likes.
-pub(crate) fn one_line(text: impl Display) -> String {
-    let text = text.to_string();
-    visible(text.lines().next().unwrap_or_default().trim(), &[])
-}
-
-/// A name that a file gives itself, fit for a terminal, a table in Markdown and a page.
-fn label(name: &str) -> String {
-    visible(name.trim(), &['|', '<', '>', '`'])
-}
-
-/// The beginning of a text, with everything that is not seen as itself, and what else is to be, escaped:
-/// line breaks, control sequences of terminals, marks that turn the direction of writing.
-fn visible(text: &str, also: &[char]) -> String {
-    let mut line = String::new();
-    for c in text.chars().take(200) {
-        // Behind a letter, which an accent needs to be seen.
-        let seen = matches!(c, '"' | '\'' | '\\') || format!("a{c}").escape_debug().count() == 2;
-        match seen && !also.contains(&c) {
-            true => line.push(c),
-            false => line.extend(c.escape_unicode()),
-        }
-    }
-    line
 }
 
 /// SHA-256 of everything that is left in a reader, in hexadecimal.

@@ -1,10 +1,10 @@
 //! A folder's page: one file that needs nothing else, neither network nor server. Tables stand in it as
 //! HTML; the evidence is embedded as the very bytes of its files and unpacked when a cell is opened.
 
-use super::evidence::{Evidence, Run};
 use super::exhibit::{Cell, Exhibit, Grid, Panel, Section};
 use super::table::percent;
 use crate::error::{Error, Result};
+use crate::run::evidence::{Evidence, Run};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};

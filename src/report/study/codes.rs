@@ -3,13 +3,13 @@
 
 use super::Summary;
 use crate::error::{Error, Result};
-use crate::experiment::codes::Codes;
-use crate::report::evidence::{CodesOfRun, Evidence, Run};
 use crate::report::exhibit::{Cell, Grid, Section};
 use crate::report::figure::{FAINT, INK, WITH, WITHOUT, font};
 use crate::report::picture;
 use crate::report::publish::Files;
 use crate::report::table::{csv_number, markdown, p_value, percent};
+use crate::run::codes::Codes;
+use crate::run::evidence::{CodesOfRun, Evidence, Run};
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::element::DashedPathElement;
@@ -87,7 +87,7 @@ pub fn in_words(codes: &Codes) -> String {
 
 /// What p(z|x) tells of each label, a row each.
 pub fn information_rows(codes: &Codes) -> Vec<Vec<String>> {
-    let row = |i: &crate::experiment::codes::Information| {
+    let row = |i: &crate::run::codes::Information| {
         let f = i.found;
         let null = format!("{:.1e} to {:.1e}", f.null_low, f.null_high);
         vec![i.of.clone(), format!("{:.2e}", f.value), null, p_value(f.p_value), format!("{:.3}", i.entropy)]
@@ -107,7 +107,7 @@ pub fn use_rows(codes: &Codes, shown: usize) -> Vec<Vec<String>> {
 }
 
 fn told(codes: &Codes) -> String {
-    let of = |i: &crate::experiment::codes::Information| {
+    let of = |i: &crate::run::codes::Information| {
         let f = i.found;
         format!(
             "{:.2e} nats of {:.3} about {} (by chance {:.1e} to {:.1e}, p = {})",

@@ -2,7 +2,7 @@
 
 use super::{Answer, Measured, Summary};
 use crate::error::{Error, Result};
-use crate::experiment::study::Rule;
+use crate::plan::study::Rule;
 use crate::report::figure::{FAINT, INK, WITH, WITHOUT, font};
 use crate::report::table2::Verdict;
 use plotters::prelude::*;

@@ -9,15 +9,16 @@ mod text;
 
 pub use text::measured;
 
-use super::evidence::{Evidence, NotRun, Run, Table};
 use super::exhibit::Exhibit;
 use super::picture;
 use super::table2::{SIGNIFICANCE, Verdict};
 use crate::error::{Error, Result};
 use crate::eval::clusters::AgainstNull;
 use crate::eval::stats::{Estimate, crossed_interval, holm, student_interval};
-use crate::experiment::latents::{Map, Means};
-use crate::experiment::study::{Question, Rule, Study, Test};
+use crate::plan::Table;
+use crate::plan::study::{Question, Rule, Study, Test};
+use crate::run::evidence::{Evidence, NotRun, Run};
+use crate::run::map::{Map, Means};
 use ndarray::Array2;
 use std::collections::BTreeMap;
 use std::path::Path;

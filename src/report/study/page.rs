@@ -5,7 +5,7 @@ use super::text::{
     status, test_row,
 };
 use super::{Answer, Arm, Summary};
-use crate::experiment::study::Rule;
+use crate::plan::study::Rule;
 use crate::report::exhibit::{Cell, Grid, Panel, Section};
 
 pub(super) fn sections(summary: &Summary<'_>, figure: String) -> Vec<Section> {

@@ -4,10 +4,11 @@ use super::codes::{Reading, markdown_section};
 use super::{Answer, Arm, Layout, Measured, Outcome, Summary};
 use crate::error::{Error, Result};
 use crate::eval::stats::Estimate;
-use crate::experiment::study::Rule;
+use crate::plan::Scale;
+use crate::plan::study::Rule;
 use crate::report::latex::booktabs;
 use crate::report::table::{self, csv_number, mark, p_value, percent, points};
-use crate::report::table2::{Scale, Verdict};
+use crate::report::table2::Verdict;
 use std::collections::BTreeMap;
 
 pub(super) const NOT_RUN: &str = "not run";

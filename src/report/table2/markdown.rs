@@ -1,7 +1,8 @@
 //! Table 2 as Markdown: the verdicts first, then what they rest on.
 
-use super::{Arm, BaseSummary, Comparison, LatentSummary, Record, Row, Scale, Summary, Verdict};
+use super::{Arm, BaseSummary, Comparison, LatentSummary, Record, Row, Summary, Verdict};
 use crate::eval::stats::{Estimate, Generalises};
+use crate::plan::Scale;
 use crate::report::latex::booktabs;
 use crate::report::paper;
 use crate::report::table::{mark, markdown, p_value, percent, points};

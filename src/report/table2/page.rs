@@ -10,10 +10,10 @@ use crate::error::Result;
 use crate::eval::stats::{
     Estimate, bootstrap_interval, mcnemar_exact, paired_bootstrap, resamples, wilson_interval,
 };
-use crate::report::evidence::Evidence;
 use crate::report::exhibit::{Cell, Grid, Panel, Section};
 use crate::report::paper::Published;
 use crate::report::table::{p_value, percent, points};
+use crate::run::evidence::Evidence;
 use crate::seed;
 use ndarray::Array2;
 use std::collections::BTreeMap;

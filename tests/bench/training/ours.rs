@@ -8,14 +8,14 @@ use lpc::config::{
     Recipe, Training,
 };
 use lpc::model::decoder::Decoder;
+use lpc::model::gradients::Gradients;
 use lpc::model::heads::init_heads;
 use lpc::model::parameters::Parameters;
 use lpc::model::rows::{Row, TokenRows};
 use lpc::progress::Progress;
-use lpc::report::manifest::peak_memory_mib;
+use lpc::run::manifest::peak_memory_mib;
 use lpc::seed;
 use lpc::train::fit::{FitInputs, fit};
-use lpc::train::gradients::Gradients;
 use lpc::train::reference::ReferenceLogps;
 use lpc::train::step::backward;
 use serde::Deserialize;

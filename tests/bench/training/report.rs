@@ -3,7 +3,7 @@
 use crate::compare::{ROUNDS, Row, SCALING, median, scaling};
 use crate::shapes::{BATCH, EQUAL, SMOLLM2};
 use lpc::config::Precision;
-use lpc::report::files::write_atomic;
+use lpc::files::write_atomic;
 use lpc::tensor::gemm::{Matrix, bf16_engine, f32_engine, multiply};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -90,7 +90,7 @@ fn number(x: Option<f64>, digits: usize) -> String {
 
 pub fn write(reports: &Path, rows: &[Row], python: &Path) -> lpc::Result<()> {
     let mut text = String::new();
-    let machine = lpc::report::manifest::Machine::cpu();
+    let machine = lpc::run::manifest::Machine::cpu();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let versions = versions(python).unwrap_or("peers not run".into());
     let _ = write!(

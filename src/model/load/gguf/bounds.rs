@@ -1,7 +1,7 @@
 //! What a GGUF file claims, held against its length before candle's reader trusts it.
 
 use crate::error::{Error, Place, Result};
-use crate::model::load::one_line;
+use crate::visible::one_line;
 use candle_core::quantized::gguf_file::Content;
 use std::io::{Read, Seek};
 

@@ -2,9 +2,9 @@
 
 use super::{FromValue, Metadata};
 use crate::error::{Error, Result};
-use crate::model::load::one_line;
-use crate::model::panics::caught;
-use crate::model::tokenizer::TextTokenizer;
+use crate::text::panics::caught;
+use crate::text::tokenizer::TextTokenizer;
+use crate::visible::one_line;
 use candle_core::quantized::gguf_file::Value;
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;

@@ -3,7 +3,7 @@
 
 use super::Kind;
 use crate::error::{Error, Place, Result};
-use crate::report::files::write_atomic;
+use crate::files::write_atomic;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;

@@ -69,7 +69,7 @@ impl Client {
     pub fn new(environment: &Environment) -> Result<Self> {
         let endpoint = environment.endpoint.clone();
         let wrong = || {
-            let got = super::super::one_line(&endpoint);
+            let got = crate::visible::one_line(&endpoint);
             Error::argument("hub", "HF_ENDPOINT", got, "https://... or http://... without user and password")
         };
         let address: Uri = endpoint.parse().map_err(|_| wrong())?;
@@ -170,7 +170,7 @@ impl Client {
 
     /// An address that may be asked: no plain one where the hub's own is a secure one.
     fn address(&self, url: &str) -> Result<Uri, Failure> {
-        let shown = super::super::one_line(url);
+        let shown = crate::visible::one_line(url);
         let address: Uri = url.parse().map_err(|_| Failure::Broken(format!("the address {shown}")))?;
         match Origin::of(&address) {
             None => Err(Failure::Broken(format!("the address {shown}"))),
@@ -210,8 +210,9 @@ impl Client {
             let Some(place) = place.and_then(|place| std::str::from_utf8(place.as_bytes()).ok()) else {
                 return Err(Failure::Broken(format!("HTTP {} to nowhere", response.status().as_u16())));
             };
-            let next = join(&address, place)
-                .ok_or_else(|| Failure::Broken(format!("a redirect to {}", super::super::one_line(place))))?;
+            let next = join(&address, place).ok_or_else(|| {
+                Failure::Broken(format!("a redirect to {}", crate::visible::one_line(place)))
+            })?;
             address = self.address(&next)?;
             let origin = Origin::of(&address);
             if elsewhere == Elsewhere::Refuse && origin.as_ref() != Some(&self.origin) {
@@ -299,7 +300,7 @@ impl Client {
         Failure::Refused(Refusal {
             status,
             code,
-            message: super::super::one_line(message),
+            message: crate::visible::one_line(message),
             wait: wait.trim().parse().ok().map(Duration::from_secs),
             with_token: with_token && self.token.is_some(),
         })
@@ -324,7 +325,7 @@ impl Client {
 }
 
 fn broken(e: impl std::fmt::Display) -> Failure {
-    Failure::Broken(super::super::one_line(e))
+    Failure::Broken(crate::visible::one_line(e))
 }
 
 /// A reader that gives up on a server which sends next to nothing.

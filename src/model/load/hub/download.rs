@@ -48,7 +48,7 @@ pub fn fetch(
 ) -> Result<(PathBuf, String)> {
     let place = Place::file(format!("{}/{}", place.path.display(), wanted.name));
     if !wanted.name.split('/').all(is_file_name) {
-        return Err(Error::input(place, "a name of a file", super::super::one_line(wanted.name)));
+        return Err(Error::input(place, "a name of a file", crate::visible::one_line(wanted.name)));
     }
     let path = repository.file(wanted.revision, wanted.name);
     let failed = |e: Failure| e.at(&place, "a file", repository);
@@ -81,7 +81,7 @@ fn is_file_name(name: &str) -> bool {
 impl Announced {
     fn of(answer: &Answer, wanted: &Wanted<'_>, place: &Place) -> Result<Self> {
         let refuse = |expected: String, got: &str| {
-            Err(Error::input(place.clone(), expected, super::super::one_line(got)))
+            Err(Error::input(place.clone(), expected, crate::visible::one_line(got)))
         };
         let Some(commit) = answer.said("x-repo-commit") else {
             let expected = "a commit (X-Repo-Commit), as a hub states it (is HF_ENDPOINT its address?)";
@@ -251,7 +251,7 @@ impl Download<'_> {
                     have += n as u64;
                     self.task.advance(n, || format!("{:.1} MB", have as f64 / 1e6));
                 }
-                Err(e) => break Err(super::super::one_line(e)),
+                Err(e) => break Err(crate::visible::one_line(e)),
             }
         };
         file.sync_all().map_err(Error::io(self.part))?;

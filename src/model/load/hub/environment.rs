@@ -82,7 +82,7 @@ impl Environment {
             None | Some(Ok(0)) => Ok(Duration::from_secs(PATIENCE)),
             Some(Ok(seconds)) => Ok(Duration::from_secs(seconds.min(86_400))),
             Some(Err(_)) => {
-                let got = super::super::one_line(set(name).unwrap_or_default());
+                let got = crate::visible::one_line(set(name).unwrap_or_default());
                 Err(Error::argument("hub", name, got, "a whole number of seconds"))
             }
         };

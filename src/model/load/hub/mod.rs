@@ -12,7 +12,7 @@ mod storage;
 
 use super::{Loaded, PICKLED, huggingface, is_pickled};
 use crate::error::{Error, Place, Result};
-use crate::model::tokenizer::TextTokenizer;
+use crate::text::tokenizer::TextTokenizer;
 use address::quoted;
 use cache::Folder;
 use client::Client;
@@ -168,7 +168,7 @@ fn snapshot(id: &str, revision: &str, weights: bool) -> Result<(PathBuf, String)
     let repository = Repository { endpoint: &environment.endpoint, kind: Kind::Model, id };
     let list = format!("{}/revision/{}", repository.api(), quoted(revision, false));
     let list = client.get(&list, cached.is_none()).and_then(|list| {
-        let other = |e| Failure::Broken(format!("another answer ({})", super::one_line(e)));
+        let other = |e| Failure::Broken(format!("another answer ({})", crate::visible::one_line(e)));
         serde_json::from_value::<Info>(list).map_err(other)
     });
     let info = match (cached, list) {
@@ -180,7 +180,7 @@ fn snapshot(id: &str, revision: &str, weights: bool) -> Result<(PathBuf, String)
         }
     };
     if !is_plain(&info.sha) {
-        return refuse("a commit from the hub", super::one_line(info.sha));
+        return refuse("a commit from the hub", crate::visible::one_line(info.sha));
     }
     let has = |name: &str| info.siblings.iter().any(|file| file.rfilename == name);
     if !has("config.json") {
@@ -228,7 +228,11 @@ pub fn dataset_file(id: &str, name: &str) -> Result<PathBuf> {
     const REVISION: &str = "main";
     let place = Place::file(id);
     if !is_id(id) {
-        return Err(Error::input(place, "a hub id such as `organisation/name`", super::one_line(id)));
+        return Err(Error::input(
+            place,
+            "a hub id such as `organisation/name`",
+            crate::visible::one_line(id),
+        ));
     }
     let environment = Environment::read()?;
     let folder = Folder::new(&environment.cache, Kind::DataSet, id);

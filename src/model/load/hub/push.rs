@@ -87,10 +87,10 @@ enum Mode {
 pub fn push(folder: &Path, to: Destination<'_>, progress: &Progress) -> Result<Pushed> {
     let Destination { id, revision, private } = to;
     if !is_id(id) || !id.contains('/') {
-        return Err(Error::argument("push", "repository", super::super::one_line(id), "organisation/name"));
+        return Err(Error::argument("push", "repository", crate::visible::one_line(id), "organisation/name"));
     }
     if !is_revision(revision) {
-        return Err(Error::argument("push", "--revision", super::super::one_line(revision), "a branch"));
+        return Err(Error::argument("push", "--revision", crate::visible::one_line(revision), "a branch"));
     }
     let environment = Environment::read()?;
     if environment.offline {
@@ -150,7 +150,7 @@ impl Pusher<'_> {
 
     pub fn unreadable<T: serde::de::DeserializeOwned>(&self, what: &str, answer: Value) -> Result<T> {
         serde_json::from_value(answer).map_err(|e| {
-            let got = format!("another answer ({})", super::super::one_line(e));
+            let got = format!("another answer ({})", crate::visible::one_line(e));
             Error::input(self.place.clone(), format!("{what} from the hub"), got)
         })
     }
@@ -204,7 +204,7 @@ impl Pusher<'_> {
         for warning in checked["warnings"].as_array().into_iter().flatten() {
             tracing::warn!(
                 "{CARD}: {}",
-                super::super::one_line(warning["message"].as_str().unwrap_or_default())
+                crate::visible::one_line(warning["message"].as_str().unwrap_or_default())
             );
         }
         Ok(())

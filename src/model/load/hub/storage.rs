@@ -66,7 +66,7 @@ impl Pusher<'_> {
                 return Err(Error::input(
                     self.place.clone(),
                     expected,
-                    super::super::one_line(&error.message),
+                    crate::visible::one_line(&error.message),
                 ));
             }
             let Some(actions) = &order.actions else { continue };
@@ -111,7 +111,7 @@ impl Pusher<'_> {
         let pieces = number(size).filter(|&size| size > 0).map(|size| (size, file.size.div_ceil(size)));
         let Some((size, _)) = pieces.filter(|&(_, pieces)| pieces == addresses.len() as u64) else {
             let expected = format!("addresses for {} bytes of {} from the hub", file.size, file.name);
-            let got = format!("{} for pieces of {}", addresses.len(), super::super::one_line(size));
+            let got = format!("{} for pieces of {}", addresses.len(), crate::visible::one_line(size));
             return Err(Error::input(self.place.clone(), expected, got));
         };
         let mut parts = vec![];

@@ -3,7 +3,8 @@
 
 use crate::error::{Error, Place, Result};
 use crate::model::config::{DecoderConfig, RopeScaling};
-use crate::model::load::{check_config, one_line};
+use crate::model::load::check_config;
+use crate::visible::one_line;
 use serde_json::{Map, Value};
 use std::fmt::Display;
 

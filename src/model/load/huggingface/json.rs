@@ -1,8 +1,8 @@
 //! JSON as Python writes and reads it.
 
 use crate::error::{Error, Place, Result};
-use crate::model::load::one_line;
 use crate::python_numbers::replaced;
+use crate::visible::one_line;
 use serde_json::{Map, Value};
 
 /// Reads an object. Of a key that is there twice the last one counts. The numbers that only Python's

@@ -2,9 +2,9 @@
 
 use super::Files;
 use crate::error::{Error, Place, Result};
-use crate::model::load::one_line;
-use crate::model::panics::caught;
-use crate::model::tokenizer::{Templates, TextTokenizer};
+use crate::text::panics::caught;
+use crate::text::tokenizer::{Templates, TextTokenizer};
+use crate::visible::one_line;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use tokenizers::Tokenizer;

@@ -5,7 +5,7 @@ use crate::config::{
     DataSource, Evaluation, Latent, ModelSource, Objective, Recipe, Training, Truncation, from_toml,
 };
 use crate::error::{Error, Place};
-use crate::report::table2::Scale;
+use crate::plan::Scale;
 use serde::Deserialize;
 use std::path::Path;
 

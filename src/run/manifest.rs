@@ -14,7 +14,7 @@ use std::path::Path;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest<R = Recipe> {
-    /// [`super::store::RunKey::id`] of `recipe`, `data`, `model` and `code.fingerprint`.
+    /// [`crate::run::store::RunKey::id`] of `recipe`, `data`, `model` and `code.fingerprint`.
     pub run: String,
     pub recipe: R,
     /// Fingerprints of the data and of the base model.
@@ -145,7 +145,7 @@ impl Manifest {
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
         serde_json::from_str(&text).map_err(|e| {
-            Error::input(Place::file(path).line(e.line()), "a run's manifest", super::files::json_fault(&e))
+            Error::input(Place::file(path).line(e.line()), "a run's manifest", crate::files::json_fault(&e))
         })
     }
 }

@@ -2,9 +2,9 @@
 //! generation share.
 
 use crate::error::{Error, Result};
-use crate::model::chat_template::{ChatTemplate, Conversation};
-use crate::model::message::Message;
-use crate::model::tokenizer::TextTokenizer;
+use crate::text::chat_template::{ChatTemplate, Conversation};
+use crate::text::message::Message;
+use crate::text::tokenizer::TextTokenizer;
 use serde_json::Value;
 use std::borrow::Cow;
 use tokenizers::Tokenizer;

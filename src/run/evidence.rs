@@ -4,13 +4,14 @@
 //! `<table>.evidence.jsonl.gz` holds JSON lines: a header, columns of records (equal ones once), runs.
 //! The records of each run can be rebuilt to the very bytes whose SHA-256 its manifest holds.
 
-use super::files::{json_fault, sha256, write_atomic};
-use super::manifest::Manifest;
-use super::records::Record;
-use super::store::{Store, recipe_text};
 use crate::config::{Objective, Recipe};
 use crate::error::{Error, Place, Result};
-use crate::experiment::codes::Codes;
+use crate::files::{json_fault, sha256, write_atomic};
+use crate::plan::Table;
+use crate::run::codes::Codes;
+use crate::run::manifest::Manifest;
+use crate::run::records::Record;
+use crate::run::store::{Store, recipe_text};
 use flate2::read::GzDecoder;
 use flate2::{Compression, GzBuilder};
 use serde::{Deserialize, Serialize};
@@ -39,7 +40,7 @@ pub struct Evidence {
 pub struct Header {
     pub format: u32,
     pub table: Table,
-    pub scale: super::table2::Scale,
+    pub scale: crate::plan::Scale,
     /// Not the run matrix that ships with the scale.
     pub own: bool,
     pub notes: Vec<String>,
@@ -81,51 +82,18 @@ pub struct NotRun {
 impl Header {
     /// The notes, and what did not run and why.
     pub fn remarks(&self) -> Vec<String> {
-        let not_run = self.not_run.iter().map(|n| {
+        [self.notes.clone(), self.failures()].concat()
+    }
+
+    /// What did not run and why.
+    pub fn failures(&self) -> Vec<String> {
+        let failure = |n: &NotRun| {
             // An arm of a study is called by its name.
             let latent = if n.latent && self.plan.is_none() { " w. LPC" } else { "" };
             let seed = n.seed.map_or(String::new(), |seed| format!(", seed {seed}"));
             format!("Not run: {}, {}{latent}{seed}: {}.", n.base, n.objective, n.why)
-        });
-        self.notes.iter().cloned().chain(not_run).collect()
-    }
-}
-
-/// The tables that have evidence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Table {
-    Table1,
-    Table2,
-    Table3,
-    Figure2,
-    Reviews,
-}
-
-impl Table {
-    pub const ALL: [Self; 5] = [Self::Table1, Self::Table2, Self::Table3, Self::Figure2, Self::Reviews];
-
-    /// As in file names.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Table1 => "table1",
-            Self::Table2 => "table2",
-            Self::Table3 => "table3",
-            Self::Figure2 => "figure2",
-            Self::Reviews => "reviews",
-        }
-    }
-
-    /// The page that shows it: the tables share one, a study fills its own.
-    pub fn page(self) -> String {
-        match self {
-            Self::Table1 | Self::Table2 | Self::Table3 => "index.html".into(),
-            Self::Figure2 | Self::Reviews => format!("{}.html", self.name()),
-        }
-    }
-
-    pub fn evidence_file(self) -> String {
-        format!("{}.evidence.jsonl.gz", self.name())
+        };
+        self.not_run.iter().map(failure).collect()
     }
 }
 

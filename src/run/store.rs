@@ -9,11 +9,11 @@
 //! | `manifest.json` | last | a run is finished exactly when it exists |
 //! | `lock` | while running | held by the process that trains |
 
-use super::files::{sha256, sha256_file, write_atomic};
-use super::manifest::{Checksums, Code, Machine, Manifest, Outcome};
-use super::records::{self, Record};
 use crate::config::Recipe;
 use crate::error::{Error, Place, Result};
+use crate::files::{sha256, sha256_file, write_atomic};
+use crate::run::manifest::{Checksums, Code, Machine, Manifest, Outcome};
+use crate::run::records::{self, Record};
 use serde_json::Value;
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Write};

@@ -4,11 +4,11 @@
 use crate::config::{DataSource, Latent, ModelSource, Recipe};
 use crate::data::world::Factor;
 use crate::error::{Error, Result};
+use crate::files::write_atomic;
 use crate::model::heads::FACTORS;
 use crate::model::load::Loaded;
 use crate::model::load::huggingface::CARD;
-use crate::report::files::write_atomic;
-use crate::report::manifest::Outcome;
+use crate::run::manifest::Outcome;
 use std::fmt::Write;
 use std::path::Path;
 

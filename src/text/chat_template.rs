@@ -4,9 +4,9 @@
 
 use crate::bounded::{self, Limits};
 use crate::error::{Error, Result};
-use crate::model::message::Message;
-use crate::model::panics::caught;
-use crate::model::python_json;
+use crate::text::message::Message;
+use crate::text::panics::caught;
+use crate::text::python_json;
 use jiff::civil::DateTime;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, ValueKind};
@@ -112,7 +112,8 @@ impl ChatTemplate {
     /// The template does not parse, raises, needs something that is not there, or does not come to an end.
     ///
     /// ```
-    /// use lpc::model::{chat_template::{ChatTemplate, Conversation}, message::Message};
+    /// use lpc::text::chat_template::{ChatTemplate, Conversation};
+    /// use lpc::text::message::Message;
     /// let source = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}{% endfor %}".to_string();
     /// let template = ChatTemplate::new(source, Default::default());
     /// let hi = [Message::user(" hi ")];

@@ -1,6 +1,7 @@
 //! Writing files so that a reader never sees half of one.
 
 use crate::error::{Error, Result};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -64,7 +65,7 @@ fn sync_folder(folder: &Path) -> Result<()> {
 /// Lower-case hexadecimal SHA-256.
 ///
 /// ```
-/// assert!(lpc::report::files::sha256(b"abc").starts_with("ba7816bf8f01cfea"));
+/// assert!(lpc::files::sha256(b"abc").starts_with("ba7816bf8f01cfea"));
 /// ```
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
@@ -79,4 +80,9 @@ pub fn sha256_file(path: &Path) -> Result<String> {
 pub(crate) fn json_fault(e: &serde_json::Error) -> String {
     let text = e.to_string();
     text.rsplit_once(" at line ").map_or(text.clone(), |(fault, _)| fault.into())
+}
+
+/// Writes indented JSON, complete or not at all.
+pub fn write_json(path: &Path, value: &Value) -> Result<()> {
+    write_atomic(path, format!("{value:#}\n").as_bytes())
 }

@@ -65,7 +65,7 @@ pub fn write(path: &Path, records: &[Record]) -> Result<()> {
         serde_json::to_writer(&mut text, record).expect("a record is plain data");
         text.push(b'\n');
     }
-    super::files::write_atomic(path, &text)
+    crate::files::write_atomic(path, &text)
 }
 
 /// Reads what [`write`] wrote.
@@ -77,7 +77,7 @@ pub fn read(path: &Path) -> Result<Vec<Record>> {
     for (line, json) in text.lines().enumerate() {
         let place = || Place::file(path).line(line + 1);
         let record = serde_json::from_str(json)
-            .map_err(|e| Error::input(place(), "a record", super::files::json_fault(&e)))?;
+            .map_err(|e| Error::input(place(), "a record", crate::files::json_fault(&e)))?;
         check(path, line + 1, &record, records.last().map(|r| r.index))?;
         records.push(record);
     }

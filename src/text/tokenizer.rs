@@ -1,11 +1,10 @@
 //! Text to token ids and back, with what a model says about its special tokens.
 
 use crate::error::{Error, Result};
-use crate::model::chat_template::ChatTemplate;
-use crate::model::dialogue::Framing;
-use crate::model::panics;
-use crate::model::save::write_json;
-use crate::report::files::write_atomic;
+use crate::files::{write_atomic, write_json};
+use crate::text::chat_template::ChatTemplate;
+use crate::text::dialogue::Framing;
+use crate::text::panics;
 use jiff::civil::DateTime;
 use serde_json::json;
 use std::collections::BTreeMap;

@@ -3,9 +3,9 @@
 
 use crate::config::{DataSource, Latent, Recipe, World, from_toml};
 use crate::error::{Error, Place, Result};
-use crate::experiment::matrix::{Matrix, MatrixCell};
-use crate::report::evidence::Table;
-use crate::report::table2::Scale;
+use crate::plan::Scale;
+use crate::plan::Table;
+use crate::plan::matrix::{Matrix, MatrixCell};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -129,8 +129,8 @@ impl Study {
     /// Its text, which evidence holds.
     pub fn built_in_text(table: Table) -> Result<&'static str> {
         match table {
-            Table::Figure2 => Ok(include_str!("../../../paper/recipes/figure2.toml")),
-            Table::Reviews => Ok(include_str!("../../../paper/recipes/reviews.toml")),
+            Table::Figure2 => Ok(include_str!("../../paper/recipes/figure2.toml")),
+            Table::Reviews => Ok(include_str!("../../paper/recipes/reviews.toml")),
             Table::Table1 | Table::Table2 | Table::Table3 => {
                 Err(Error::argument("study", "table", table.name(), "figure2 or reviews"))
             }

@@ -15,7 +15,7 @@ pub struct Style {
 }
 
 /// ```
-/// use lpc::model::python_json::{Style, dumps};
+/// use lpc::text::python_json::{Style, dumps};
 /// let value = serde_json::json!({"b": [1, 2.0, 1e-7], "a": "é"});
 /// assert_eq!(dumps(&value, &Style::default()), r#"{"b": [1, 2.0, 1e-07], "a": "é"}"#);
 /// let style = Style { ensure_ascii: true, sort_keys: true, ..Style::default() };

@@ -27,7 +27,7 @@ impl Message {
     /// The message of these keys; nothing if it has no role that is text.
     ///
     /// ```
-    /// use lpc::model::message::Message;
+    /// use lpc::text::message::Message;
     /// let keys = |json: &str| serde_json::from_str(json).unwrap();
     /// let call = Message::from_keys(keys(r#"{"role": "assistant", "content": null, "tool_calls": []}"#)).unwrap();
     /// assert_eq!((call.role(), &*call.text(), call.is_plain()), ("assistant", "", false));
