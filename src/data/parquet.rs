@@ -2,6 +2,7 @@
 
 use crate::data::columns::READ;
 use crate::error::{Error, Place, Result};
+use crate::text::panics::caught;
 use crate::visible::one_line;
 use parquet::basic::Type as BasicType;
 use parquet::errors::ParquetError;
@@ -12,7 +13,6 @@ use parquet::record::{Field, Row};
 use parquet::schema::types::{Type, TypePtr};
 use serde_json::{Map, Value};
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 /// The rows of a Parquet file.
@@ -121,8 +121,7 @@ fn broken(path: &Path) -> impl Fn(ParquetError) -> Error {
 
 /// The reader asserts what a damaged file can break: such a panic is the file's fault.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
-    catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(ParquetError::General("damaged content".into())))
+    caught(read).unwrap_or_else(|_panic| Err(ParquetError::General("damaged content".into())))
 }
 
 fn object(row: &Row, place: &Place) -> Result<Map<String, Value>> {

@@ -246,7 +246,8 @@ fn refuse_unread(template: &ChatTemplate, conversation: &Conversation<'_>) -> Re
     Ok(())
 }
 
-/// What a template mentions it may still leave out: messages of roles that it does not know, a content beside
+/// What a template mentions it may still leave out: messages of roles that it does not know (the system's, with
+/// some), a content beside
 /// tool calls, or the calls beside a content.
 fn refuse_lost(rendered: &str, messages: &[Message]) -> Result<()> {
     let has = |text: &str| {
@@ -261,7 +262,7 @@ fn refuse_lost(rendered: &str, messages: &[Message]) -> Result<()> {
     for (i, message) in messages.iter().enumerate() {
         let calls = message.keys().get("tool_calls").and_then(Value::as_array);
         let calls = calls.into_iter().flatten().collect::<Vec<_>>();
-        let unusual = !matches!(message.role(), "user" | "assistant" | "system");
+        let unusual = !matches!(message.role(), "user" | "assistant");
         let text = message.text();
         if (unusual || !calls.is_empty()) && !text.contains("<think>") && !has(&text) {
             return refuse(i, "a content that the template leaves out");

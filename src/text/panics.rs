@@ -1,4 +1,4 @@
-//! Panics of libraries as errors. The `tokenizers` crate takes many things for granted that a
+//! Panics of libraries as errors. `tokenizers` and `parquet` take many things for granted that a
 //! stranger's file need not keep to; neither a message of its own nor an abort is due to that.
 
 use crate::error::{Error, Result};

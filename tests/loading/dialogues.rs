@@ -140,6 +140,10 @@ fn what_a_template_leaves_out_is_refused() {
             "message 0 (developer) of pair  (number 1) = a content",
         ),
         (
+            vec![Message::new("system", "be brief"), Message::user("a")],
+            "message 0 (system) of pair  (number 1) = a content",
+        ),
+        (
             vec![
                 Message::user("a"),
                 keys(json!({"role": "assistant", "tool_calls": call})),
