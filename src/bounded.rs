@@ -39,7 +39,9 @@ impl Display for Exceeded {
         match self {
             Self::Bytes(bytes) => write!(f, "more than {} MiB of memory", bytes >> 20),
             Self::Time(time) => write!(f, "more than {} s", time.as_secs()),
-            Self::NoThread(stack) => write!(f, "no thread with a stack of {} MiB", stack >> 20),
+            Self::NoThread(stack) => {
+                write!(f, "a thread with a stack of {} MiB, which the system refuses", stack >> 20)
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ const LONGEST: usize = 1 << 18;
 /// each byte of the longest template.
 const STACK_PER_BYTE: usize = 2048;
 /// The longest conversations have a few MiB.
-const RENDERING: Limits = Limits { bytes: 128 << 20, stack: 512 << 20, time: Duration::from_secs(60) };
+const RENDERING: Limits = Limits { bytes: 64 << 20, stack: 256 << 20, time: Duration::from_secs(60) };
 const NAME: &str = "chat_template";
 const NOW: &str = "strftime_now";
 

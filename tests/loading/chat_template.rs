@@ -119,7 +119,7 @@ fn templates_that_fill_the_memory() {
     ];
     for source in sources {
         let error = message(render(&source));
-        assert!(error.contains("it takes more than 128 MiB of memory"), "{source:.80}: {error:.200}");
+        assert!(error.contains("it takes more than 64 MiB of memory"), "{source:.80}: {error:.200}");
     }
     // What a conversation needs is nowhere near.
     let long = "x".repeat(1 << 20);
@@ -140,10 +140,10 @@ fn templates_that_nest_values_without_end() {
     };
     for grown in ["[ns.x]", "{'a': ns.x}", "(ns.x,)", "namespace(x=ns.x)", "[ns.x]|map('upper')"] {
         let error = message(render(&nests(grown, "")));
-        assert!(error.contains("it takes more than 128 MiB of memory"), "{grown}: {error:.200}");
+        assert!(error.contains("it takes more than 64 MiB of memory"), "{grown}: {error:.200}");
     }
     // A little less than that: there at the end, read and freed.
-    let nests = |grown: &str, shown: &str| nests(grown, shown).replace("range(9000)", "range(400)");
+    let nests = |grown: &str, shown: &str| nests(grown, shown).replace("range(9000)", "range(200)");
     for grown in ["[ns.x]", "{'a': ns.x}", "[ns.x]|reverse"] {
         assert_eq!(render(&nests(grown, "done")).unwrap(), "done", "{grown}");
         for shown in ["{{ ns.x }}", "{{ ns.x|tojson }}", "{{ ns.x == ns.y }}"] {

@@ -108,7 +108,7 @@ fn one_end_behind_a_plain_text() {
 #[test]
 fn a_refusal_names_row_and_id() {
     let doubled = "{% set x = 'ab' %}".to_string() + &"{% set x = x ~ x %}".repeat(60);
-    for (what, said) in [("{{ raise_exception('no poems') }}", "no poems"), (&doubled, "more than 128 MiB")] {
+    for (what, said) in [("{{ raise_exception('no poems') }}", "no poems"), (&doubled, "more than 64 MiB")] {
         let template = format!(
             "{{% for m in messages %}}{{% if 'poem' in m.content %}}{what}{{% endif %}}<{{{{ m.content }}}}>{{% endfor %}}"
         );

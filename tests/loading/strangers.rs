@@ -90,13 +90,13 @@ fn templates_that_fill_memory_or_stack_are_one_error() {
     let operators = format!("{{{{ {}1 }}}}", "-".repeat(200_000));
     let folder = saved(&tiny::config());
     for (source, expected) in [
-        (doubled.as_str(), Some("it takes more than 128 MiB of memory")),
-        (nested, Some("it takes more than 128 MiB of memory")),
+        (doubled.as_str(), Some("it takes more than 64 MiB of memory")),
+        (nested, Some("it takes more than 64 MiB of memory")),
         (operators.as_str(), None),
     ] {
         fs::write(folder.path().join("chat_template.jinja"), source).unwrap();
         let output = Command::new("sh")
-            .args(["-c", "ulimit -v 4000000; exec \"$0\" generate \"$1\" --prompt ab --max-new-tokens 1"])
+            .args(["-c", "ulimit -v 2000000; exec \"$0\" generate \"$1\" --prompt ab --max-new-tokens 1"])
             .args([env!("CARGO_BIN_EXE_lpc"), folder.path().to_str().unwrap()])
             .env("LPC_THREADS", "1")
             .output()
