@@ -96,9 +96,11 @@ fn templates_that_fill_memory_or_stack_are_one_error() {
     ] {
         fs::write(folder.path().join("chat_template.jinja"), source).unwrap();
         let output = Command::new("sh")
-            .args(["-c", "ulimit -v 2000000; exec \"$0\" generate \"$1\" --prompt ab --max-new-tokens 1"])
+            .args([
+                "-c",
+                "ulimit -v 3000000; exec \"$0\" --threads 1 generate \"$1\" --prompt ab --max-new-tokens 1",
+            ])
             .args([env!("CARGO_BIN_EXE_lpc"), folder.path().to_str().unwrap()])
-            .env("LPC_THREADS", "1")
             .output()
             .unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
