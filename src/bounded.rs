@@ -59,6 +59,22 @@ thread_local! {
     static HELD: Cell<usize> = const { Cell::new(0) };
 }
 
+/// While it lives, its thread is counted; a panic ends that, too, before the watch is dropped.
+struct Counted<'a>(std::marker::PhantomData<&'a Watch>);
+
+impl<'a> Counted<'a> {
+    fn under(watch: &'a Arc<Watch>) -> Self {
+        WATCH.set(Arc::as_ptr(watch));
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        WATCH.set(std::ptr::null());
+    }
+}
+
 /// Runs `work` on a thread of its own. Work that goes over a limit is left where it stands, with what it
 /// holds: a thread cannot be ended from outside, so a program should not go on for long after it.
 ///
@@ -84,9 +100,9 @@ pub fn run<T: Send + 'static>(
     let result = Arc::new(Mutex::new(None));
     let (inside, out) = (watch.clone(), result.clone());
     let body = move || {
-        WATCH.set(Arc::as_ptr(&inside));
+        let counted = Counted::under(&inside);
         let value = work();
-        WATCH.set(std::ptr::null());
+        drop(counted);
         *out.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
         inside.waiting.unpark();
     };
@@ -123,7 +139,7 @@ pub struct Counting<A>(pub A);
 impl<A> Counting<A> {
     fn grows(by: usize) {
         let _ = WATCH.try_with(|watch| {
-            // SAFETY: set from an `Arc` that its thread holds for as long as it is set.
+            // SAFETY: set by `Counted`, which borrows it from an `Arc` for as long as it is set.
             let Some(watch) = (unsafe { watch.get().as_ref() }) else { return };
             let held = HELD.get().saturating_add(by.max(SMALLEST));
             HELD.set(held);

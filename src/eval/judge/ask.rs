@@ -453,7 +453,7 @@ impl<J: Judge> Run<'_, J> {
     /// Says that nothing happens for a while, and why; once for all who wait for the same.
     fn announce(&self, state: &mut State, wait: Duration, failure: &Failure) {
         let end = Instant::now() + wait;
-        // Those who wait for the same were told so within moments; longer waits may be told in less detail.
+        // A request that fails a little later waits for the same; only a much later end is told anew.
         if wait > UNNOTICED && end > state.announced + UNNOTICED.max(wait / 2) {
             state.announced = end;
             self.task.line(format!("waiting {:.0} s: {}", wait.as_secs_f64(), failure.why()));
