@@ -8,7 +8,7 @@ use crate::model::load::{self, Loaded, huggingface};
 use crate::model::parameters::Parameters;
 use crate::model::save;
 use crate::progress::Progress;
-use crate::run::manifest::Code;
+use crate::run::numerics::NUMERICS;
 use crate::text::chat_template::Conversation;
 use crate::text::dialogue::Dialogue;
 use crate::text::message::Message;
@@ -33,7 +33,7 @@ pub fn load(source: &ModelSource, runs: &Path, progress: &Progress) -> Result<Lo
     let tokenizer = world_tokenizer(*shape)?;
     let config = world_config(*shape, tokenizer.vocab_size());
     let training = world_training(*shape);
-    let key = serde_json::to_vec(&(&config, &training, SEED, TEXTS, Code::current().fingerprint))
+    let key = serde_json::to_vec(&(&config, &training, SEED, TEXTS, NUMERICS))
         .map_err(|e| Error::argument("base model", "key", e, "plain data"))?;
     let folder = runs.join("base").join(format!("{}-{}", name(*shape), &sha256(&key)[..16]));
     // config.json is written last: a folder that has it is whole.

@@ -12,8 +12,9 @@ use crate::model::parameters::Parameters;
 use crate::model::policy::Policy;
 use crate::model::save::save_policy;
 use crate::progress::Progress;
-use crate::run::manifest::{Code, Machine, Manifest, Outcome, peak_memory_mib};
+use crate::run::manifest::{Machine, Manifest, Outcome, peak_memory_mib};
 use crate::run::model_card;
+use crate::run::numerics::NUMERICS;
 use crate::run::records::Record;
 use crate::run::store::{Begin, RunKey, Store};
 use crate::train::fit::{FitInputs, Fitted, fit, steps};
@@ -38,7 +39,7 @@ pub fn run(
         recipe: recipe.clone(),
         data: prepared.data.fingerprint.clone(),
         model: prepared.base.fingerprint.clone(),
-        code: Code::current().fingerprint,
+        numerics: NUMERICS,
     };
     let claim = match store.begin(&key)? {
         Begin::Finished(manifest) => {

@@ -12,7 +12,8 @@ use crate::model::policy::Policy;
 use crate::model::save::HEADS;
 use crate::plan::matrix::MatrixCell;
 use crate::progress::Progress;
-use crate::run::manifest::{Code, Manifest};
+use crate::run::manifest::Manifest;
+use crate::run::numerics::NUMERICS;
 use crate::run::store::{RunKey, Store};
 use crate::{Error, Result};
 use candle_core::Device;
@@ -70,7 +71,7 @@ pub fn with_model(
         recipe: prepared.fixed(&cell.recipe),
         data: prepared.data.fingerprint.clone(),
         model: prepared.base.fingerprint.clone(),
-        code: Code::current().fingerprint,
+        numerics: NUMERICS,
     }
     .id();
     let folder = store.folder(&id);

@@ -432,8 +432,8 @@ fn without_nulls(value: Value) -> Value {
 fn with_json(m: Manifest) -> Result<Manifest<Value>> {
     let recipe = serde_json::to_value(&m.recipe)
         .map_err(|e| Error::argument("evidence", "recipe", e, "plain data"))?;
-    let Manifest { run, data, model, code, machine, outcome, sha256, .. } = m;
-    Ok(Manifest { run, recipe, data, model, code, machine, outcome, sha256 })
+    let Manifest { run, data, model, numerics, code, machine, outcome, sha256, .. } = m;
+    Ok(Manifest { run, recipe, data, model, numerics, code, machine, outcome, sha256 })
 }
 
 impl Column {

@@ -14,23 +14,25 @@ use std::path::Path;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest<R = Recipe> {
-    /// [`crate::run::store::RunKey::id`] of `recipe`, `data`, `model` and `code.fingerprint`.
+    /// [`crate::run::store::RunKey::id`] of `recipe`, `data`, `model` and `numerics`.
     pub run: String,
     pub recipe: R,
     /// Fingerprints of the data and of the base model.
     pub data: String,
     pub model: String,
+    /// The program's arithmetic, [`NUMERICS`](crate::run::numerics::NUMERICS).
+    pub numerics: u32,
     pub code: Code,
     pub machine: Machine,
     pub outcome: Outcome,
     pub sha256: Checksums,
 }
 
-/// The program that ran.
+/// The program that ran. Recorded, but no part of a run's identity.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Code {
-    /// SHA-256 over the sources that decide numbers; see `build.rs`.
+    /// SHA-256 over the sources; see `build.rs`.
     pub fingerprint: String,
     pub crate_version: String,
     /// Absent when built without git.

@@ -5,5 +5,6 @@ pub mod evidence;
 pub mod manifest;
 pub mod map;
 pub mod model_card;
+pub mod numerics;
 pub mod records;
 pub mod store;

@@ -23,24 +23,35 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunKey {
     pub recipe: Recipe,
-    /// Fingerprints of the data, of the base model, and of the code ([`Code::current`]).
+    /// Fingerprints of the data and of the base model.
     pub data: String,
     pub model: String,
-    pub code: String,
+    /// The program's arithmetic, [`NUMERICS`](crate::run::numerics::NUMERICS).
+    pub numerics: u32,
 }
 
 impl RunKey {
     /// The first 16 hexadecimal digits of the SHA-256 over the key as canonical JSON: object
-    /// keys sorted, no white space, shortest round-trip numbers.
+    /// keys sorted, no white space, shortest round-trip numbers. Paths of the base model and the data
+    /// are left out: their fingerprints stand for what the files hold, wherever they lie.
     pub fn id(&self) -> String {
         let recipe = serde_json::to_value(&self.recipe).expect("a recipe is plain data");
-        run_id(&recipe, &self.data, &self.model, &self.code)
+        run_id(&recipe, &self.data, &self.model, self.numerics)
     }
 }
 
+/// Keys of a recipe that say where something lies.
+const PATHS: [(&str, &str); 2] = [("model", "path"), ("data", "folder")];
+
 /// [`RunKey::id`] of a recipe as JSON, of whatever version.
-pub fn run_id(recipe: &Value, data: &str, model: &str, code: &str) -> String {
-    let key = serde_json::json!({ "code": code, "data": data, "model": model, "recipe": recipe });
+pub fn run_id(recipe: &Value, data: &str, model: &str, numerics: u32) -> String {
+    let mut recipe = recipe.clone();
+    for (part, path) in PATHS {
+        if let Some(part) = recipe.get_mut(part).and_then(Value::as_object_mut) {
+            part.shift_remove(path);
+        }
+    }
+    let key = serde_json::json!({ "data": data, "model": model, "numerics": numerics, "recipe": recipe });
     sha256(sorted(key).to_string().as_bytes())[..16].to_string()
 }
 
@@ -123,10 +134,9 @@ impl Claim {
         let metrics = folder.join("metrics.jsonl");
         File::open(&metrics).and_then(|f| f.sync_all()).map_err(Error::io(&metrics))?;
         let sha256 = Checksums { records: sha256_file(&path)?, metrics: sha256_file(&metrics)? };
-        let code = Code { fingerprint: key.code.clone(), ..Code::current() };
-        let run = key.id();
-        let RunKey { recipe, data, model, .. } = key;
-        let manifest = Manifest { run, recipe, data, model, code, machine, outcome, sha256 };
+        let (run, code) = (key.id(), Code::current());
+        let RunKey { recipe, data, model, numerics } = key;
+        let manifest = Manifest { run, recipe, data, model, numerics, code, machine, outcome, sha256 };
         write_atomic(&folder.join("manifest.json"), &manifest.to_json())?;
         let checkpoint = folder.join("checkpoint");
         match fs::remove_dir_all(&checkpoint) {
@@ -159,7 +169,7 @@ impl Store {
             recipe: manifest.recipe.clone(),
             data: manifest.data.clone(),
             model: manifest.model.clone(),
-            code: manifest.code.fingerprint.clone(),
+            numerics: manifest.numerics,
         };
         for (field, got) in [("run", manifest.run.clone()), ("recipe", key.id())] {
             if got != id {

@@ -8,7 +8,8 @@ use lpc::plan::Table;
 use lpc::report::changes;
 use lpc::report::publish::publish;
 use lpc::run::evidence::{Base, Evidence, Header};
-use lpc::run::manifest::{Code, Machine, Outcome};
+use lpc::run::manifest::{Machine, Outcome};
+use lpc::run::numerics::NUMERICS;
 use lpc::run::records::Record;
 use lpc::run::store::{Begin, RunKey, Store};
 use lpc::seed;
@@ -122,7 +123,7 @@ fn train(store: &Store, recipe: Recipe) -> String {
     let text = TextPairs::load(&recipe.data).unwrap();
     let tokenizer = base::world_tokenizer(Shape::Llama).unwrap();
     let data = text.tokenized_by(&tokenizer, base::CONTEXT, &recipe.truncation).unwrap().fingerprint;
-    let key = RunKey { recipe, data, model: "model".into(), code: Code::current().fingerprint };
+    let key = RunKey { recipe, data, model: "model".into(), numerics: NUMERICS };
     let Begin::Train(claim) = store.begin(&key).unwrap() else { panic!("new") };
     let mut rng =
         seed::stream(key.recipe.seed, &format!("{:?}", (key.recipe.objective, key.recipe.latent.codes())));

@@ -13,6 +13,7 @@ mod kernels;
 mod latents;
 mod logprobs;
 mod long_rows;
+mod numerics;
 mod objectives;
 mod packing;
 mod support;

@@ -1,6 +1,7 @@
 //! A run is finished exactly when its manifest says so and its files agree with it.
 
 use crate::{recipe, synthetic};
+use lpc::config::*;
 use lpc::run::manifest::{Code, Machine, Outcome, peak_memory_mib};
 use lpc::run::records::Record;
 use lpc::run::store::{Begin, Claim, RunKey, Store};
@@ -8,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 fn key() -> RunKey {
-    RunKey { recipe: recipe(), data: "data-1".into(), model: "model-1".into(), code: "code-1".into() }
+    RunKey { recipe: recipe(), data: "data-1".into(), model: "model-1".into(), numerics: 1 }
 }
 
 fn outcome(test_pairs: usize) -> Outcome {
@@ -40,7 +41,28 @@ fn finish(claim: Claim, records: &[Record]) -> lpc::Result<lpc::run::manifest::M
 #[test]
 fn the_id_is_the_hash_of_canonical_json() {
     // Python: hashlib.sha256(json.dumps(key, sort_keys=True, separators=(",", ":")).encode()).
-    assert_eq!(key().id(), "8ebcbaa60cfb0ed7");
+    assert_eq!(key().id(), "0a885dce210819df");
+}
+
+#[test]
+fn moved_files_keep_the_id() {
+    let of = |place: &str| RunKey {
+        recipe: Recipe {
+            model: ModelSource::Folder { path: format!("{place}/model").into() },
+            data: DataSource::Jsonl {
+                folder: format!("{place}/pairs").into(),
+                limit: None,
+                empty_completion: EmptyCompletion::Refuse,
+                flip_rate: 0.0,
+                flip_marked: false,
+                identical_completions: IdenticalCompletions::Train,
+            },
+            ..recipe()
+        },
+        ..key()
+    };
+    // Python, as above, of the key without `recipe.model.path` and `recipe.data.folder`.
+    assert_eq!([of("here").id(), of("there").id()], ["886fb2e806672430"; 2]);
 }
 
 #[test]
@@ -50,7 +72,7 @@ fn whatever_decides_numbers_changes_the_id() {
     others[1].recipe.training.learning_rate *= 2.0;
     others[2].data += "x";
     others[3].model += "x";
-    others[4].code += "x";
+    others[4].numerics += 1;
     let mut ids: Vec<String> = others.iter().map(RunKey::id).chain([key().id()]).collect();
     ids.sort();
     ids.dedup();
@@ -83,7 +105,7 @@ fn a_run_from_beginning_to_end() {
     assert_eq!(store.finished(&id).unwrap(), Some(written.clone()));
     assert_eq!(store.records(&id).unwrap(), records);
     assert!(!run.join("checkpoint").exists());
-    assert_eq!((written.run.as_str(), written.code.fingerprint.as_str()), (id.as_str(), "code-1"));
+    assert_eq!((written.run.as_str(), &written.code), (id.as_str(), &Code::current()));
     match store.begin(&key).unwrap() {
         Begin::Finished(manifest) => assert_eq!(*manifest, written),
         Begin::Train(_) => panic!("a finished run is not trained twice"),

@@ -1,4 +1,4 @@
-//! From records up to run, recipe, data and code, every link by its hash.
+//! From records up to run, recipe and data, every link by its hash.
 
 use super::{Audit, code};
 use crate::config::{DataSource, ModelSource, Recipe, World};
@@ -6,7 +6,8 @@ use crate::experiment::base;
 use crate::experiment::dataset::TextPairs;
 use crate::files::{sha256, sha256_file};
 use crate::run::evidence::{Evidence, Run, curves};
-use crate::run::manifest::{Code, Manifest};
+use crate::run::manifest::Manifest;
+use crate::run::numerics::NUMERICS;
 use crate::run::records::Record;
 use crate::run::store::{Store, run_id};
 use serde_json::Value;
@@ -60,7 +61,7 @@ pub(super) fn check(audit: &mut Audit, evidence: &Evidence, runs: &Path) {
     }
     let n = evidence.runs.len();
     audit.checked.push(format!(
-        "{table}: {chained} of {n} runs: records to manifest, manifest to recipe, data, base model and code by their hashes"
+        "{table}: {chained} of {n} runs: records to manifest, manifest to recipe, data and base model by their hashes"
     ));
     audit.checked.push(format!("{table}: {}", data.says()));
     audit.checked.push(format!(
@@ -73,9 +74,9 @@ pub(super) fn check(audit: &mut Audit, evidence: &Evidence, runs: &Path) {
 /// Id and records against the manifest.
 fn identity(audit: &mut Audit, place: &str, evidence: &Evidence, run: &Run) -> Option<Vec<Record>> {
     let m = &run.manifest;
-    let id = run_id(&m.recipe, &m.data, &m.model, &m.code.fingerprint);
+    let id = run_id(&m.recipe, &m.data, &m.model, m.numerics);
     if id != m.run {
-        audit.difference(place, format!("recipe, data, base model and code hash to run {id}"));
+        audit.difference(place, format!("recipe, data, base model and numerics hash to run {id}"));
     }
     match evidence.records_text(run) {
         Err(e) => audit.difference(place, e),
@@ -174,10 +175,13 @@ impl Data {
         });
         self.regenerated += 1;
         // Another version of the world may make other pairs.
-        let ours = m.code.fingerprint == Code::current().fingerprint;
+        let ours = m.numerics == NUMERICS;
         let mut report = |what: String| match ours {
             true => audit.difference(place, what),
-            false => audit.flag(place, format!("{what} (its code is not this program's)")),
+            false => audit.flag(
+                place,
+                format!("{what} (its arithmetic is version {}, this program's {NUMERICS})", m.numerics),
+            ),
         };
         if fingerprint.as_deref() != Some(m.data.as_str()) {
             report("the built-in world, generated again, has another hash than `data`".into());

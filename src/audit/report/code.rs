@@ -1,4 +1,4 @@
-//! The last link: the code of a run against this program, or against the commit it names.
+//! Where a run comes from: the code that it states, against this program or the commit it names.
 
 use super::Audit;
 use crate::run::evidence::Evidence;
@@ -60,9 +60,10 @@ fn at_commit(commit: &str) -> Option<String> {
     Some(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }
 
-/// The list in a `build.rs`, which may differ from commit to commit.
+/// The list in a `build.rs`, which differs from commit to commit: older ones list what decided run ids.
 fn decide_numbers(script: &str) -> Option<Vec<String>> {
-    let (_, rest) = script.split_once("const DECIDE_NUMBERS")?;
+    let start = ["const HASHED", "const DECIDE_NUMBERS"].into_iter().find(|start| script.contains(start))?;
+    let (_, rest) = script.split_once(start)?;
     let (_, rest) = rest.split_once('=')?;
     let (list, _) = rest.split_once("];")?;
     Some(list.split('"').skip(1).step_by(2).map(String::from).collect())

@@ -55,6 +55,7 @@ fn mixed(audit: &mut Audit, row: &str, runs: &[&Run]) {
     let short = |text: &str| text.chars().take(12).collect::<String>();
     for (what, values) in [
         ("code", distinct(&|r| short(&r.manifest.code.fingerprint))),
+        ("numerics", distinct(&|r| r.manifest.numerics.to_string())),
         ("crate versions", distinct(&|r| r.manifest.code.crate_version.clone())),
         ("devices", distinct(&|r| r.manifest.machine.device.clone())),
         ("base models", distinct(&|r| short(&r.manifest.model))),
