@@ -3,7 +3,7 @@
 use super::{Arm, Layout, Summary};
 use crate::error::{Error, Result};
 use crate::report::figure::{FAINT, INK, WITH, WITHOUT, font};
-use crate::report::table::{p_value, percent};
+use crate::report::text::{p_value, percent};
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::element::DashedPathElement;

@@ -1,211 +1,19 @@
-//! A run's codes as its study shows them: how much each is used, what they know, and how far the bound
-//! was off while it was trained.
+//! A run's codes as a picture.
 
-use super::Summary;
+use super::Reading;
 use crate::error::{Error, Result};
-use crate::report::exhibit::{Cell, Grid, Section};
 use crate::report::figure::{FAINT, INK, WITH, WITHOUT, font};
-use crate::report::picture;
-use crate::report::publish::Files;
-use crate::report::table::{csv_number, markdown, p_value, percent};
+use crate::report::study::Summary;
+use crate::report::text::{p_value, percent};
 use crate::run::codes::Codes;
-use crate::run::evidence::{CodesOfRun, Evidence, Run};
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-pub const INFORMATION: [&str; 5] = ["Label", "Information", "By chance", "p", "Its entropy"];
-pub const USE: [&str; 5] = ["Code", "Prior, %", "Posterior, %", "Likeliest, %", "Tokens that W e_k promotes"];
-
-/// Codes whose tokens a page shows.
-const SHOWN: usize = 8;
-/// Beyond so many, their numbers do not fit below the bars.
+/// Beyond so many, the numbers of codes do not fit below the bars.
 const NUMBERED: usize = 40;
-/// Of mean weights that add up to 1.
-const ROUNDING: f64 = 1e-4;
-
-/// Codes, the run they are of, and the bound's gap over the training of every run of its arm.
-pub struct Reading<'a> {
-    pub codes: &'a Codes,
-    pub run: &'a Run,
-    /// Share of training, gap in nats.
-    gaps: Vec<Vec<(f64, f64)>>,
-}
-
-/// Errors: codes of a run that the evidence lacks, or numbers that are no codes.
-pub(super) fn reading(evidence: &Evidence) -> Result<Option<Reading<'_>>> {
-    let Some(CodesOfRun { run: id, codes }) = &evidence.header.codes else { return Ok(None) };
-    let fault = |argument: &str, got: String, expected: &str| {
-        Err(Error::argument("study", format!("codes: {argument}"), got, expected))
-    };
-    let Some(run) = evidence.runs.iter().find(|r| r.manifest.run == *id) else {
-        return fault("run", id.clone(), "a run of the evidence");
-    };
-    let planned = run.manifest.recipe["latent"]["codes"].as_u64();
-    if codes.usage.is_empty() || planned != Some(codes.usage.len() as u64) {
-        return fault("number", codes.usage.len().to_string(), "as many as the run's recipe has");
-    }
-    let records = evidence.records(run)?.len();
-    if codes.pairs != records {
-        return fault("pairs", codes.pairs.to_string(), "as many as the run was tested on");
-    }
-    let shares =
-        [codes.usage.iter().map(|u| u.prior).sum(), codes.usage.iter().map(|u| u.posterior).sum::<f64>()];
-    let negative = codes.usage.iter().any(|u| u.prior < 0.0 || u.posterior < 0.0);
-    if negative || shares.iter().any(|sum| (sum - 1.0).abs() > ROUNDING) {
-        return fault("shares", format!("{shares:?}"), "shares of 1");
-    }
-    let mut gaps = vec![];
-    for run in evidence.runs.iter().filter(|r| r.objective == run.objective) {
-        if let Some((_, values)) = run.curves.iter().find(|(name, _)| name == "bound_gap") {
-            let n = values.len() as f64;
-            let at = |(i, gap): (usize, &f32)| (100.0 * (i + 1) as f64 / n, f64::from(*gap));
-            gaps.push(values.iter().enumerate().map(at).collect());
-        }
-    }
-    Ok(Some(Reading { codes, run, gaps }))
-}
-
-/// How the codes are used, in words.
-pub fn in_words(codes: &Codes) -> String {
-    let k = codes.usage.len();
-    let [prior, posterior] = codes.perplexities();
-    format!(
-        "{k} codes on {} test pairs. Perplexity of their use: {prior:.1} by the prior, {posterior:.1} by the posterior; dead: \
-         {}. Mean entropy of p(z|x): {:.3} of ln {k} = {:.3} nats. KL(q ‖ p): {:.4} nats; prior and posterior have the same \
-         likeliest code for {} % of the pairs.",
-        codes.pairs,
-        codes.dead(),
-        codes.prior_entropy,
-        (k as f64).ln(),
-        codes.kl,
-        percent(codes.same_code),
-    )
-}
-
-/// What p(z|x) tells of each label, a row each.
-pub fn information_rows(codes: &Codes) -> Vec<Vec<String>> {
-    let row = |i: &crate::run::codes::Information| {
-        let f = i.found;
-        let null = format!("{:.1e} to {:.1e}", f.null_low, f.null_high);
-        vec![i.of.clone(), format!("{:.2e}", f.value), null, p_value(f.p_value), format!("{:.3}", i.entropy)]
-    };
-    codes.information.iter().map(row).collect()
-}
-
-/// The codes, most used first, at most `shown`.
-pub fn use_rows(codes: &Codes, shown: usize) -> Vec<Vec<String>> {
-    let row = |k: usize| {
-        let u = &codes.usage[k];
-        let tokens: Vec<String> = u.tokens.iter().map(|t| format!("`{}`", t.escape_debug())).collect();
-        let shares = [u.prior, u.posterior, u.likeliest].map(percent);
-        [k.to_string()].into_iter().chain(shares).chain([tokens.join(" ")]).collect()
-    };
-    codes.by_use().into_iter().take(shown).map(row).collect()
-}
-
-fn told(codes: &Codes) -> String {
-    let of = |i: &crate::run::codes::Information| {
-        let f = i.found;
-        format!(
-            "{:.2e} nats of {:.3} about {} (by chance {:.1e} to {:.1e}, p = {})",
-            f.value,
-            i.entropy,
-            i.of,
-            f.null_low,
-            f.null_high,
-            p_value(f.p_value)
-        )
-    };
-    match codes.information.as_slice() {
-        [] => "All prompts have one source: there is none to know.".into(),
-        some => format!("p(z|x) tells {}.", some.iter().map(of).collect::<Vec<_>>().join("; ")),
-    }
-}
-
-fn gap_text(reading: &Reading<'_>) -> String {
-    let ends: Vec<(f64, f64)> =
-        reading.gaps.iter().filter_map(|curve| Some((curve.first()?.1, curve.last()?.1))).collect();
-    if ends.is_empty() {
-        return "The gap of the bound (7) was not recorded.".into();
-    }
-    let mean = |of: fn(&(f64, f64)) -> f64| ends.iter().map(of).sum::<f64>() / ends.len() as f64;
-    format!(
-        "Exact gap of the bound (7) at λ = 1, mean over seeds (n = {}): {:.1e} nats where it was first taken, {:.1e} at the end.",
-        ends.len(),
-        mean(|e| e.0),
-        mean(|e| e.1)
-    )
-}
-
-fn of_run(reading: &Reading<'_>) -> String {
-    let Run { base, objective, .. } = reading.run;
-    format!("{base}, {objective}, seed {}, run {}", reading.run.seed(), reading.run.manifest.run)
-}
-
-/// For the study's Markdown.
-pub(super) fn markdown_section(reading: &Reading<'_>, name: &str) -> String {
-    format!(
-        "## What are codes for?\n\n![Codes]({name}-codes.svg)\n\n{}: {} {} {}\n\n{}\n",
-        of_run(reading),
-        in_words(reading.codes),
-        told(reading.codes),
-        gap_text(reading),
-        markdown("rrrrl", &USE, &use_rows(reading.codes, SHOWN))
-    )
-}
-
-pub(super) fn section(reading: &Reading<'_>, figure: String) -> Section {
-    let grid = |caption: &str, alignment: &str, header: [&str; 5], rows: Vec<Vec<String>>| Grid {
-        caption: caption.into(),
-        alignment: alignment.into(),
-        header: header.map(String::from).into(),
-        rows: rows.into_iter().map(|row| row.into_iter().map(Cell::plain).collect()).collect(),
-    };
-    Section {
-        title: "What are codes for?".into(),
-        paragraphs: vec![format!("{}: {}", of_run(reading), in_words(reading.codes)), gap_text(reading)],
-        grids: vec![
-            grid(
-                "Nats that p(z|x) tells of each label",
-                "lrrrr",
-                INFORMATION,
-                information_rows(reading.codes),
-            ),
-            grid("The codes most used", "rrrrl", USE, use_rows(reading.codes, SHOWN)),
-        ],
-        figure: Some(figure),
-    }
-}
-
-/// `NAME-codes.{svg,png,csv}`, and the SVG for the page.
-///
-/// Errors: the drawing library refuses, which plain numbers do not cause.
-pub(super) fn files(summary: &Summary<'_>, reading: &Reading<'_>, name: &str) -> Result<(Files, String)> {
-    let mut svg = String::new();
-    {
-        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        draw(summary, reading, &root).map_err(|e| Error::argument("figure", "codes", e, "a drawing"))?;
-    }
-    let row = |k: usize| {
-        let u = &reading.codes.usage[k];
-        let shares = [u.prior, u.posterior, u.likeliest].map(csv_number);
-        [k.to_string()].into_iter().chain(shares).chain([u.tokens.join(" ")]).collect::<Vec<_>>()
-    };
-    let rows: Vec<_> = reading.codes.by_use().into_iter().map(row).collect();
-    let files = vec![
-        (
-            format!("{name}-codes.csv"),
-            super::text::write(&["code", "prior", "posterior", "likeliest", "tokens"], &rows)?,
-        ),
-        (format!("{name}-codes.png"), picture::png(&svg)?),
-        (format!("{name}-codes.svg"), svg.clone().into_bytes()),
-    ];
-    Ok((files, svg))
-}
-
 const SIZE: (u32, u32) = (1000, 720);
 const TITLE: u32 = 40;
 const BARS: u32 = 330;
@@ -216,6 +24,16 @@ const GREY: RGBColor = RGBColor(150, 150, 150);
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Plot<'a> = DrawingArea<SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
+
+/// Errors: the drawing library refuses, which plain numbers do not cause.
+pub(in crate::report) fn svg(summary: &Summary<'_>, reading: &Reading<'_>) -> Result<String> {
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        draw(summary, reading, &root).map_err(|e| Error::argument("figure", "codes", e, "a drawing"))?;
+    }
+    Ok(svg)
+}
 
 fn draw(summary: &Summary<'_>, reading: &Reading<'_>, root: &Area<'_>) -> Drawn {
     root.fill(&WHITE)?;
