@@ -3,8 +3,8 @@
 pub mod changes;
 pub mod claims;
 pub mod document;
-pub mod exhibit;
-pub mod figure;
+mod drawing;
+mod exhibit;
 pub mod figure1;
 pub mod paper;
 mod picture;

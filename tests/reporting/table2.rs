@@ -289,7 +289,7 @@ fn the_same_records_give_the_same_bytes() {
     let mut shuffled = input();
     shuffled.cells.iter_mut().for_each(|c| c.runs.reverse());
     assert_eq!(render(&shuffled).unwrap(), first);
-    let figure = |input: &Input| lpc::report::figure::table2(&summarise(input).unwrap()).unwrap();
+    let figure = |input: &Input| figure(&summarise(input).unwrap()).unwrap();
     assert_eq!(figure(&input()), figure(&shuffled));
 }
 
@@ -315,7 +315,7 @@ fn input_that_cannot_be_compared_is_refused() {
 fn the_figure_shows_every_cell() {
     let input = input();
     let summary = summarise(&input).unwrap();
-    let svg = lpc::report::figure::table2(&summary).unwrap();
+    let svg = figure(&summary).unwrap();
     // Seven cells ran and four... circles are drawn twice (fill and rim), once more in the legend.
     let count = |what: &str| svg.matches(what).count();
     assert_eq!(count("<circle"), 2 * (4 + 1));

@@ -5,15 +5,16 @@
 
 mod basis;
 mod document;
+mod figure;
 mod numbers;
 mod summary;
 
+pub use figure::figure;
 pub use summary::*;
 
 use super::claims::Effect;
 use super::document::{csv, markdown};
 use super::exhibit::Exhibit;
-use super::figure;
 use crate::Result;
 use crate::run::evidence::Evidence;
 
@@ -30,7 +31,7 @@ pub struct Rendered {
 /// Errors: see [`summarise`].
 pub fn render(input: &Input) -> Result<Rendered> {
     let summary = summarise(input)?;
-    let document = document::document(&summary, figure::table2(&summary)?)?;
+    let document = document::document(&summary, figure(&summary)?)?;
     Ok(Rendered { markdown: markdown::render(&document), csv: csv::render(&numbers::grid(&summary))? })
 }
 
@@ -40,7 +41,7 @@ pub fn render(input: &Input) -> Result<Rendered> {
 pub(super) fn exhibit(evidence: &Evidence) -> Result<Exhibit> {
     let input = summary::input(evidence)?;
     let summary = summarise(&input)?;
-    let picture = figure::table2(&summary)?;
+    let picture = figure(&summary)?;
     let document = document::document(&summary, picture.clone())?;
     let status = document::verdict_line(&summary);
     let mut exhibit = Exhibit::new(evidence, "Table 2", status, document, &numbers::grid(&summary))?;

@@ -1,16 +1,15 @@
 //! A run's codes as a picture.
 
 use super::Reading;
-use crate::error::{Error, Result};
-use crate::report::figure::{FAINT, INK, WITH, WITHOUT, font};
+use crate::error::Result;
+use crate::report::drawing::{
+    self, Area, Drawn, INK, WITH, WITHOUT, beside, font, horizontal_axis, under, vertical_axis,
+};
 use crate::report::study::Summary;
 use crate::report::text::{p_value, percent};
 use crate::run::codes::Codes;
-use plotters::coord::Shift;
-use plotters::coord::types::RangedCoordf64;
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 /// Beyond so many, the numbers of codes do not fit below the bars.
 const NUMBERED: usize = 40;
@@ -21,22 +20,12 @@ const BELOW: u32 = 640;
 const LEFT: u32 = 500;
 const GREY: RGBColor = RGBColor(150, 150, 150);
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Plot<'a> = DrawingArea<SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
-type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
-
 /// Errors: the drawing library refuses, which plain numbers do not cause.
 pub(in crate::report) fn svg(summary: &Summary<'_>, reading: &Reading<'_>) -> Result<String> {
-    let mut svg = String::new();
-    {
-        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        draw(summary, reading, &root).map_err(|e| Error::argument("figure", "codes", e, "a drawing"))?;
-    }
-    Ok(svg)
+    drawing::svg(SIZE, |root| draw(summary, reading, root))
 }
 
 fn draw(summary: &Summary<'_>, reading: &Reading<'_>, root: &Area<'_>) -> Drawn {
-    root.fill(&WHITE)?;
     let header = &summary.evidence.header;
     let (codes, run) = (reading.codes, reading.run);
     let title = format!(
@@ -75,7 +64,6 @@ fn draw(summary: &Summary<'_>, reading: &Reading<'_>, root: &Area<'_>) -> Drawn 
     for (line, y) in lines.into_iter().zip([6, 28, 50]) {
         caption.draw(&Text::new(line, (16, y), font(16)))?;
     }
-    root.present()?;
     Ok(())
 }
 
@@ -91,7 +79,7 @@ fn used(codes: &Codes, area: &Area<'_>) -> Drawn {
         .x_label_area_size(54)
         .y_label_area_size(66)
         .build_cartesian_2d(-0.6..k as f64 - 0.4, 0.0..112.0 * highest)?;
-    axes(&mut chart, "mean share of weight, %", &|v| format!("{v}"))?;
+    vertical_axis(&mut chart, Some(&|v| format!("{v}")), "mean share of weight, %", 16)?;
     let plot = chart.plotting_area();
     for (i, &code) in order.iter().enumerate() {
         let (x, u) = (i as f64, &codes.usage[code]);
@@ -99,10 +87,10 @@ fn used(codes: &Codes, area: &Area<'_>) -> Drawn {
             plot.draw(&Rectangle::new([(x + from, 0.0), (x + to, 100.0 * share)], colour.filled()))?;
         }
         if k <= NUMBERED {
-            under(area, plot, x, code.to_string(), 4)?;
+            under(area, plot, (x, 0.0), 4, code.to_string(), 16)?;
         }
     }
-    under(area, plot, (k as f64 - 1.0) / 2.0, "code, by its share under the prior".into(), 26)?;
+    under(area, plot, ((k as f64 - 1.0) / 2.0, 0.0), 26, "code, by its share under the prior".into(), 16)?;
     let equal = 100.0 / k as f64;
     plot.draw(&DashedPathElement::new(
         vec![(-0.6, equal), (k as f64 - 0.4, equal)],
@@ -110,9 +98,7 @@ fn used(codes: &Codes, area: &Area<'_>) -> Drawn {
         4,
         INK.stroke_width(1),
     ))?;
-    let text = |text: &'static str, x| {
-        area.draw(&Text::new(text, (x, 16), font(16).pos(Pos::new(HPos::Left, VPos::Center))))
-    };
+    let text = |text: &'static str, x| area.draw(&Text::new(text, (x, 16), beside(16)));
     for (name, colour, x) in [("prior p(k|x)", WITHOUT, 80), ("posterior q(k|x, pair)", WITH, 218)] {
         area.draw(&Rectangle::new([(x, 9), (x + 14, 23)], colour.filled()))?;
         text(name, x + 22)?;
@@ -141,7 +127,7 @@ fn gap(reading: &Reading<'_>, area: &Area<'_>) -> Drawn {
         (_, true) => format!("{v:.1e}"),
         _ => format!("{v:.3}").trim_end_matches('0').trim_end_matches('.').to_string(),
     };
-    axes(&mut chart, "nats", &number)?;
+    vertical_axis(&mut chart, Some(&number), "nats", 16)?;
     let plot = chart.plotting_area();
     for curve in &reading.gaps {
         plot.draw(&PathElement::new(curve.clone(), GREY.stroke_width(1)))?;
@@ -153,9 +139,9 @@ fn gap(reading: &Reading<'_>, area: &Area<'_>) -> Drawn {
     };
     plot.draw(&PathElement::new((0..points).map(at).collect::<Vec<_>>(), WITH.stroke_width(3)))?;
     for share in [0.0, 25.0, 50.0, 75.0, 100.0] {
-        under(area, plot, share, format!("{share}"), 4)?;
+        under(area, plot, (share, 0.0), 4, format!("{share}"), 16)?;
     }
-    under(area, plot, 50.0, "share of training steps, %".into(), 26)
+    under(area, plot, (50.0, 0.0), 26, "share of training steps, %".into(), 16)
 }
 
 /// What p(z|x) tells of labels, beside what chance gives.
@@ -173,23 +159,12 @@ fn known(codes: &Codes, area: &Area<'_>) -> Drawn {
         .x_label_area_size(54)
         .y_label_area_size(24)
         .build_cartesian_2d(0.0..1.12 * highest, n as f64..0.0)?;
-    chart
-        .configure_mesh()
-        .disable_y_mesh()
-        .disable_y_axis()
-        .x_labels(5)
-        .x_label_formatter(&move |v| match (*v == 0.0, highest < 0.001) {
-            (true, _) => "0".into(),
-            (_, true) => format!("{v:.0e}"),
-            _ => format!("{v:.4}").trim_end_matches('0').trim_end_matches('.').to_string(),
-        })
-        .x_desc("mutual information, nats")
-        .light_line_style(WHITE)
-        .bold_line_style(FAINT)
-        .axis_style(INK)
-        .label_style(font(16))
-        .axis_desc_style(font(16))
-        .draw()?;
+    let number = move |v: &f64| match (*v == 0.0, highest < 0.001) {
+        (true, _) => "0".into(),
+        (_, true) => format!("{v:.0e}"),
+        _ => format!("{v:.4}").trim_end_matches('0').trim_end_matches('.').to_string(),
+    };
+    horizontal_axis(&mut chart, 5, &number, "mutual information, nats", 16)?;
     let plot = chart.plotting_area();
     for (i, information) in codes.information.iter().enumerate() {
         let (top, found) = (i as f64, information.found);
@@ -197,7 +172,7 @@ fn known(codes: &Codes, area: &Area<'_>) -> Drawn {
         let (x, y) = plot.map_coordinate(&(0.0, top + 0.28));
         let (left, above) = area.get_base_pixel();
         let name = format!("{}: p = {}", information.of, p_value(found.p_value));
-        let style = font(16).pos(Pos::new(HPos::Left, VPos::Center));
+        let style = beside(16);
         area.draw(&Text::new(name, (x - left + 4, y - above), style))?;
         let corner = |x: f64, y: f64| {
             let (x, y) = plot.map_coordinate(&(x, y));
@@ -209,34 +184,4 @@ fn known(codes: &Codes, area: &Area<'_>) -> Drawn {
         plot.draw(&TriangleMarker::new((found.value, middle), 9, WITH.filled()))?;
     }
     Ok(())
-}
-
-/// Both axes of a plot whose x labels are drawn apart.
-fn axes(
-    chart: &mut ChartContext<'_, SVGBackend<'_>, Cartesian2d<RangedCoordf64, RangedCoordf64>>,
-    unit: &str,
-    number: &dyn Fn(&f64) -> String,
-) -> Drawn {
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .disable_x_axis()
-        .y_labels(6)
-        .y_label_formatter(&number)
-        .y_desc(unit)
-        .light_line_style(WHITE)
-        .bold_line_style(FAINT)
-        .axis_style(INK)
-        .label_style(font(16))
-        .axis_desc_style(font(16))
-        .draw()?;
-    Ok(())
-}
-
-/// Text so many pixels under the plot at `x`.
-fn under(area: &Area<'_>, plot: &Plot<'_>, x: f64, text: String, below: i32) -> Drawn {
-    let (left, top) = area.get_base_pixel();
-    let at = plot.map_coordinate(&(x, 0.0));
-    let style = font(16).pos(Pos::new(HPos::Center, VPos::Top));
-    Ok(area.draw(&Text::new(text, (at.0 - left, at.1 - top + below), style))?)
 }
