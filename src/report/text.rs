@@ -42,7 +42,7 @@ pub fn p_value(p: f64) -> String {
 }
 
 /// A number for programs: enough digits to recompute from, few enough to be the same everywhere.
-pub fn full(x: f64) -> String {
+pub(super) fn full(x: f64) -> String {
     if x != 0.0 && x.abs() < 1e-3 { format!("{x:.8e}") } else { unsigned_zero(format!("{x:.8}")) }
 }
 

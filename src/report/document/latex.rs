@@ -3,17 +3,7 @@
 use super::{Block, Document, Grid, Holds, Medium};
 
 /// A `table` environment that needs the package booktabs and nothing else; empty without an excerpt.
-///
-/// ```
-/// use lpc::report::document::{Block, Cell, Document, Grid, Section, columns, latex};
-/// let grid = Grid::new(columns(&["A & B"], &["%"]), vec![vec![Cell::text("x_1"), Cell::text("–")]]);
-/// let excerpt = Block::Excerpt("t", vec![Block::paragraph("C."), Block::Grid(grid)]);
-/// let lead = Section::new("", vec![excerpt]);
-/// let tex = latex::render(&Document { title: "T".into(), lead, sections: vec![] }, "tab:c");
-/// assert!(tex.contains("{lr}\n\\toprule\nA \\& B & \\% \\\\\n\\midrule\nx\\_1 & -- \\\\\n\\bottomrule"));
-/// assert!(tex.contains("\\caption{C.}\n\\label{tab:c}"));
-/// ```
-pub fn render(document: &Document, label: &str) -> String {
+pub(in crate::report) fn render(document: &Document, label: &str) -> String {
     let excerpt =
         Block::shown(&document.lead.blocks, Medium::Text).into_iter().find_map(|block| match block {
             Block::Excerpt(_, inside) => Some(Block::shown(inside, Medium::Text)),

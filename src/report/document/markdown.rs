@@ -43,15 +43,16 @@ pub fn table(grid: &Grid) -> String {
 }
 
 /// `text` between comments that name it, so that a program can find it again.
-pub fn mark(name: &str, text: &str) -> String {
+fn mark(name: &str, text: &str) -> String {
     format!("<!-- {name}:begin -->\n{text}<!-- {name}:end -->\n")
 }
 
-/// What [`mark`] put between the comments `name`.
+/// What stands between the comments that mark the excerpt `name`.
 ///
 /// ```
-/// use lpc::report::document::markdown::{mark, marked};
-/// assert_eq!(marked("t", &mark("t", "| a |\n")), Some("| a |\n"));
+/// use lpc::report::document::markdown::marked;
+/// let text = "# T\n\n<!-- t:begin -->\n| a |\n<!-- t:end -->\n";
+/// assert_eq!(marked("t", text), Some("| a |\n"));
 /// ```
 pub fn marked<'a>(name: &str, text: &'a str) -> Option<&'a str> {
     let (_, after) = text.split_once(&format!("<!-- {name}:begin -->\n"))?;

@@ -2,7 +2,7 @@
 //! knows an exhibit; an exhibit says no more of formats than what stands in one of them alone.
 
 pub mod csv;
-pub mod latex;
+pub(super) mod latex;
 pub mod markdown;
 pub(super) mod page;
 
@@ -180,5 +180,78 @@ impl fmt::Display for Content {
             Self::Number(value) => f.write_str(&full(*value)),
             Self::Count(n) => n.fmt(f),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A block of every kind; the expected texts are written by hand.
+    fn document() -> Document {
+        let basis = Basis { title: "B".into(), runs: vec!["id".into()], ..Basis::default() };
+        let row = vec![Cell::text("a|b <c>"), Cell::text("1.5 [1, 2]").resting_on(basis)];
+        let grid = Grid::new(columns(&["x_1"], &["%"]), vec![row]);
+        let alone = |medium| Block::Only(medium, vec![Block::paragraph(format!("{medium:?}."))]);
+        let figure = Figure { file: "f.svg".into(), description: "F".into(), svg: "<svg/>".into() };
+        let excerpt = vec![Block::paragraph("C & D."), alone(Medium::Page), Block::Grid(grid.clone())];
+        let points = vec!["one".into(), "two".into()];
+        Document {
+            title: "T".into(),
+            lead: Section::new("Lead", vec![Block::Excerpt("t", excerpt), Block::Figure(figure)]),
+            sections: vec![
+                Section::new("S", vec![Block::List(points), Block::Grid(grid.captioned("G"))]),
+                Section::new("In text", vec![alone(Medium::Text)]),
+                Section::new("Empty", vec![Block::List(vec![])]),
+            ],
+        }
+    }
+
+    #[test]
+    fn markdown_shows_what_is_for_text() {
+        let table = "| x_1 | % |\n| --- | ---: |\n| a\\|b <c> | 1.5 [1, 2] |\n";
+        let expected = format!(
+            "# T\n\n<!-- t:begin -->\nC & D.\n\n{table}<!-- t:end -->\n\n![F](f.svg)\n\n## S\n\n- one\n- two\n\n\
+             **G**\n\n{table}\n## In text\n\nText.\n"
+        );
+        assert_eq!(markdown::render(&document()), expected);
+    }
+
+    #[test]
+    fn latex_sets_the_excerpt_alone() {
+        let tex = latex::render(&document(), "tab:t");
+        let table = "{lr}\n\\toprule\nx\\_1 & \\% \\\\\n\\midrule\na\\textbar{}b \\textless{}c\\textgreater{} & \
+                     1.5 {[}1, 2{]} \\\\\n\\bottomrule\n";
+        assert!(tex.contains(table), "{tex}");
+        assert!(tex.contains("\\caption{C \\& D.}\n\\label{tab:t}\n") && !tex.contains("Page"), "{tex}");
+        let lead = Section::new("", vec![Block::paragraph("P")]);
+        assert_eq!(latex::render(&Document { lead, ..document() }, "tab:t"), "");
+    }
+
+    #[test]
+    fn the_page_opens_what_cells_rest_on() {
+        let mut opened = vec![];
+        let html = page::render(&document(), &mut |basis| {
+            opened.push(basis.runs.join(" "));
+            opened.len()
+        });
+        assert_eq!(opened, ["id", "id"]);
+        assert!(html.starts_with("<h3>Lead</h3>\n<p>C &amp; D.</p>\n<p>Page.</p>\n<div"), "{html}");
+        assert!(
+            html.contains("<td>a|b &lt;c&gt;</td><td class=\"r\"><button")
+                && html.contains("data-panel=\"2\"")
+        );
+        assert!(html.contains("<figure><svg/></figure>\n<h3>S</h3>\n<p>one</p>\n<p>two</p>\n"), "{html}");
+        assert!(
+            html.contains("<caption>G</caption>") && !html.contains("In text") && !html.contains("Empty")
+        );
+    }
+
+    #[test]
+    fn csv_writes_numbers_in_full() {
+        let row = vec![Cell::text("a, b"), Cell::number(1.0 / 3.0), Cell::number(-1e-5), Cell::count(7)];
+        let csv = csv::render(&Grid::new(columns(&["name"], &["x", "y", "n"]), vec![row])).unwrap();
+        assert_eq!(String::from_utf8(csv).unwrap(), "name,x,y,n\n\"a, b\",0.33333333,-1.00000000e-5,7\n");
+        assert!(csv::render(&Grid::new(columns(&["a", "b"], &[]), vec![vec![Cell::text("")]])).is_err());
     }
 }
