@@ -10,7 +10,7 @@ use std::path::Path;
 /// The paper's published tables.
 pub fn paper(reports: &Path) -> Result<()> {
     let findings = paper::examine()?;
-    write_atomic(&reports.join("paper-audit.csv"), paper::csv(&findings).as_bytes())?;
+    write_atomic(&reports.join("paper-audit.csv"), &paper::csv(&findings)?)?;
     write_atomic(&reports.join("paper-audit.md"), paper::markdown(&findings).as_bytes())?;
     print_line(paper::summary(&findings))?;
     print_line(format_args!("\nwritten: {}", reports.join("paper-audit.{md,csv}").display()))

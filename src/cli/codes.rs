@@ -8,8 +8,8 @@ use crate::eval::generation::{Sampling, generate};
 use crate::eval::predictor::Predictor;
 use crate::experiment::{codes, saved};
 use crate::progress::Progress;
-use crate::report::study::codes::{INFORMATION, USE, in_words, information_rows, use_rows};
-use crate::report::table::markdown;
+use crate::report::document::markdown;
+use crate::report::study::codes::{in_words, information, used};
 use crate::{Error, Result};
 use candle_core::Device;
 
@@ -22,8 +22,8 @@ pub fn run(arguments: CodesArguments, device: &Device) -> Result<()> {
     print_line(format_args!("# Codes of {}\n", arguments.run.display()))?;
     print_line(format_args!("{}\n", in_words(&read)))?;
     print_line("Nats that p(z|x) tells of each label, against labels in random order:\n")?;
-    print_line(markdown("lrrrr", &INFORMATION, &information_rows(&read)))?;
-    print_line(markdown("rrrrl", &USE, &use_rows(&read, read.usage.len())))?;
+    print_line(markdown::table(&information(&read)))?;
+    print_line(markdown::table(&used(&read, read.usage.len())))?;
 
     recipe.evaluation.latent = LatentAtTest::Mean;
     for prompt in &arguments.prompt {

@@ -40,7 +40,7 @@ pub fn fingerprint(csv: &[u8]) -> Result<String> {
 /// The tables of `folder` with the hash of their numbers.
 ///
 /// Errors: a table that cannot be read.
-pub fn published(folder: &Path) -> Result<Vec<(String, String)>> {
+fn published(folder: &Path) -> Result<Vec<(String, String)>> {
     let mut tables = vec![];
     let scale = folder.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     for table in Table::ALL {

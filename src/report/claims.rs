@@ -1,8 +1,9 @@
 //! Every claim the paper makes in words, and what the evidence at each scale says of it.
 
+use super::document::{Block, Cell, Document, Grid, Section, columns, csv, markdown};
 use super::paper::{self, Claim, ClaimTest};
-use super::table::{markdown, p_value, points};
 use super::table2::{SIGNIFICANCE, Verdict};
+use super::text::{NOT_RUN, p_value, points};
 use super::{publish, study, table1, table2, table3};
 use crate::error::{Error, Result};
 use crate::eval::stats::{holm, normal_p};
@@ -156,38 +157,30 @@ fn less(effects: &[Effect], columns: &[String], than: &[String]) -> Option<(Verd
 pub fn markdown_page(findings: &[(&Claim, Vec<Finding>)]) -> String {
     let row = |(claim, findings): &(&Claim, Vec<Finding>)| {
         let verdict = |f: &Finding| match &f.found {
-            None => "not run".into(),
+            None => NOT_RUN.into(),
             Some((verdict, said)) => format!("**{}**: {said}", verdict.name()),
         };
-        let mut row = vec![claim.says.clone(), claim.source.clone()];
-        row.extend(findings.iter().map(verdict));
-        row
+        [claim.says.clone(), claim.source.clone()].into_iter().chain(findings.iter().map(verdict)).collect()
     };
-    let rows: Vec<Vec<String>> = findings.iter().map(row).collect();
-    let header = ["The paper says", "Where", "Toy scale", "Small scale", "Paper's scale"];
-    format!(
-        "# What the paper claims\n\nEach claim's test stands in `paper/claims.toml`; verdicts are made of the evidence in \
-         `reports/<scale>` by `lpc reproduce claims`. Supported and not supported: p < 0.05 after Holm's correction over \
-         the comparisons of the claim (of its study, for figure 2 and the reviewers' questions); undecided: the interval \
-         includes 0. A small model on a small world can support or undermine a claim about mechanisms, not about 7–8B \
-         models.\n\n{}",
-        markdown("lllll", &header, &rows)
-    )
+    let columns = columns(&["The paper says", "Where", "Toy scale", "Small scale", "Paper's scale"], &[]);
+    let text = "Each claim's test stands in `paper/claims.toml`; verdicts are made of the evidence in \
+                `reports/<scale>` by `lpc reproduce claims`. Supported and not supported: p < 0.05 after Holm's correction \
+                over the comparisons of the claim (of its study, for figure 2 and the reviewers' questions); undecided: the \
+                interval includes 0. A small model on a small world can support or undermine a claim about mechanisms, not \
+                about 7–8B models.";
+    let grid = Grid::of_text(columns, findings.iter().map(row));
+    let lead = Section::new("", vec![Block::paragraph(text), Block::Grid(grid)]);
+    markdown::render(&Document { title: "What the paper claims".into(), lead, sections: vec![] })
 }
 
 /// `claims.csv`: a row a claim and scale.
 pub fn csv(findings: &[(&Claim, Vec<Finding>)]) -> Result<Vec<u8>> {
-    let fault = |e: String| Error::argument("claims", "csv", e, "rows that can be written");
-    let mut writer = csv::Writer::from_writer(vec![]);
-    writer.write_record(["claim", "scale", "verdict", "measured"]).map_err(|e| fault(e.to_string()))?;
+    let mut grid = Grid::new(columns(&["claim", "scale", "verdict", "measured"], &[]), vec![]);
     for (claim, findings) in findings {
         for Finding { scale, found } in findings {
-            let (verdict, said) =
-                found.as_ref().map_or(("not run", ""), |(v, said)| (v.name(), said.as_str()));
-            writer
-                .write_record([&claim.id, scale.name(), verdict, said])
-                .map_err(|e| fault(e.to_string()))?;
+            let (verdict, said) = found.as_ref().map_or((NOT_RUN, ""), |(v, said)| (v.name(), said.as_str()));
+            grid.rows.push([&claim.id, scale.name(), verdict, said].map(Cell::text).to_vec());
         }
     }
-    writer.into_inner().map_err(|e| fault(e.to_string()))
+    csv::render(&grid)
 }

@@ -3,6 +3,7 @@
 use crate::config::{Latent, Objective, PriorWeight};
 use crate::error::{Error, Result};
 use crate::model::config::DecoderConfig;
+use crate::report::document::page::escape;
 use std::fmt::Write;
 
 /// What is drawn. `shapes` are those of the parameters that are trained, by name.
@@ -36,27 +37,7 @@ pub fn svg(a: &Architecture) -> Result<String> {
         false => ("", format!("{} parameters", count("lm_head."))),
     };
     let decoder = a.parameters(|name| name.starts_with("model."));
-    let weights = match a.latent {
-        Latent::Gumbel { gumbel_tau, prior_weight, .. } => [
-            format!("w = (1 − α)·g(q) + α·g(p), g: Gumbel softmax, τ = {gumbel_tau}"),
-            match prior_weight {
-                PriorWeight::Linear {} => "α: 0 → 1 over training".to_string(),
-                PriorWeight::Fixed { value } => format!("α = {value}"),
-            },
-        ],
-        Latent::ExactElbo { .. } => ["every code z = k, weighed by q".into(), "no sample".into()],
-        _ => ["every code z = k, weighed by p".into(), "no sample, no posterior".into()],
-    };
-    let sum = match a.latent {
-        Latent::Gumbel { .. } => "h_z = Σ w_k·e_k",
-        _ => "h_z = e_k, one pass a code",
-    };
-    let (loss, kl) = match a.latent {
-        Latent::Gumbel { kl_weight, .. } => ("Loss at h_z", Some(kl_weight)),
-        Latent::ExactElbo { kl_weight, .. } => ("Loss: expectation over q", Some(kl_weight)),
-        _ => ("Loss: likelihood (6), summed over p", None),
-    };
-    let loss = kl.map_or(loss.to_string(), |weight| format!("{loss} + λ·KL(q ‖ p), λ = {weight}"));
+    let Said { weights, sum, loss } = said(a.latent);
     let objectives: Vec<String> = a.objectives.iter().map(name).collect();
     let posterior = !matches!(a.latent, Latent::Marginal { .. });
 
@@ -104,6 +85,41 @@ pub fn svg(a: &Architecture) -> Result<String> {
     Ok(s)
 }
 
+/// What the boxes of codes and loss say.
+struct Said {
+    weights: [String; 2],
+    sum: &'static str,
+    loss: String,
+}
+
+fn said(latent: Latent) -> Said {
+    let every = "h_z = e_k, one pass a code";
+    let weighed = |loss: &str, weight: f64| format!("{loss} + λ·KL(q ‖ p), λ = {weight}");
+    match latent {
+        Latent::Gumbel { gumbel_tau, prior_weight, kl_weight, .. } => Said {
+            weights: [
+                format!("w = (1 − α)·g(q) + α·g(p), g: Gumbel softmax, τ = {gumbel_tau}"),
+                match prior_weight {
+                    PriorWeight::Linear {} => "α: 0 → 1 over training".to_string(),
+                    PriorWeight::Fixed { value } => format!("α = {value}"),
+                },
+            ],
+            sum: "h_z = Σ w_k·e_k",
+            loss: weighed("Loss at h_z", kl_weight),
+        },
+        Latent::ExactElbo { kl_weight, .. } => Said {
+            weights: ["every code z = k, weighed by q".into(), "no sample".into()],
+            sum: every,
+            loss: weighed("Loss: expectation over q", kl_weight),
+        },
+        _ => Said {
+            weights: ["every code z = k, weighed by p".into(), "no sample, no posterior".into()],
+            sum: every,
+            loss: "Loss: likelihood (6), summed over p".into(),
+        },
+    }
+}
+
 impl Architecture<'_> {
     fn parameters(&self, wanted: impl Fn(&str) -> bool) -> usize {
         self.shapes.iter().filter(|(n, _)| wanted(n)).map(|(_, s)| s.iter().product::<usize>()).sum()
@@ -124,10 +140,6 @@ fn thousands(n: usize) -> String {
     let groups: Vec<&str> =
         digits.as_bytes().rchunks(3).rev().filter_map(|g| str::from_utf8(g).ok()).collect();
     groups.join(",")
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 fn text(s: &mut String, x: u32, y: u32, line: &str, bold: bool) {

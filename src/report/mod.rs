@@ -2,16 +2,16 @@
 
 pub mod changes;
 pub mod claims;
-pub mod exhibit;
-pub mod figure;
+pub mod document;
+mod drawing;
+mod exhibit;
 pub mod figure1;
-pub mod latex;
 pub mod paper;
-pub mod picture;
+mod picture;
 pub mod publish;
-pub mod site;
+mod site;
 pub mod study;
-pub mod table;
 pub mod table1;
 pub mod table2;
 pub mod table3;
+pub mod text;

@@ -12,7 +12,7 @@ const SCALE: f32 = 2.0;
 /// `svg` on white.
 ///
 /// Errors: not an SVG.
-pub fn png(svg: &str) -> Result<Vec<u8>> {
+pub(super) fn png(svg: &str) -> Result<Vec<u8>> {
     let fault = |e: String| Error::argument("picture", "svg", e, "an SVG that can be drawn");
     let mut fonts = fontdb::Database::new();
     fonts.load_font_data(epaint_default_fonts::UBUNTU_LIGHT.to_vec());

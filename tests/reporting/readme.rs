@@ -1,6 +1,6 @@
 //! The README says what the files beside it say.
 
-use lpc::report::table::marked;
+use lpc::report::document::markdown::marked;
 use std::fs;
 use std::path::Path;
 use std::process::Command;

@@ -2,7 +2,7 @@
 
 use crate::synthetic;
 use lpc::plan::Scale;
-use lpc::report::table::marked;
+use lpc::report::document::markdown::marked;
 use lpc::report::table2::*;
 use lpc::run::records::Record;
 use statrs::distribution::{ContinuousCDF, StudentsT};
@@ -55,8 +55,8 @@ fn input() -> Input {
 /// (base model, objective, quantity, source, statistic) -> (value, run ids).
 type Sheet = HashMap<[String; 5], (String, String)>;
 
-fn sheet(csv_text: &str) -> Sheet {
-    let mut reader = csv::Reader::from_reader(csv_text.as_bytes());
+fn sheet(csv_text: &[u8]) -> Sheet {
+    let mut reader = csv::Reader::from_reader(csv_text);
     let rows = reader.records().map(|row| {
         let row = row.unwrap();
         let key = [1, 2, 3, 4, 5].map(|i| row[i].to_string());
@@ -289,22 +289,8 @@ fn the_same_records_give_the_same_bytes() {
     let mut shuffled = input();
     shuffled.cells.iter_mut().for_each(|c| c.runs.reverse());
     assert_eq!(render(&shuffled).unwrap(), first);
-    let figure = |input: &Input| lpc::report::figure::table2(&summarise(input).unwrap()).unwrap();
+    let figure = |input: &Input| figure(&summarise(input).unwrap()).unwrap();
     assert_eq!(figure(&input()), figure(&shuffled));
-}
-
-#[test]
-fn the_three_files_are_written_and_replaced() {
-    let folder = tempfile::tempdir().unwrap();
-    let reports = folder.path().join("reports/toy");
-    write(&reports, &input()).unwrap();
-    write(&reports, &four()).unwrap();
-    let Rendered { markdown, csv } = render(&four()).unwrap();
-    let read = |name: &str| std::fs::read_to_string(reports.join(name)).unwrap();
-    assert_eq!((read("table2.md"), read("table2.csv")), (markdown, csv));
-    assert!(read("table2.svg").ends_with("</svg>\n"));
-    let left: Vec<_> = std::fs::read_dir(&reports).unwrap().collect();
-    assert_eq!(left.len(), 3, "no temporary file stays: {left:?}");
 }
 
 #[test]
@@ -329,7 +315,7 @@ fn input_that_cannot_be_compared_is_refused() {
 fn the_figure_shows_every_cell() {
     let input = input();
     let summary = summarise(&input).unwrap();
-    let svg = lpc::report::figure::table2(&summary).unwrap();
+    let svg = figure(&summary).unwrap();
     // Seven cells ran and four... circles are drawn twice (fill and rim), once more in the legend.
     let count = |what: &str| svg.matches(what).count();
     assert_eq!(count("<circle"), 2 * (4 + 1));

@@ -33,7 +33,7 @@ pub(super) fn check(audit: &mut Audit, folder: &Path, files: &[(String, Vec<u8>)
 fn differences(name: &str, expected: &[u8], found: &[u8]) -> Vec<(String, String)> {
     let (expected, found) = (String::from_utf8_lossy(expected), String::from_utf8_lossy(found));
     let mut list = vec![];
-    let mut header: &str = "";
+    let (mut header, mut above) = ("", "");
     let (mut right, mut wrong) = (expected.split('\n'), found.split('\n'));
     for number in 1.. {
         let (right, wrong) = match (right.next(), wrong.next()) {
@@ -43,11 +43,13 @@ fn differences(name: &str, expected: &[u8], found: &[u8]) -> Vec<(String, String
         let line = format!("line {number}");
         match (right, wrong) {
             (Some(right), Some(wrong)) => {
-                if number == 1 && name.ends_with(".csv")
-                    || right.starts_with("| ") && right.contains("Base model")
-                {
+                if number == 1 && name.ends_with(".csv") {
                     header = right;
+                } else if right.starts_with("| ---") {
+                    // In Markdown the rule stands below a table's header, whatever the columns are called.
+                    header = above;
                 }
+                above = right;
                 if right != wrong {
                     list.push(cell(name, header, right, wrong, line));
                 }

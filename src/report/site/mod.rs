@@ -1,13 +1,16 @@
 //! A folder's page: one file that needs nothing else, neither network nor server. Tables stand in it as
 //! HTML; the evidence is embedded as the very bytes of its files and unpacked when a cell is opened.
 
-use super::exhibit::{Cell, Exhibit, Grid, Panel, Section};
-use super::table::percent;
+use super::document::page::{self, escape};
+use super::document::{Basis, Block, Cell, Grid, Section, columns};
+use super::exhibit::Exhibit;
+use super::text::{NONE, percent, side};
 use crate::error::{Error, Result};
 use crate::run::evidence::{Evidence, Run};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
@@ -16,12 +19,12 @@ const SCRIPT: &str = include_str!("script.js");
 /// evidence is embedded abridged: the file beside the page has all of it.
 ///
 /// Errors: a recipe that cannot be written as TOML.
-pub fn page(tables: &[(Evidence, Vec<u8>)], exhibits: &[Exhibit], page: &str) -> Result<String> {
+pub(super) fn page(tables: &[(Evidence, Vec<u8>)], exhibits: &[Exhibit], file: &str) -> Result<String> {
     let mut panels = vec![];
     let mut main = String::new();
     let mut recipes = serde_json::Map::new();
     let mut scripts = String::new();
-    for ((evidence, bytes), exhibit) in tables.iter().zip(exhibits).filter(|(_, e)| e.table.page() == page) {
+    for ((evidence, bytes), exhibit) in tables.iter().zip(exhibits).filter(|(_, e)| e.table.page() == file) {
         main += &section(evidence, exhibit, &mut panels);
         let name = evidence.header.table.name();
         let texts = evidence.runs.iter().map(|run| run.recipe_text());
@@ -51,7 +54,7 @@ pub fn page(tables: &[(Evidence, Vec<u8>)], exhibits: &[Exhibit], page: &str) ->
          Close</button><div id=\"panel-body\"></div></div></dialog>\n\
          <script type=\"application/json\" id=\"data\">{data}</script>\n{scripts}<script>\n{SCRIPT}</script>\n</body>\n</html>\n",
         warning(scale, own),
-        exhibits.iter().map(|exhibit| contents(exhibit, page)).collect::<String>(),
+        exhibits.iter().map(|exhibit| contents(exhibit, file)).collect::<String>(),
     ))
 }
 
@@ -67,8 +70,8 @@ fn warning(scale: &str, own: bool) -> String {
     format!("<p class=\"scale\"><strong>Scale: {}.</strong> {text}{own}</p>", escape(scale))
 }
 
-fn contents(exhibit: &Exhibit, page: &str) -> String {
-    let other = Some(exhibit.table.page()).filter(|other| other != page).unwrap_or_default();
+fn contents(exhibit: &Exhibit, file: &str) -> String {
+    let other = Some(exhibit.table.page()).filter(|other| other != file).unwrap_or_default();
     format!(
         "<li><a href=\"{other}#{}\">{}</a> <span class=\"faint\">{}</span></li>",
         exhibit.table.name(),
@@ -89,109 +92,58 @@ fn section(evidence: &Evidence, exhibit: &Exhibit, panels: &mut Vec<Value>) -> S
     let files = exhibit.files.iter().map(|(file, _)| file.clone()).chain([exhibit.table.evidence_file()]);
     let links = files.map(|file| format!("<a href=\"{file}\">{file}</a>")).collect::<Vec<_>>();
     html += &format!("<p class=\"downloads\">As files: {}</p>\n", links.join(", "));
-    for Section { title, paragraphs, grids, figure } in exhibit.sections.iter().chain([&runs(evidence)]) {
-        html += &format!("<h3>{}</h3>\n", escape(title));
-        html += &paragraphs.iter().map(|p| format!("<p>{}</p>\n", escape(p))).collect::<String>();
-        html += &grids.iter().map(|grid| table(grid, name, panels)).collect::<String>();
-        if let Some(svg) = figure {
-            html += &format!("<figure>{svg}</figure>\n");
-        }
-    }
-    html
+    let ids = evidence.runs.iter().enumerate().map(|(i, run)| (run.manifest.run.as_str(), i));
+    let positions: BTreeMap<&str, usize> = ids.collect();
+    let mut open = |basis: &Basis| {
+        let runs: Vec<usize> =
+            basis.runs.iter().filter_map(|id| positions.get(id.as_str()).copied()).collect();
+        panels.push(json!({
+            "table": name, "title": basis.title, "how": basis.how, "facts": basis.facts, "runs": runs,
+            "filter": basis.source,
+        }));
+        panels.len() - 1
+    };
+    html += &page::render(&exhibit.document, &mut open);
+    html + &page::section(&runs(evidence), &mut open)
 }
 
 /// Every run, whether or not a cell shows it.
 fn runs(evidence: &Evidence) -> Section {
-    let row = |(i, run): (usize, &Run)| {
+    // An arm of a study is its own objective, and may have a latent that is not LPC's.
+    let [named, latent, with] = match evidence.header.plan {
+        None => ["Objective", "LPC", "LPC"],
+        Some(_) => ["Arm", "Latent", "a latent"],
+    };
+    let mut all = columns(&["Base model", named, latent], &["Seed"]);
+    all.extend(columns(&["Run"], &["Accuracy, %", "Seconds"]));
+    all.extend(columns(&["Device", "Commit, tree"], &[]));
+    let row = |run: &Run| {
         let m = &run.manifest;
-        let side = if run.latent { "with" } else { "without" };
-        let latent = if evidence.header.plan.is_some() { "a latent" } else { "LPC" };
-        let panel = Panel {
+        let (side, seed) = (side(run.latent), run.seed());
+        let basis = Basis {
             title: format!("Run {}", m.run),
-            how: format!("{}, {}, {side} {latent}, seed {}.", run.base, run.objective, run.seed()),
-            facts: vec![],
-            runs: vec![i],
-            filter: String::new(),
+            how: format!("{}, {}, {side} {with}, seed {seed}.", run.base, run.objective),
+            runs: vec![m.run.clone()],
+            ..Basis::default()
         };
-        let accuracy = m.outcome.metrics.get("test_accuracy").map_or("–".into(), |a| percent(*a));
         let tree = match m.code.git_dirty {
             Some(false) => "clean",
             Some(true) => "changed",
             None => "no git",
         };
-        let commit = m.code.git_commit.as_deref().map_or("–", |c| c.get(..10).unwrap_or(c));
+        let commit = m.code.git_commit.as_deref().map_or(NONE, |c| c.get(..10).unwrap_or(c));
         vec![
-            Cell::plain(&run.base),
-            Cell::plain(&run.objective),
-            Cell::plain(side),
-            Cell::plain(run.seed().to_string()),
-            Cell::leading_to(&m.run, panel),
-            Cell::plain(accuracy),
-            Cell::plain(format!("{:.0}", m.outcome.wall_seconds)),
-            Cell::plain(&m.machine.device),
-            Cell::plain(format!("{commit}, {tree}")),
+            Cell::text(&run.base),
+            Cell::text(&run.objective),
+            Cell::text(side),
+            Cell::text(seed.to_string()),
+            Cell::text(&m.run).resting_on(basis),
+            Cell::text(m.outcome.metrics.get("test_accuracy").map_or(NONE.into(), |a| percent(*a))),
+            Cell::text(format!("{:.0}", m.outcome.wall_seconds)),
+            Cell::text(&m.machine.device),
+            Cell::text(format!("{commit}, {tree}")),
         ]
     };
-    let [named, latent] = match evidence.header.plan {
-        None => ["Objective", "LPC"],
-        Some(_) => ["Arm", "Latent"],
-    };
-    let header =
-        ["Base model", named, latent, "Seed", "Run", "Accuracy, %", "Seconds", "Device", "Commit, tree"];
-    let rows: Vec<_> = evidence.runs.iter().enumerate().map(row).collect();
-    let caption = String::new();
-    let grid = Grid { caption, alignment: "lllrlrrll".into(), header: header.map(String::from).into(), rows };
-    let title = format!("Runs ({})", evidence.runs.len());
-    Section { title, paragraphs: vec![], grids: vec![grid], figure: None }
-}
-
-fn table(grid: &Grid, table: &str, panels: &mut Vec<Value>) -> String {
-    let class = |i: usize| if grid.alignment.as_bytes().get(i) == Some(&b'r') { " class=\"r\"" } else { "" };
-    let header = grid.header.iter().enumerate();
-    let header: String =
-        header.map(|(i, h)| format!("<th scope=\"col\"{}>{}</th>", class(i), escape(h))).collect();
-    let caption = match grid.caption.as_str() {
-        "" => String::new(),
-        text => format!("<caption>{}</caption>", escape(text)),
-    };
-    let mut html =
-        format!("<div class=\"scroll\"><table>{caption}<thead><tr>{header}</tr></thead>\n<tbody>\n");
-    for row in &grid.rows {
-        html += "<tr>";
-        for (i, cell) in row.iter().enumerate() {
-            let text = escape(&cell.text);
-            let content = match &cell.panel {
-                None => text,
-                Some(panel) => {
-                    panels.push(json!({
-                        "table": table, "title": panel.title, "how": panel.how, "facts": panel.facts,
-                        "runs": panel.runs, "filter": panel.filter,
-                    }));
-                    let number = panels.len() - 1;
-                    format!(
-                        "<button type=\"button\" class=\"cell\" data-panel=\"{number}\" aria-haspopup=\"dialog\">{text}</button>"
-                    )
-                }
-            };
-            html += &format!("<td{}>{content}</td>", class(i));
-        }
-        html += "</tr>\n";
-    }
-    html + "</tbody></table></div>\n"
-}
-
-/// Text in which no character is markup.
-pub fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped += "&amp;",
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '"' => escaped += "&quot;",
-            '\'' => escaped += "&#39;",
-            c => escaped.push(c),
-        }
-    }
-    escaped
+    let grid = Grid::new(all, evidence.runs.iter().map(row).collect());
+    Section::new(format!("Runs ({})", evidence.runs.len()), vec![Block::Grid(grid)])
 }

@@ -1,14 +1,13 @@
 //! Figure 2 as a picture: accuracy over K, accuracy under flipped labels, and the map of latents.
 
 use super::{Arm, Layout, Summary};
-use crate::error::{Error, Result};
-use crate::report::figure::{FAINT, INK, WITH, WITHOUT, font};
-use crate::report::table::{p_value, percent};
-use plotters::coord::Shift;
-use plotters::coord::types::RangedCoordf64;
+use crate::error::Result;
+use crate::report::drawing::{
+    self, Area, Drawn, FAINT, Plot, WITH, WITHOUT, below, beside, font, under, vertical_axis,
+};
+use crate::report::text::{p_value, percent};
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
 use serde_json::Value;
 
 const WIDTH: u32 = 1000;
@@ -31,26 +30,15 @@ const PALETTE: [RGBColor; 8] = [
     RGBColor(140, 140, 140),
 ];
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Plot<'a> = DrawingArea<SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
-type Drawn = Result<(), Box<dyn std::error::Error>>;
-
 /// Errors: the drawing library refuses, which plain numbers do not cause.
 pub(super) fn svg(summary: &Summary<'_>) -> Result<String> {
-    let mut svg = String::new();
-    {
-        let swept = swept(summary);
-        let panels = if swept.len() > 1 { 2 } else { 1 };
-        let width = if summary.map.is_some() { WIDTH } else { NARROW };
-        let size = (width, panels * HEIGHT + CAPTION);
-        let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-        draw(summary, &swept, &root).map_err(|e| Error::argument("figure", "svg", e, "a drawing"))?;
-    }
-    Ok(svg)
+    let swept = swept(summary);
+    let panels = if swept.len() > 1 { 2 } else { 1 };
+    let width = if summary.map.is_some() { WIDTH } else { NARROW };
+    drawing::svg((width, panels * HEIGHT + CAPTION), |root| draw(summary, &swept, root))
 }
 
 fn draw(summary: &Summary<'_>, swept: &[(f64, &Arm<'_>)], root: &Area<'_>) -> Drawn {
-    root.fill(&WHITE)?;
     let (width, height) = root.dim_in_pixel();
     let (above, caption) = root.split_vertically(height - CAPTION);
     for (line, y) in caption_lines(summary, swept).into_iter().zip([6, 30, 54]) {
@@ -68,7 +56,6 @@ fn draw(summary: &Summary<'_>, swept: &[(f64, &Arm<'_>)], root: &Area<'_>) -> Dr
     if let Some(map) = &summary.map {
         latents(map, &right)?;
     }
-    root.present()?;
     Ok(())
 }
 
@@ -168,37 +155,21 @@ fn over_codes(summary: &Summary<'_>, swept: &[(f64, &Arm<'_>)], area: &Area<'_>)
         .x_label_area_size(48)
         .y_label_area_size(64)
         .build_cartesian_2d(-0.6..n as f64 - 0.4, low..high)?;
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .disable_x_axis()
-        .y_labels(6)
-        .y_desc("accuracy, %")
-        .light_line_style(WHITE)
-        .bold_line_style(FAINT)
-        .axis_style(INK)
-        .label_style(font(14))
-        .axis_desc_style(font(14))
-        .draw()?;
+    vertical_axis(&mut chart, None, "accuracy, %", 14)?;
     let plot = chart.plotting_area();
     if let Some((_, mean, _)) = dpo.and_then(accuracy) {
         let line = vec![(-0.6, mean), (n as f64 - 0.4, mean)];
         plot.draw(&DashedPathElement::new(line, 6, 4, WITHOUT.stroke_width(2)))?;
         area.draw(&DashedPathElement::new(vec![(240, 20), (276, 20)], 6, 4, WITHOUT.stroke_width(2)))?;
-        let style = font(13).pos(Pos::new(HPos::Left, VPos::Center));
-        area.draw(&Text::new(summary.study.objective.clone() + " without LPC", (284, 20), style))?;
+        area.draw(&Text::new(summary.study.objective.clone() + " without LPC", (284, 20), beside(13)))?;
     }
     let means = swept.iter().enumerate().filter_map(|(i, (_, a))| accuracy(a).map(|(_, m, _)| (i as f64, m)));
     plot.draw(&PathElement::new(means.collect::<Vec<_>>(), WITH.stroke_width(1)))?;
     for (i, (codes, arm)) in swept.iter().enumerate() {
-        let bottom = plot.map_coordinate(&(i as f64, low));
-        let style = || font(14).pos(Pos::new(HPos::Center, VPos::Top));
-        area_text(area, format!("{codes}"), (bottom.0, bottom.1 + 6), style())?;
+        under(area, plot, (i as f64, low), 6, format!("{codes}"), 14)?;
         interval(plot, i as f64, arm, WITH)?;
     }
-    let middle = plot.map_coordinate(&((n as f64 - 1.0) / 2.0, low));
-    let style = font(14).pos(Pos::new(HPos::Center, VPos::Top));
-    area_text(area, "K, number of codes".into(), (middle.0, middle.1 + 26), style)
+    under(area, plot, ((n as f64 - 1.0) / 2.0, low), 26, "K, number of codes".into(), 14)
 }
 
 fn under_flips(summary: &Summary<'_>, area: &Area<'_>) -> Drawn {
@@ -215,8 +186,7 @@ fn under_flips(summary: &Summary<'_>, area: &Area<'_>) -> Drawn {
     let legend = [("without LPC", WITHOUT, 84), ("with LPC", WITH, 204)];
     for (text, colour, x) in legend {
         marker(area, (x, 44), colour)?;
-        let style = font(13).pos(Pos::new(HPos::Left, VPos::Center));
-        area.draw(&Text::new(text, (x + 12, 44), style))?;
+        area.draw(&Text::new(text, (x + 12, 44), beside(13)))?;
     }
     let mut chart = ChartBuilder::on(area)
         .margin_top(58)
@@ -224,37 +194,16 @@ fn under_flips(summary: &Summary<'_>, area: &Area<'_>) -> Drawn {
         .x_label_area_size(48)
         .y_label_area_size(64)
         .build_cartesian_2d(-0.5..1.5, low..high)?;
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .disable_x_axis()
-        .y_labels(6)
-        .y_desc("accuracy, %")
-        .light_line_style(WHITE)
-        .bold_line_style(FAINT)
-        .axis_style(INK)
-        .label_style(font(14))
-        .axis_desc_style(font(14))
-        .draw()?;
+    vertical_axis(&mut chart, None, "accuracy, %", 14)?;
     let plot = chart.plotting_area();
     for (i, (rate, arms)) in groups.iter().enumerate() {
         for arm in arms {
             let (shift, colour) = if plain(arm) { (-0.12, WITHOUT) } else { (0.12, WITH) };
             interval(plot, i as f64 + shift, arm, colour)?;
         }
-        let bottom = plot.map_coordinate(&(i as f64, low));
-        let style = font(14).pos(Pos::new(HPos::Center, VPos::Top));
-        area_text(area, format!("{:.0} %", 100.0 * rate), (bottom.0, bottom.1 + 6), style)?;
+        under(area, plot, (i as f64, low), 6, format!("{:.0} %", 100.0 * rate), 14)?;
     }
-    let middle = plot.map_coordinate(&(0.5, low));
-    let style = font(14).pos(Pos::new(HPos::Center, VPos::Top));
-    area_text(area, "training labels flipped".into(), (middle.0, middle.1 + 26), style)
-}
-
-/// In pixels of the whole drawing, as the plots' coordinates map to.
-fn area_text(area: &Area<'_>, text: String, at: (i32, i32), style: TextStyle<'_>) -> Drawn {
-    let (x, y) = area.get_base_pixel();
-    Ok(area.draw(&Text::new(text, (at.0 - x, at.1 - y), style))?)
+    under(area, plot, (0.5, low), 26, "training labels flipped".into(), 14)
 }
 
 fn interval(plot: &Plot<'_>, x: f64, arm: &Arm<'_>, colour: RGBColor) -> Drawn {
@@ -286,8 +235,7 @@ fn latents(map: &Layout, area: &Area<'_>) -> Drawn {
     for (i, source) in sources.iter().enumerate() {
         let at = (36 + 170 * (i as i32 % 3), 46 + 24 * (i as i32 / 3));
         point(area, at, i)?;
-        let style = font(14).pos(Pos::new(HPos::Left, VPos::Center));
-        area.draw(&Text::new(source.to_string(), (at.0 + 12, at.1), style))?;
+        area.draw(&Text::new(source.to_string(), (at.0 + 12, at.1), beside(14)))?;
     }
     let top = 46 + 24 * sources.len().div_ceil(3) as i32;
     let (width, height) = area.dim_in_pixel();
@@ -307,8 +255,7 @@ fn latents(map: &Layout, area: &Area<'_>) -> Drawn {
         let kind = sources.iter().position(|s| s == source).unwrap_or(0);
         point(area, (place(p.0, x, left, right), place(p.1, y, top, bottom)), kind)?;
     }
-    let style = font(13).pos(Pos::new(HPos::Center, VPos::Top));
-    area.draw(&Text::new("t-SNE's axes have no units", ((left + right) / 2, bottom + 8), style))?;
+    area.draw(&Text::new("t-SNE's axes have no units", ((left + right) / 2, bottom + 8), below(13)))?;
     Ok(())
 }
 

@@ -1,12 +1,13 @@
 //! A study as a picture: a dot and its interval for every contrast, question by question.
 
 use super::{Answer, Measured, Summary};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::study::Rule;
-use crate::report::figure::{FAINT, INK, WITH, WITHOUT, font};
+use crate::report::drawing::{
+    self, Area, Drawn, FAINT, INK, Plot, WITH, WITHOUT, beside, font, horizontal_axis,
+};
 use crate::report::table2::Verdict;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 const WIDTH: u32 = 1000;
 const TOP: u32 = 84;
@@ -28,26 +29,11 @@ pub(super) fn svg(summary: &Summary<'_>) -> Result<String> {
         .filter(|(_, answers)| !answers.is_empty())
         .collect();
     let rows: usize = questions.iter().map(|(_, answers)| 1 + answers.len()).sum();
-    let mut svg = String::new();
-    {
-        let root =
-            SVGBackend::with_string(&mut svg, (WIDTH, TOP + AXIS + ROW * rows as u32)).into_drawing_area();
-        draw(summary, &questions, rows, &root)
-            .map_err(|e| Error::argument("figure", "svg", e, "a drawing"))?;
-    }
-    Ok(svg)
+    drawing::svg((WIDTH, TOP + AXIS + ROW * rows as u32), |root| draw(summary, &questions, rows, root))
 }
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
-
-fn draw(
-    summary: &Summary<'_>,
-    questions: &[(&str, Vec<&Answer>)],
-    rows: usize,
-    root: &Area<'_>,
-) -> Result<(), Box<dyn std::error::Error>> {
+fn draw(summary: &Summary<'_>, questions: &[(&str, Vec<&Answer>)], rows: usize, root: &Area<'_>) -> Drawn {
     let header = &summary.evidence.header;
-    root.fill(&WHITE)?;
     let base = header.bases.first().map_or("", |b| &b.name);
     let title = format!(
         "{}: {base}, {} scale, {} seeds an arm",
@@ -66,25 +52,14 @@ fn draw(
         .x_label_area_size(AXIS)
         .y_label_area_size(LABELS)
         .build_cartesian_2d(-reach..reach, rows as f64..0.0)?;
-    chart
-        .configure_mesh()
-        .disable_y_mesh()
-        .disable_y_axis()
-        .x_labels(7)
-        .x_label_formatter(&|x| if *x == 0.0 { "0".into() } else { format!("{x:+}").replace('-', "−") })
-        .x_desc("difference of preference accuracy, percentage points; bars: 95 % intervals")
-        .light_line_style(WHITE)
-        .bold_line_style(FAINT)
-        .axis_style(INK)
-        .label_style(font(15))
-        .axis_desc_style(font(15))
-        .draw()?;
+    let number = |x: &f64| if *x == 0.0 { "0".into() } else { format!("{x:+}").replace('-', "−") };
+    let unit = "difference of preference accuracy, percentage points; bars: 95 % intervals";
+    horizontal_axis(&mut chart, 7, &number, unit, 15)?;
     let plot = chart.plotting_area();
     plot.draw(&PathElement::new(vec![(0.0, 0.0), (0.0, rows as f64)], INK.stroke_width(1)))?;
-    let at = |x: f64, y: f64| plot.map_coordinate(&(x, y));
     let label = |text: &str, y: f64, size: u32, indent: i32| {
-        let style = font(size).pos(Pos::new(HPos::Left, VPos::Center));
-        root.draw(&Text::new(text.to_string(), (16 + indent, at(0.0, y).1), style))
+        let (_, y) = plot.map_coordinate(&(0.0, y));
+        root.draw(&Text::new(text.to_string(), (16 + indent, y), beside(size)))
     };
     let mut y = 0.5;
     for (asks, answers) in questions {
@@ -92,26 +67,25 @@ fn draw(
         y += 1.0;
         for answer in answers {
             label(&answer.test.claim, y, 14, 18)?;
-            match (contrast(answer), &answer.test.rule) {
-                (None, _) => {
-                    let style = font(13).color(&GREY).pos(Pos::new(HPos::Left, VPos::Center));
-                    root.draw(&Text::new("not run", at(0.1 * reach, y), style))?;
-                }
-                (Some((low, mean, high)), rule) => {
-                    if let Rule::Within { points, .. } = rule {
-                        let (left, right) = (at(-points.min(reach), y - 0.4), at(points.min(reach), y + 0.4));
-                        root.draw(&Rectangle::new([left, right], FAINT.filled()))?;
-                    }
-                    let colour = colour(answer);
-                    root.draw(&PathElement::new(vec![at(low, y), at(high, y)], colour.stroke_width(2)))?;
-                    mark(root, at(mean, y), answer)?;
-                }
-            }
+            interval(answer, root, plot, y, reach)?;
             y += 1.0;
         }
     }
-    root.present()?;
     Ok(())
+}
+
+/// `reach`: where the plot ends, in points.
+fn interval(answer: &Answer, root: &Area<'_>, plot: &Plot<'_>, y: f64, reach: f64) -> Drawn {
+    let at = |x: f64, y: f64| plot.map_coordinate(&(x, y));
+    let Some((low, mean, high)) = contrast(answer) else {
+        return Ok(root.draw(&Text::new("not run", at(0.1 * reach, y), beside(13).color(&GREY)))?);
+    };
+    if let Rule::Within { points, .. } = answer.test.rule {
+        let (left, right) = (at(-points.min(reach), y - 0.4), at(points.min(reach), y + 0.4));
+        root.draw(&Rectangle::new([left, right], FAINT.filled()))?;
+    }
+    root.draw(&PathElement::new(vec![at(low, y), at(high, y)], colour(answer).stroke_width(2)))?;
+    mark(root, at(mean, y), answer)
 }
 
 /// In points.
@@ -131,7 +105,7 @@ fn colour(answer: &Answer) -> RGBColor {
 }
 
 /// Shapes differ as well as colours.
-fn mark(root: &Area<'_>, at: (i32, i32), answer: &Answer) -> Result<(), Box<dyn std::error::Error>> {
+fn mark(root: &Area<'_>, at: (i32, i32), answer: &Answer) -> Drawn {
     let colour = colour(answer);
     match answer.outcome.map(|o| o.verdict) {
         Some(Verdict::Supported) => root.draw(&TriangleMarker::new(at, 8, colour.filled()))?,
@@ -147,11 +121,9 @@ fn mark(root: &Area<'_>, at: (i32, i32), answer: &Answer) -> Result<(), Box<dyn 
     Ok(())
 }
 
-fn legend(root: &Area<'_>) -> Result<(), Box<dyn std::error::Error>> {
+fn legend(root: &Area<'_>) -> Drawn {
     let y = 58;
-    let text = |text: &'static str, x| {
-        root.draw(&Text::new(text, (x, y), font(14).pos(Pos::new(HPos::Left, VPos::Center))))
-    };
+    let text = |text: &'static str, x| root.draw(&Text::new(text, (x, y), beside(14)));
     root.draw(&TriangleMarker::new((24, y), 8, WITH.filled()))?;
     text("claim supported", 38)?;
     root.draw(&Rectangle::new([(171, y - 5), (181, y + 5)], WITHOUT.filled()))?;

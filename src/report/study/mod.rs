@@ -2,13 +2,14 @@
 //! before anything ran.
 
 pub mod codes;
+mod document;
 mod figure2;
 mod forest;
-mod page;
-mod text;
+mod words;
 
-pub use text::measured;
+pub(super) use words::measured;
 
+use super::document::{Figure, csv};
 use super::exhibit::Exhibit;
 use super::picture;
 use super::table2::{SIGNIFICANCE, Verdict};
@@ -58,7 +59,7 @@ fn from_settings(evidence: &Evidence, name: &str) -> Option<AgainstNull> {
 }
 
 /// Everything a study's evidence says.
-pub struct Summary<'a> {
+pub(super) struct Summary<'a> {
     pub evidence: &'a Evidence,
     pub study: Study,
     pub arms: Vec<Arm<'a>>,
@@ -67,23 +68,27 @@ pub struct Summary<'a> {
     pub map: Option<Layout>,
 }
 
-pub struct Arm<'a> {
+pub(super) struct Arm<'a> {
     pub name: &'a str,
     pub runs: Vec<Scored<'a>>,
     /// None: not run.
     pub accuracy: Option<Estimate>,
 }
 
+impl Arm<'_> {
+    fn ids(&self) -> impl Iterator<Item = String> {
+        self.runs.iter().map(|scored| scored.run.manifest.run.clone())
+    }
+}
+
 /// A run with what it decided rightly.
-pub struct Scored<'a> {
-    pub run: &'a Run,
-    /// In the evidence.
-    pub position: usize,
+pub(super) struct Scored<'a> {
+    run: &'a Run,
     pub pairs: Vec<String>,
     pub correct: Vec<f64>,
 }
 
-pub struct Answer {
+pub(super) struct Answer {
     pub question: Question,
     pub test: Test,
     /// None: not run.
@@ -93,7 +98,7 @@ pub struct Answer {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub struct Outcome {
+pub(super) struct Outcome {
     pub measured: Measured,
     /// Of what takes part in Holm's correction.
     pub p_holm: Option<f64>,
@@ -101,7 +106,7 @@ pub struct Outcome {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub enum Measured {
+pub(super) enum Measured {
     /// A contrast of accuracies.
     Contrast(Estimate),
     /// Of the runs' seconds; no interval for a single seed.
@@ -111,7 +116,7 @@ pub enum Measured {
 }
 
 /// The map's points.
-pub struct Layout {
+pub(super) struct Layout {
     pub points: Vec<(f64, f64)>,
     pub sources: Vec<String>,
     pub silhouette: AgainstNull,
@@ -122,7 +127,7 @@ pub struct Layout {
 }
 
 /// Errors: evidence without a plan, or whose runs do not fit it.
-pub fn summarise(evidence: &Evidence) -> Result<Summary<'_>> {
+pub(super) fn summarise(evidence: &Evidence) -> Result<Summary<'_>> {
     let header = &evidence.header;
     let Some(plan) = &header.plan else {
         return Err(Error::argument("study", "evidence", "no plan", "the study's recipe in its header"));
@@ -156,11 +161,10 @@ fn missing(notes: &[String], not_run: &[NotRun], test: &Test) -> Vec<String> {
 
 fn arm<'a>(evidence: &'a Evidence, name: &'a str) -> Result<Arm<'a>> {
     let mut runs = vec![];
-    for (position, run) in evidence.runs.iter().enumerate().filter(|(_, r)| r.objective == name) {
+    for run in evidence.runs.iter().filter(|r| r.objective == name) {
         let records = evidence.records(run)?;
         runs.push(Scored {
             run,
-            position,
             pairs: records.iter().map(|r| r.id.clone()).collect(),
             correct: records.iter().map(|r| f64::from(u8::from(r.correct))).collect(),
         });
@@ -294,41 +298,38 @@ fn layout(evidence: &Evidence) -> Result<Option<Layout>> {
     Ok(Some(Layout { points, sources, silhouette, votes, untrained, seed: run.seed() }))
 }
 
-/// The study's files and its page's sections.
+/// The study's files and its document.
 ///
 /// Errors: as [`summarise`].
-pub fn exhibit(evidence: &Evidence) -> Result<Exhibit> {
+pub(super) fn exhibit(evidence: &Evidence) -> Result<Exhibit> {
     let summary = summarise(evidence)?;
     let name = evidence.header.table.name();
-    let reading = codes::reading(evidence)?;
-    let figure = match evidence.header.table {
+    let picture = match evidence.header.table {
         Table::Figure2 => figure2::svg(&summary)?,
         _ => forest::svg(&summary)?,
     };
     let mut files = vec![
-        (format!("{name}.md"), text::markdown(&summary, reading.as_ref()).into_bytes()),
-        (format!("{name}.csv"), text::csv(&summary)?),
-        (format!("{name}.tex"), text::latex(&summary).into_bytes()),
-        (format!("{name}.png"), picture::png(&figure)?),
-        (format!("{name}.svg"), figure.clone().into_bytes()),
+        (format!("{name}.png"), picture::png(&picture)?),
+        (format!("{name}.svg"), picture.clone().into_bytes()),
     ];
     if let Some(map) = &summary.map {
-        files.push((format!("{name}-map.csv"), text::map_csv(map)?));
+        files.push((format!("{name}-map.csv"), csv::render(&document::points(map))?));
     }
-    let mut sections = page::sections(&summary, figure);
+    let reading = codes::reading(evidence)?;
+    let mut codes = None;
     if let Some(reading) = &reading {
-        let (drawn, figure) = codes::files(&summary, reading, name)?;
-        files.extend(drawn);
-        // Before the arms, which come last.
-        sections.insert(sections.len() - 1, codes::section(reading, figure));
+        let svg = codes::svg(&summary, reading)?;
+        files.push((format!("{name}-codes.csv"), csv::render(&codes::numbers(reading.codes))?));
+        files.push((format!("{name}-codes.png"), picture::png(&svg)?));
+        files.push((format!("{name}-codes.svg"), svg.clone().into_bytes()));
+        let (file, description) = (format!("{name}-codes.svg"), "Codes".to_string());
+        codes = Some((reading, Figure { file, description, svg }));
     }
-    Ok(Exhibit {
-        table: evidence.header.table,
-        title: format!("{} at the {} scale", summary.study.title, evidence.header.scale.name()),
-        status: text::status(&summary),
-        files,
-        sections,
-    })
+    let document = document::document(&summary, picture, codes);
+    let (title, status) = (&summary.study.title, words::status(&summary));
+    let mut exhibit = Exhibit::new(evidence, title, status, document, &document::numbers(&summary))?;
+    exhibit.files.extend(files);
+    Ok(exhibit)
 }
 
 #[cfg(test)]

@@ -1,23 +1,32 @@
-//! Tables for a paper's source, in the style of booktabs.
+//! A document's excerpt as a table for a paper's source, in the style of booktabs.
 
-/// A `table` environment that needs the package booktabs and nothing else.
-///
-/// `alignment`: a character a column, as LaTeX has them.
-///
-/// ```
-/// let tex = lpc::report::latex::booktabs("lr", &["A & B", "%"], &[vec!["x_1".into(), "–".into()]], "C.", "tab:c");
-/// assert!(tex.contains("A \\& B & \\% \\\\\n\\midrule\nx\\_1 & -- \\\\\n\\bottomrule"));
-/// ```
-pub fn booktabs(
-    alignment: &str,
-    header: &[&str],
-    rows: &[Vec<String>],
-    caption: &str,
-    label: &str,
-) -> String {
+use super::{Block, Document, Grid, Holds, Medium};
+
+/// A `table` environment that needs the package booktabs and nothing else; empty without an excerpt.
+pub(in crate::report) fn render(document: &Document, label: &str) -> String {
+    let excerpt =
+        Block::shown(&document.lead.blocks, Medium::Text).into_iter().find_map(|block| match block {
+            Block::Excerpt(_, inside) => Some(Block::shown(inside, Medium::Text)),
+            _ => None,
+        });
+    let (mut caption, mut tables) = ("", String::new());
+    for block in excerpt.unwrap_or_default() {
+        match block {
+            Block::Paragraph(text) => caption = text,
+            Block::Grid(grid) => tables += &table(grid, caption, label),
+            _ => {}
+        }
+    }
+    tables
+}
+
+fn table(grid: &Grid, caption: &str, label: &str) -> String {
     let line = |cells: Vec<String>| format!("{} \\\\\n", cells.join(" & "));
-    let header = line(header.iter().map(|cell| escape(cell)).collect());
-    let rows: String = rows.iter().map(|row| line(row.iter().map(|cell| escape(cell)).collect())).collect();
+    let side = |holds| if holds == Holds::Numbers { 'r' } else { 'l' };
+    let alignment: String = grid.columns.iter().map(|column| side(column.holds)).collect();
+    let header = line(grid.columns.iter().map(|column| escape(&column.name)).collect());
+    let row = |row: &Vec<super::Cell>| line(row.iter().map(|c| escape(&c.content.to_string())).collect());
+    let rows: String = grid.rows.iter().map(row).collect();
     format!(
         "% Needs \\usepackage{{booktabs}}.\n\\begin{{table}}[t]\n\\centering\n\\begin{{tabular}}{{{alignment}}}\n\\toprule\n\
          {header}\\midrule\n{rows}\\bottomrule\n\\end{{tabular}}\n\\caption{{{}}}\n\\label{{{label}}}\n\\end{{table}}\n",
@@ -27,7 +36,7 @@ pub fn booktabs(
 
 /// Text in which every character stands for itself. Brackets that would open an optional argument after
 /// `\\` are braced.
-pub fn escape(text: &str) -> String {
+fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {
         match c {

@@ -1,24 +1,13 @@
-//! Table 2: preference accuracy of each objective without and with LPC, on each base model.
-//!
-//! [`summarise`] turns the records of runs into estimates, [`render`] sets them as Markdown and
-//! CSV. Both are pure: the same records give the same bytes.
+//! Table 2's numbers: records in, estimates out.
 
-mod csv;
-mod markdown;
-mod page;
-
-use super::claims::Effect;
-use super::exhibit::Exhibit;
-use super::paper::{self, Published};
 use crate::error::{Error, Result};
 use crate::eval::stats::{Estimate, Interval, crossed_interval, holm, wilson_interval};
-use crate::files::write_atomic;
 use crate::plan::Scale;
+use crate::report::paper::{self, Published};
 use crate::run::evidence::{Evidence, Header};
 use crate::run::records::Record;
 use ndarray::Array2;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 /// Holm-adjusted p-values below this decide a comparison.
 pub const SIGNIFICANCE: f64 = 0.05;
@@ -92,14 +81,6 @@ impl LatentSummary {
     }
 }
 
-/// The table as text.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rendered {
-    pub markdown: String,
-    /// Tidy: a row a cell and statistic.
-    pub csv: String,
-}
-
 /// What the records say, before any formatting.
 #[derive(Debug)]
 pub struct Summary<'a> {
@@ -166,18 +147,10 @@ pub enum Verdict {
     Undecided,
 }
 
-/// The table from the records of runs.
-///
-/// Errors: see [`summarise`].
-pub fn render(input: &Input) -> Result<Rendered> {
-    let summary = summarise(input)?;
-    Ok(Rendered { markdown: markdown::render(&summary), csv: csv::render(&summary) })
-}
-
 /// The table's numbers from its evidence.
 ///
 /// Errors: evidence that does not give back its records.
-pub fn input(evidence: &Evidence) -> Result<Input> {
+pub(super) fn input(evidence: &Evidence) -> Result<Input> {
     let Header { scale, bases, objectives, .. } = &evidence.header;
     let mut cells = vec![];
     for base in bases {
@@ -220,58 +193,6 @@ fn base_accuracy(records: &[Record]) -> Option<Proportion> {
     let verdicts: Vec<bool> = records.iter().map(likelier).collect::<Option<_>>()?;
     let correct = verdicts.iter().filter(|v| **v).count();
     (!verdicts.is_empty()).then_some(Proportion { correct, total: verdicts.len() })
-}
-
-/// The table's files and its part of the page.
-///
-/// Errors: as [`input`] and [`summarise`].
-pub fn exhibit(evidence: &Evidence) -> Result<Exhibit> {
-    let input = input(evidence)?;
-    let summary = summarise(&input)?;
-    let figure = super::figure::table2(&summary)?;
-    let files = [
-        ("table2.md", markdown::render(&summary)),
-        ("table2.csv", csv::render(&summary)),
-        ("table2.svg", figure.clone()),
-        ("table2.tex", markdown::latex(&summary)),
-    ];
-    Ok(Exhibit {
-        table: evidence.header.table,
-        title: format!("Table 2 at the {} scale", summary.scale.name()),
-        status: markdown::verdict_line(&summary),
-        files: files.map(|(name, text)| (name.to_string(), text.into_bytes())).into(),
-        sections: page::sections(&summary, evidence, figure)?,
-    })
-}
-
-/// What LPC changes, objective by objective.
-///
-/// Errors: as [`input`] and [`summarise`].
-pub fn effects(evidence: &Evidence) -> Result<Vec<Effect>> {
-    let input = input(evidence)?;
-    let effect = |row: &Row<'_>| {
-        let e = row.comparison.as_ref()?.difference;
-        Some(Effect {
-            base: row.base.into(),
-            objective: row.objective.into(),
-            column: String::new(),
-            mean: e.mean,
-            standard_error: e.standard_error,
-            p_value: e.p_value,
-        })
-    };
-    Ok(summarise(&input)?.rows.iter().filter_map(effect).collect())
-}
-
-/// Writes `table2.md`, `table2.csv` and `table2.svg` into `folder`, each atomically.
-///
-/// Errors: see [`summarise`]; the folder cannot be written.
-pub fn write(folder: &Path, input: &Input) -> Result<()> {
-    let rendered = render(input)?;
-    let figure = super::figure::table2(&summarise(input)?)?;
-    write_atomic(&folder.join("table2.md"), rendered.markdown.as_bytes())?;
-    write_atomic(&folder.join("table2.csv"), rendered.csv.as_bytes())?;
-    write_atomic(&folder.join("table2.svg"), figure.as_bytes())
 }
 
 /// Estimates for every cell.
@@ -372,7 +293,7 @@ fn arm<'a>(input: &'a Input, base: &str, objective: &str, latent: bool) -> Resul
     Ok(Arm { runs, accuracy, by_source })
 }
 
-fn correct(record: &Record) -> f64 {
+pub(super) fn correct(record: &Record) -> f64 {
     f64::from(u8::from(record.correct))
 }
 
@@ -408,6 +329,12 @@ fn summarise_base<'a>(input: &'a Input, base: &'a BaseModel) -> Result<BaseSumma
         Ceiling { expected: mean(|p| p.max(1.0 - p)), realised: mean(right) }
     });
     Ok(BaseSummary { name: &base.name, accuracy, ceiling, sources })
+}
+
+impl Row<'_> {
+    pub(super) fn name(&self) -> String {
+        format!("{}, {}", self.base, self.objective)
+    }
 }
 
 impl Proportion {
