@@ -1,9 +1,30 @@
 //! `lpc check`: a calculator for whoever audits a formula.
 
-use super::CheckArguments;
 use super::output::{print, print_line};
 use crate::check::{TOLERANCE, check};
 use crate::error::{Error, Place, Result};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Calculate the loss of given pairs with both implementations, spec and tensor
+///
+/// Prints the loss, the margin, the KL divergence, the log-probabilities, and the margin and exact posterior
+/// of every code. Both implementations compute in 64-bit floats. The exit status is 1 if two numbers differ
+/// by more than 1e-9, as |a - b| / max(1, |a|, |b|).
+///
+/// Example: lpc check paper/check.json --grad
+#[derive(Debug, Args)]
+pub struct CheckArguments {
+    /// JSON with the objective, the latent mode, the LM head, the parameters of h_z, and the pairs. Unknown
+    /// keys are an error
+    file: PathBuf,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Also print the gradients of the mean loss with respect to the LM head and the parameters of h_z
+    #[arg(long)]
+    grad: bool,
+}
 
 pub fn run(arguments: CheckArguments) -> Result<()> {
     let report = check(&arguments.file, arguments.grad)?;

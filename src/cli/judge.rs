@@ -1,18 +1,52 @@
 //! `lpc judge`: a judge's annotations of a model's outputs against a baseline's.
 
 use super::output::print_line;
-use super::{EffortArguments, JudgeArguments};
+use super::shared::{EffortArguments, address};
 use crate::error::{Error, Place, Result};
 use crate::eval::generation::Cut;
 use crate::eval::journal::Journal;
 use crate::eval::judge::{
-    Annotator, Budget, Client, Limits, Missing, Prompt, ask_all, compare, forecast, no_verdict, outcomes,
-    questions, read_outputs, write_annotations,
+    Annotator, Missing, Prompt, ask_all, compare, forecast, no_verdict, outcomes, questions, read_outputs,
+    write_annotations,
 };
 use crate::progress::Progress;
+use clap::Args;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+
+/// Ask a judge whether a model's or a baseline's outputs are better, as AlpacaEval 2 does
+///
+/// If the endpoint needs a key, put it into the environment variable LPC_API_KEY. Every reply is kept as soon
+/// as it comes: after a stop the same command continues, and no verdict is paid twice. Comparisons without a
+/// verdict are counted, named in --out, and asked again by the next call. The exit status is 1 if no comparison
+/// has a verdict.
+///
+/// Example: lpc judge --outputs model_outputs.json --baseline baseline.json
+/// --base-url https://api.openai.com/v1 --model gpt-4-1106-preview --out annotations.csv
+#[derive(Debug, Args)]
+pub struct JudgeArguments {
+    /// The model's outputs: a JSON array of objects with instruction, output and generator
+    #[arg(long, value_name = "FILE")]
+    outputs: PathBuf,
+    /// The baseline's outputs, in the same format
+    #[arg(long, value_name = "FILE")]
+    baseline: PathBuf,
+    /// Address of an OpenAI-compatible endpoint, such as https://api.openai.com/v1. It may have a query string
+    #[arg(long, value_name = "URL")]
+    base_url: String,
+    /// Name of the judging model at that address
+    #[arg(long, value_name = "NAME")]
+    model: String,
+    /// A template with {instruction}, {output_1} and {output_2}, in ChatML or one user message, that asks for
+    /// m or M. Results name the template by its hash [default: a short template of our own]
+    #[arg(long, value_name = "FILE")]
+    prompt: Option<PathBuf>,
+    #[command(flatten)]
+    effort: EffortArguments,
+    /// File for the annotations: .csv, which `lpc winrate` reads, or .json, which AlpacaEval writes
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
 
 pub fn run(arguments: JudgeArguments, runs: &Path) -> Result<()> {
     let prompt = match &arguments.prompt {
@@ -80,29 +114,4 @@ pub fn run(arguments: JudgeArguments, runs: &Path) -> Result<()> {
         judged.len() - n - identical,
     ))?;
     none.map_or(Ok(()), Err)
-}
-
-/// An endpoint as messages name it: a query string may hold what is nobody's business.
-pub(super) fn address(base_url: &str) -> &str {
-    base_url.split(['?', '#']).next().unwrap_or(base_url)
-}
-
-impl EffortArguments {
-    pub(super) fn limits(&self) -> Limits {
-        let prices = self.price_in.zip(self.price_out);
-        Limits {
-            concurrency: self.concurrency,
-            attempts: self.attempts,
-            first_wait: Duration::from_secs_f64(self.retry_wait),
-            budget: prices.map(|(price_in, price_out)| Budget { most: self.budget, price_in, price_out }),
-        }
-    }
-
-    pub(super) fn client(&self, base_url: &str, model: &str) -> Result<Client> {
-        Client::new(base_url, model, Duration::from_secs(self.timeout), self.key_header.as_deref())
-    }
-
-    pub(super) fn cache(&self, runs: &Path) -> PathBuf {
-        self.cache.clone().unwrap_or_else(|| runs.join("judge.jsonl"))
-    }
 }

@@ -1,10 +1,8 @@
 //! What an argument may be; anything else is refused before work begins.
 
-use crate::config::ModelSource;
 use crate::{Error, Result};
 use candle_core::Device;
 use clap::builder::RangedU64ValueParser;
-use std::path::Path;
 
 /// Whole numbers from 1 to `most`.
 pub fn up_to<T: TryFrom<u64> + Clone + Send + Sync + 'static>(most: u64) -> RangedU64ValueParser<T> {
@@ -77,34 +75,6 @@ fn number(text: &str, allowed: impl Fn(f64) -> bool, expected: &str) -> Result<f
     text.parse().ok().filter(|&v| allowed(v)).ok_or_else(|| expected.into())
 }
 
-/// A folder, a file that is or holds a GGUF, or, where no such path exists, a model of the hub:
-/// `organisation/name` or `organisation/name@revision`.
-pub fn model_source(path: &Path) -> ModelSource {
-    if path.is_dir() {
-        return ModelSource::Folder { path: path.into() };
-    }
-    let hub = if path.exists() { None } else { hub_model(path) };
-    hub.unwrap_or_else(|| ModelSource::Gguf { path: path.into() })
-}
-
-/// A misspelt path is no model of the hub: neither where its folder exists, nor with the suffix
-/// of a file.
-fn hub_model(path: &Path) -> Option<ModelSource> {
-    let file = path.extension().is_some_and(|e| e == "gguf" || e == "whl" || e == "zip");
-    if file || path.parent()?.is_dir() {
-        return None;
-    }
-    let text = path.to_str()?;
-    let (id, revision) = text.split_once('@').unwrap_or((text, "main"));
-    let (organisation, name) = id.split_once('/')?;
-    let plain = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-    };
-    (plain(organisation) && plain(name) && !revision.is_empty())
-        .then(|| ModelSource::Hub { id: id.into(), revision: revision.into() })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,24 +87,5 @@ mod tests {
         for text in ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "CUDA", "cpu:0"] {
             assert!(device(text).is_err(), "{text}");
         }
-    }
-
-    fn hub(id: &str, revision: &str) -> ModelSource {
-        ModelSource::Hub { id: id.into(), revision: revision.into() }
-    }
-
-    #[test]
-    fn hub_ids_and_paths() {
-        let read = |text: &str| model_source(Path::new(text));
-        assert_eq!(read("org/name-1.5B"), hub("org/name-1.5B", "main"));
-        assert_eq!(read("org/name@v1.0"), hub("org/name", "v1.0"));
-        assert_eq!(read("org/name@refs/pr/1"), hub("org/name", "refs/pr/1"));
-        // `src` exists: its missing children are misspelt paths.
-        for path in
-            ["none", "models/none.gguf", "src/none", "a/b/c", "/org/name", "../name", "org/", "org/n@"]
-        {
-            assert_eq!(read(path), ModelSource::Gguf { path: path.into() }, "{path}");
-        }
-        assert_eq!(read("src"), ModelSource::Folder { path: "src".into() });
     }
 }

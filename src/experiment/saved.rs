@@ -18,10 +18,6 @@ use crate::{Error, Result};
 use candle_core::Device;
 use std::path::Path;
 
-pub fn is_run(folder: &Path) -> bool {
-    folder.join("recipe.toml").is_file()
-}
-
 /// Recipe, decoder with tokenizer, and policy of a run's folder.
 ///
 /// Errors: the folder holds no model (train with `lpc train` or `--keep-models`), or a file is
