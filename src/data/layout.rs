@@ -1,4 +1,4 @@
-//! The layouts in which people keep preference pairs, and what a row of each means.
+//! The layouts of preference pairs, and how a row of each is read.
 
 use crate::data::columns::{self, Asked};
 use crate::data::json;
@@ -44,7 +44,7 @@ impl fmt::Display for Layout {
     }
 }
 
-/// A row's pair, still without id and source, or why it has none.
+/// A row's pair, still without id and source, or the reason why it has none.
 pub enum Found {
     Pair(Box<Pair>),
     LeftOut(LeftOut),
@@ -62,7 +62,7 @@ pub struct Row {
     pub found: Found,
     /// The columns that its prompt and its system message come from, where that is not `prompt`.
     pub renamed: Vec<String>,
-    /// Columns that say what the pair does not.
+    /// Columns with content that the pair does not have.
     pub not_read: Vec<String>,
 }
 
@@ -96,7 +96,7 @@ impl Answers {
         }
     }
 
-    /// Do they begin with the prompt, not with an answer?
+    /// Whether they begin with the prompt instead of an answer.
     fn hold_the_prompt(&self) -> bool {
         match self {
             Self::Texts(chosen, rejected) => {
@@ -119,15 +119,15 @@ impl Answers {
     }
 }
 
-/// Reads one row. Its prompt may be in a column that [`columns::prompt`] knows. Where it is implicit it is what the two
-/// sides share, as TRL defines it: whole messages, or text up to a space.
+/// Reads one row. Its prompt may be in a column that [`columns::prompt`] knows. If no column has it, it is the common
+/// beginning of the two sides, as TRL defines it: whole messages, or text up to a space.
 ///
 /// `draw` (a seed and the row's number) draws the rejected completion of raw UltraFeedback; without it such
 /// a row is refused. `elsewhere` names columns with text that are not in the row.
 ///
 /// # Errors
-/// A key is missing or holds something else, a conversation has no prompt of the user's or a tool's before
-/// its answer, or something else than an answer behind it.
+/// A key is missing or has a wrong type; a conversation has no message of the user or a tool before its answer; or
+/// something else than an answer follows the prompt.
 pub fn read_row(
     mut row: Map<String, Value>,
     place: &Place,
@@ -222,7 +222,7 @@ pub fn read_row(
     Ok(Row { layout, found, renamed, not_read })
 }
 
-/// Two texts that begin with the prompt. Where another column has text, the prompt may be that.
+/// Two texts that begin with the prompt. If another column has text, that could be the prompt.
 fn implicit_texts(
     chosen: &str,
     rejected: &str,
@@ -249,7 +249,7 @@ fn implicit_texts(
     Ok((Layout::ImplicitStrings, Found::of(pair)))
 }
 
-/// The columns of a row, for whoever misses one.
+/// The names of a row's columns, for an error about a missing one.
 fn names(row: &Map<String, Value>) -> String {
     match row.is_empty() {
         true => String::new(),
@@ -260,8 +260,7 @@ fn names(row: &Map<String, Value>) -> String {
     }
 }
 
-/// A prompt and an answer each. An answer is mostly one message; it may call tools and have their results
-/// on the way.
+/// A prompt and two answers. An answer is usually one message; it may also call tools and hold their results.
 fn conversation(
     prompt: Vec<Message>,
     chosen: Vec<Message>,
@@ -326,7 +325,7 @@ fn split_at(mut turns: Vec<Message>, at: usize) -> (Vec<Message>, Vec<Message>) 
     (turns, rest)
 }
 
-/// The string, or what is there instead.
+/// The string, or the value that is there instead.
 pub(super) fn string(place: &Place, field: &str, value: Option<Value>) -> Result<String> {
     match value {
         Some(Value::String(text)) => Ok(text),

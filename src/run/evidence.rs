@@ -1,8 +1,8 @@
-//! What a published table rests on, small enough to be committed beside it: every run's manifest and
-//! test records, and its training curves thinned out.
+//! The evidence of a published table, small enough to be committed beside it: the manifest and the test records
+//! of every run, and its training curves with fewer points.
 //!
-//! `<table>.evidence.jsonl.gz` holds JSON lines: a header, columns of records (equal ones once), runs.
-//! The records of each run can be rebuilt to the very bytes whose SHA-256 its manifest holds.
+//! `<table>.evidence.jsonl.gz` holds JSON lines: a header, columns of records (equal columns only once), and
+//! runs. The records of each run can be rebuilt byte for byte; their SHA-256 is in the manifest.
 
 use crate::config::{Objective, Recipe};
 use crate::error::{Error, Place, Result};
@@ -20,10 +20,10 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::Path;
 
-/// Points of a curve at most: each the mean of as many steps.
+/// Most points of a curve. Each point is the mean of equally many steps.
 const CURVE_POINTS: usize = 64;
 
-/// Far more than any evidence; a damaged length must not fill the memory.
+/// Most bytes that are read. It is far more than any evidence, but a damaged file cannot fill the memory.
 const LARGEST: u64 = 1 << 30;
 
 /// The evidence of one table.
@@ -41,13 +41,13 @@ pub struct Header {
     pub format: u32,
     pub table: Table,
     pub scale: crate::plan::Scale,
-    /// Not the run matrix that ships with the scale.
+    /// Whether the run matrix is another than the one that ships with the scale.
     pub own: bool,
     pub notes: Vec<String>,
     pub seeds: Vec<u64>,
     pub bases: Vec<Base>,
     pub objectives: Vec<String>,
-    /// Whatever else the table's numbers depend on.
+    /// Everything else that the table's numbers depend on.
     pub settings: BTreeMap<String, f64>,
     /// A study's recipe: its arms, questions and rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,7 +58,7 @@ pub struct Header {
     pub codes: Option<CodesOfRun>,
 }
 
-/// What the codes of one of the runs are for.
+/// How one of the runs uses its codes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CodesOfRun {
@@ -66,14 +66,14 @@ pub struct CodesOfRun {
     pub codes: Codes,
 }
 
-/// A run of the plan that there is not, or all of a cell's.
+/// A planned run that did not finish, or all runs of a cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NotRun {
     pub base: String,
     pub objective: String,
     pub latent: bool,
-    /// None: every seed.
+    /// None means every seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
     pub why: String,
@@ -112,9 +112,9 @@ pub struct Run {
     pub objective: String,
     pub latent: bool,
     pub manifest: Manifest<Value>,
-    /// Columns of [`Record`] by field, in its order; null: implied by the others.
+    /// For each field of [`Record`], in its order, its column. Null if it follows from the other fields.
     pub records: Vec<(String, Option<usize>)>,
-    /// Columns of what the table itself measured, one value an example.
+    /// Columns of what the table itself measured, with one value for each example.
     pub measured: Vec<(String, usize)>,
     pub curves: Vec<(String, Vec<f32>)>,
 }
@@ -123,7 +123,7 @@ pub struct Run {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Column {
-    /// Numbers that single precision holds exactly, in its shorter notation.
+    /// Numbers that single precision holds exactly. They are shorter when written as f32.
     F32(Vec<f32>),
     Json(Vec<Value>),
 }
@@ -160,7 +160,7 @@ impl Evidence {
         self.push(manifest, &records, cell, measured, curves)
     }
 
-    /// [`Evidence::add`] with everything at hand.
+    /// As [`Evidence::add`], for a run that is already read.
     ///
     /// Errors: the columns do not give back the records whose hash the manifest holds.
     pub fn push(
@@ -214,7 +214,7 @@ impl Evidence {
         Ok(())
     }
 
-    /// The number of this column, which is kept once.
+    /// The number of this column. Equal columns are kept once.
     fn column(&mut self, column: Column) -> usize {
         self.columns.iter().position(|c| *c == column).unwrap_or_else(|| {
             self.columns.push(column);
@@ -224,7 +224,7 @@ impl Evidence {
 
     /// `records.jsonl` of a run, to the byte.
     ///
-    /// Errors: columns that are missing, of unequal lengths, or not those of records.
+    /// Errors: columns that are missing, of unequal lengths, or do not make records.
     pub fn records_text(&self, run: &Run) -> Result<String> {
         let mut text = String::new();
         for record in self.records(run)? {
@@ -282,9 +282,9 @@ impl Evidence {
         (0..n).map(row).collect()
     }
 
-    /// A column of what the table measured; NaN where there was nothing to measure.
+    /// A column of what the table measured. NaN means that there was nothing to measure.
     ///
-    /// Errors: there is none, or it does not hold numbers.
+    /// Errors: there is no such column, or it does not hold numbers.
     pub fn measured(&self, run: &Run, name: &str) -> Result<Vec<f64>> {
         let fault = || {
             Error::argument("evidence", format!("`{name}` of run {}", run.manifest.run), "none", "numbers")
@@ -328,8 +328,8 @@ impl Evidence {
         writer.finish().map_err(Error::io("evidence"))
     }
 
-    /// As much as a page can hold of many runs: of every record its pair, the margin to three digits, and
-    /// of the curves the loss and the accuracy.
+    /// A short form for pages that show many runs: of every record only its pair and the margin to three digits,
+    /// of the curves only the loss and the accuracy.
     ///
     /// Errors: as [`Evidence::records`].
     pub fn abridged(&self) -> Result<Self> {
@@ -357,9 +357,9 @@ impl Evidence {
         Ok(short)
     }
 
-    /// What [`Evidence::to_bytes`] wrote; `path` is for messages.
+    /// Reads what [`Evidence::to_bytes`] wrote. `path` is for messages.
     ///
-    /// Errors: not gzip, damaged, a line that is none of evidence.
+    /// Errors: the bytes are not gzip or damaged, or a line is not one of evidence.
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
         let mut text = String::new();
         let mut reader = GzDecoder::new(bytes).take(LARGEST);
@@ -391,14 +391,14 @@ impl Evidence {
 }
 
 impl Run {
-    /// 0 where the recipe has none, which no recipe of ours lacks.
+    /// 0 if the recipe has no seed. All of our recipes have one.
     pub fn seed(&self) -> u64 {
         self.manifest.recipe["seed"].as_u64().unwrap_or(0)
     }
 
     /// The recipe as this version reads it.
     ///
-    /// Errors: it is of a version whose keys are others.
+    /// Errors: the recipe is of a version with other keys.
     pub fn recipe(&self) -> Result<Recipe> {
         serde_json::from_value(self.manifest.recipe.clone()).map_err(|e| {
             Error::argument(
@@ -418,7 +418,7 @@ impl Run {
     }
 }
 
-/// TOML has no null; a key that is absent says the same.
+/// Leaves out nulls: TOML has none, and an absent key means the same.
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(map) => Value::Object(
@@ -428,7 +428,7 @@ fn without_nulls(value: Value) -> Value {
     }
 }
 
-/// The manifest with its recipe as JSON: keys that later versions add must not make it unreadable.
+/// The manifest with its recipe as JSON, so that keys of later versions do not make it unreadable.
 fn with_json(m: Manifest) -> Result<Manifest<Value>> {
     let recipe = serde_json::to_value(&m.recipe)
         .map_err(|e| Error::argument("evidence", "recipe", e, "plain data"))?;
@@ -449,7 +449,7 @@ impl Column {
     }
 }
 
-/// (4) as evaluation computes it in single precision; none where lengths decide as well (SimPO).
+/// The margin (4), as evaluation computes it in single precision. None for SimPO, where lengths matter too.
 fn implied_margin(
     objective: Objective,
     policy: [Option<f32>; 2],
@@ -464,7 +464,7 @@ fn implied_margin(
     Some(reward(0)? - reward(1)?)
 }
 
-/// Whether every margin follows from its record's log-probabilities, to the bit.
+/// Whether every margin can be calculated exactly from the log-probabilities of its record.
 fn implied_margins(recipe: &Recipe, records: &[Record]) -> bool {
     records.iter().all(|r| {
         let single = |v: f64| Some(v as f32);
@@ -477,10 +477,10 @@ fn implied_margins(recipe: &Recipe, records: &[Record]) -> bool {
     })
 }
 
-/// The numbers of `metrics.jsonl` but speed and schedule, at most [`CURVE_POINTS`] means of each, to four
+/// The numbers of `metrics.jsonl` except speed and schedule: at most [`CURVE_POINTS`] means of each, to four
 /// digits.
 ///
-/// Errors: a line that is no JSON object.
+/// Errors: a line that is not a JSON object.
 pub fn curves(path: &Path) -> Result<Vec<(String, Vec<f32>)>> {
     let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
     let mut series: Vec<(String, Vec<f64>)> = vec![];

@@ -1,4 +1,4 @@
-//! Writes completions from a latent style that knows nothing of preferences.
+//! Writes completions in a random style that does not depend on preferences.
 
 use super::factors::{
     BRIEF, BULLETS, COURTESY_CLOSERS, COURTESY_OPENERS, HEADINGS, HEDGE_CLOSERS, HEDGE_OPENERS,

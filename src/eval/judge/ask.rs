@@ -1,4 +1,4 @@
-//! Asking a judge many questions: some at a time, again where it helps, never twice for one answer.
+//! Asks a judge many questions: several at the same time, with retries, and without paying twice for an answer.
 
 use super::{Failure, Judge, Message, Missing, Reply, Verdict, verdict};
 use crate::error::{Error, Result};
@@ -27,7 +27,7 @@ impl Question {
         &self.key
     }
 
-    /// Where the n-th reply is kept. There is a second where the first held no verdict: all were paid for.
+    /// The key of the n-th reply. There is a second reply if the first held no verdict; both were paid for.
     fn key_of_reply(&self, n: usize) -> String {
         if n == 0 { self.key.clone() } else { format!("{}.{n}", self.key) }
     }
@@ -36,13 +36,13 @@ impl Question {
         (0..).map_while(|n| journal.get(&self.key_of_reply(n))).collect()
     }
 
-    /// Four characters a token is what English text comes to.
+    /// An estimate: English text has about four characters for each token.
     fn estimated_tokens(&self) -> u64 {
         self.messages.iter().map(|m| m.content.chars().count() as u64).sum::<u64>() / 4 + 10
     }
 }
 
-/// How hard to try.
+/// How many requests are made at the same time, how often, and for how much.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Requests at a time.
@@ -54,19 +54,20 @@ pub struct Limits {
     pub budget: Option<Budget>,
 }
 
-/// No wait that was not asked for by the server is longer.
+/// The longest wait that the server did not ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// No server is believed that asks for more.
+/// The longest wait that a server can ask for.
 const LONGEST_OBEYED: Duration = Duration::from_secs(24 * 3600);
 
-/// Waits that are not longer end before anyone wonders.
+/// Waits up to this long are not announced.
 const UNNOTICED: Duration = Duration::from_millis(900);
 
-/// How long a wait may go on without looking for an interruption.
+/// A wait checks for an interruption at least this often.
 const LONGEST_NAP: Duration = Duration::from_millis(50);
 
-/// When so many questions in a row get no verdict and none ever got one, something is wrong with all.
+/// After so many questions in a row without a verdict, and none before, the work stops: something is wrong
+/// with all of them.
 const HOPELESS: usize = 8;
 
 /// Units: US dollars, and dollars for a million tokens.
@@ -83,15 +84,15 @@ impl Budget {
     }
 }
 
-/// What happened on the way.
+/// Counts of what happened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Verdicts that were there before, and replies that were asked for.
+    /// Verdicts that were already kept, and replies of this call.
     pub cached: usize,
     pub asked: usize,
     /// Questions whose earlier replies held no verdict.
     pub again: usize,
-    /// Replies asked for that hold none either.
+    /// Replies of this call that hold no verdict.
     pub without: usize,
     /// Attempts that failed, by kind.
     pub throttled: usize,
@@ -117,7 +118,7 @@ impl std::fmt::Display for Counts {
 }
 
 impl Counts {
-    /// Questions that no later call asks again.
+    /// Questions that a later call does not ask again.
     pub fn kept(&self) -> usize {
         self.cached + self.asked - self.without
     }
@@ -128,16 +129,16 @@ impl Counts {
 pub struct Spent {
     pub tokens_in: u64,
     pub tokens_out: u64,
-    /// 0 without prices. A reply that broke off counts with its estimate: it may have been charged.
+    /// 0 without prices. A reply that broke off is counted by its estimate, because it may have been charged.
     pub dollars: f64,
 }
 
-/// Why not every question has an outcome.
+/// Why some questions have no outcome.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Stop {
     Interrupted,
     Budget,
-    /// The endpoint accepts nothing, or nothing it says is a verdict.
+    /// The endpoint accepts no request, or none of its replies holds a verdict.
     Fatal(String),
     /// The last failure of questions that got no reply.
     Failed(String),
@@ -177,32 +178,32 @@ struct State {
     reserved: f64,
     /// Estimates of replies that broke off: they may have been charged.
     broken_off: f64,
-    /// How many times its estimate a reply has cost at most: some texts have more tokens.
+    /// The largest ratio of a reply's cost to its estimate: some texts have more tokens than estimated.
     underestimate: f64,
     verdicts: usize,
     without: usize,
     failures_in_a_row: usize,
     last_failure: Option<String>,
     stop: Option<Stop>,
-    /// Nobody asks before.
+    /// No request is made before this time.
     resume: Instant,
-    /// Until when the user knows that there is a wait.
+    /// The end of the wait that was announced last.
     announced: Instant,
     outcomes: Vec<Option<Verdict>>,
 }
 
 impl State {
-    /// Spent, with what broke off at the worst price seen: nobody says what it cost.
+    /// The cost so far. Replies that broke off, whose cost is unknown, count at the largest ratio seen.
     fn dollars(&self) -> f64 {
         self.spent.dollars + self.broken_off * self.underestimate
     }
 }
 
-/// Asks every question that `journal` has no verdict on, once, and returns all verdicts, or why not.
+/// Asks once every question that has no verdict in `journal`. Returns all verdicts, or why there are not all.
 ///
-/// A reply is in the journal before it counts, so that asking again after any stop pays only for
-/// what is missing. One without a verdict counts as such until the next call, which asks again: judges are
-/// mended. Requests on their way when a stop is asked for are waited for.
+/// A reply is written to the journal before it counts, so that after a stop only missing replies are paid for. A reply
+/// without a verdict counts as missing until the next call, which asks again, as the judge may work then. After an
+/// interruption, requests that have been sent are still waited for.
 ///
 /// Errors: the journal cannot be written.
 pub fn ask_all(
@@ -259,7 +260,7 @@ struct Run<'a, J> {
     limits: &'a Limits,
     task: &'a Task,
     state: Mutex<State>,
-    /// A request has ended, and with it its claim on the budget.
+    /// Signals that a request has ended, so that its part of the budget is free again.
     ended: Condvar,
 }
 
@@ -370,9 +371,9 @@ impl<J: Judge> Run<'_, J> {
         self.limits.budget.map_or(0.0, |budget| budget.cost(self.questions[question].estimated_tokens(), 1))
     }
 
-    /// The next open question and its estimated cost, unless the work stops here. A question that only
-    /// the claims of others forbid waits for what they really cost, so that where a budget ends does
-    /// not depend on who answers first.
+    /// The next open question and its estimated cost, or none if the work stops here. If the budget is too small only
+    /// because of the estimates of requests that have been sent, it waits for their real cost. So the point where a
+    /// budget ends does not depend on the order of the replies.
     fn take(&self) -> Option<(usize, f64)> {
         let most = self.limits.budget.and_then(|b| b.most).unwrap_or(f64::INFINITY);
         let mut state = self.lock();
@@ -404,7 +405,7 @@ impl<J: Judge> Run<'_, J> {
         }
     }
 
-    /// Up to the allowed attempts; `None` when a stop was asked for between two.
+    /// Asks up to the allowed number of attempts. The error is none if the work was stopped between two of them.
     fn ask(&self, question: &Question, expected: f64) -> Result<Reply, Option<Failure>> {
         let mut attempt = 0;
         loop {
@@ -450,7 +451,7 @@ impl<J: Judge> Run<'_, J> {
         }
     }
 
-    /// Says that nothing happens for a while, and why; once for all who wait for the same.
+    /// Announces a wait and its reason, once for all threads that wait for the same.
     fn announce(&self, state: &mut State, wait: Duration, failure: &Failure) {
         let end = Instant::now() + wait;
         // A request that fails a little later waits for the same; only a much later end is told anew.
@@ -472,7 +473,7 @@ impl<J: Judge> Run<'_, J> {
         }
     }
 
-    /// False when the work is to stop.
+    /// False if the work must stop.
     fn sleep_until(&self, end: Instant) -> bool {
         loop {
             if interrupt::requested() || self.lock().stop.is_some() {

@@ -3,10 +3,10 @@
 use regex::Regex;
 use std::sync::LazyLock;
 
-/// What a filter says where it finds nothing.
+/// The result of a filter that finds nothing.
 pub const INVALID: &str = "[invalid]";
 
-/// What one finds in a text.
+/// Returns what it finds in a text.
 pub type Filter = fn(&str) -> String;
 
 /// The harness's filters by name.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 pub const STOPS: [&str; 3] = ["Question:", "</s>", "<|im_end|>"];
 
-/// The harness's default where a task names none.
+/// The harness's default for tasks without their own.
 pub const MAX_NEW_TOKENS: usize = 256;
 
 const SHOTS: usize = 5;
@@ -26,7 +26,7 @@ fn asked(object: &lines::Object) -> Result<String> {
     Ok(format!("Question: {}\nAnswer:", object.text("question")?))
 }
 
-/// Every document draws in turn, so one that is left out later has drawn as well.
+/// All documents draw in their order, also those that are left out later.
 pub fn documents(file: &Path, few_shot: &mut FewShot<'_>) -> Result<Vec<Document>> {
     let document = |(index, object): (usize, lines::Object)| {
         Ok(Document {
