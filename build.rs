@@ -11,7 +11,7 @@ use std::process::Command;
 const DECIDE_NUMBERS: [&str; 15] = [
     "Cargo.toml",
     "Cargo.lock",
-    "src/config.rs",
+    "src/config",
     "src/seed.rs",
     "src/tensor",
     "src/text",

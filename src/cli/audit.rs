@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 ///
 /// Example: lpc audit paper
 #[derive(Debug, Args)]
-pub struct AuditArguments {
+pub(super) struct AuditArguments {
     /// A folder of reports, or `paper`
     #[arg(value_name = "FOLDER|paper")]
     what: PathBuf,
@@ -30,7 +30,7 @@ pub struct AuditArguments {
     reports: PathBuf,
 }
 
-pub fn run(arguments: AuditArguments, runs: &Path) -> Result<()> {
+pub(super) fn run(arguments: AuditArguments, runs: &Path) -> Result<()> {
     match arguments.what.as_os_str() == "paper" {
         true => examine(&arguments.reports),
         false => audit(&arguments.what, runs),

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 ///
 /// Example: lpc check paper/check.json --grad
 #[derive(Debug, Args)]
-pub struct CheckArguments {
+pub(super) struct CheckArguments {
     /// JSON with the objective, the latent mode, the LM head, the parameters of h_z, and the pairs. Unknown
     /// keys are an error
     file: PathBuf,
@@ -26,7 +26,7 @@ pub struct CheckArguments {
     grad: bool,
 }
 
-pub fn run(arguments: CheckArguments) -> Result<()> {
+pub(super) fn run(arguments: CheckArguments) -> Result<()> {
     let report = check(&arguments.file, arguments.grad)?;
     if arguments.json {
         print_line(serde_json::to_string_pretty(&report).expect("numbers and names are JSON"))?;

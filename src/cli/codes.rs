@@ -24,7 +24,7 @@ use std::path::PathBuf;
 ///
 /// Example: lpc codes runs/0123456789abcdef --prompt "Why is the sky blue?"
 #[derive(Debug, Args)]
-pub struct CodesArguments {
+pub(super) struct CodesArguments {
     /// Folder of a run with LPC that holds its model
     run: PathBuf,
     /// A prompt to answer. May be repeated
@@ -38,7 +38,7 @@ pub struct CodesArguments {
     max_new_tokens: usize,
 }
 
-pub fn run(arguments: CodesArguments, device: &Device) -> Result<()> {
+pub(super) fn run(arguments: CodesArguments, device: &Device) -> Result<()> {
     let (mut recipe, Subject { loaded, policy, .. }) =
         Subject::open_run(&arguments.run, Choices::default(), device)?;
     if policy.codes().is_none() {
@@ -47,7 +47,9 @@ pub fn run(arguments: CodesArguments, device: &Device) -> Result<()> {
     let read = codes::read(&recipe, &loaded, &policy, &Progress::stderr())?;
     print_line(format_args!("# Codes of {}\n", arguments.run.display()))?;
     print_line(format_args!("{}\n", in_words(&read)))?;
-    print_line("Nats that p(z|x) tells of each label, against labels in random order:\n")?;
+    print_line(
+        "Mutual information of p(z|x) with each label, in nats, beside that with labels in random order:\n",
+    )?;
     print_line(markdown("lrrrr", &INFORMATION, &information_rows(&read)))?;
     print_line(markdown("rrrrl", &USE, &use_rows(&read, read.usage.len())))?;
 

@@ -8,11 +8,11 @@ use clap::{Args, CommandFactory};
 ///
 /// Example: lpc completions bash > ~/.local/share/bash-completion/completions/lpc
 #[derive(Debug, Args)]
-pub struct CompletionsArguments {
+pub(super) struct CompletionsArguments {
     shell: clap_complete::Shell,
 }
 
-pub fn run(arguments: CompletionsArguments) -> Result<()> {
+pub(super) fn run(arguments: CompletionsArguments) -> Result<()> {
     let mut script = vec![];
     clap_complete::generate(arguments.shell, &mut Arguments::command(), "lpc", &mut script);
     output::print(String::from_utf8_lossy(&script))

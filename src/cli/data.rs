@@ -45,7 +45,7 @@ use std::path::PathBuf;
 /// Example: lpc data inspect train.parquet
 #[derive(Debug, Subcommand)]
 #[command(verbatim_doc_comment)]
-pub enum DataCommand {
+pub(super) enum DataCommand {
     /// Print counts by source, lengths, repetitions, truncations and three samples
     ///
     /// Example: lpc data inspect train.jsonl --model HuggingFaceTB/SmolLM2-135M-Instruct
@@ -77,7 +77,7 @@ pub enum DataCommand {
 }
 
 #[derive(Debug, Args)]
-pub struct ShowArguments {
+pub(super) struct ShowArguments {
     /// Pairs as .jsonl, .json, .jsonl.gz or .parquet
     file: PathBuf,
     /// Number of the pair, from 1. Rows that are left out are not counted
@@ -98,7 +98,7 @@ pub struct ShowArguments {
 }
 
 #[derive(Debug, Args)]
-pub struct InspectArguments {
+pub(super) struct InspectArguments {
     /// Pairs as .jsonl, .json, .jsonl.gz or .parquet. Several files are read as one data set
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -126,7 +126,7 @@ pub struct InspectArguments {
 }
 
 #[derive(Debug, Args)]
-pub struct OverlapArguments {
+pub(super) struct OverlapArguments {
     /// Pairs as .jsonl, .json, .jsonl.gz or .parquet, or a folder, of which the training pairs are read.
     /// Several are read as one data set
     #[arg(required = true, value_name = "PAIRS")]
@@ -143,7 +143,7 @@ pub struct OverlapArguments {
 }
 
 #[derive(Debug, Args)]
-pub struct BinarizeArguments {
+pub(super) struct BinarizeArguments {
     /// Pairs or raw UltraFeedback as .jsonl, .json, .jsonl.gz or .parquet. Several files are read as one data
     /// set
     #[arg(required = true, value_name = "FILE")]
@@ -162,7 +162,7 @@ pub struct BinarizeArguments {
     seed: u64,
 }
 
-pub fn run(command: DataCommand) -> Result<()> {
+pub(super) fn run(command: DataCommand) -> Result<()> {
     match command {
         DataCommand::Inspect(arguments) => run_inspect(&arguments),
         DataCommand::Binarize(arguments) => run_binarize(&arguments),
@@ -244,7 +244,7 @@ fn run_binarize(arguments: &BinarizeArguments) -> Result<()> {
     binarize::write(out, files, &read, &splits, *seed)?;
     print_counts(&read)?;
     print_line(format_args!(
-        "{}: {} training, {} validation and {} test pairs; {} left out for a prompt of another split",
+        "{}: {} training, {} validation and {} test pairs; {} left out because another split has their prompt",
         out.display(),
         splits.train.len(),
         splits.validation.len(),
@@ -276,8 +276,8 @@ fn print_counts(read: &Pairs) -> Result<()> {
     if read.layouts.contains_key(&Layout::UltraFeedback) {
         let scores = read.scores;
         print_line(format_args!(
-            "scores: {} tens corrected to 1, {} tens not used as they may be either, {} missing; \
-             the best score is shared in {} rows",
+            "scores: {} of 10 corrected to 1, {} of 10 not used because they may mean 1 or 10, {} missing; \
+             {} rows have several completions with the best score",
             scores.tens_corrected, scores.tens_ambiguous, scores.missing, scores.tied_best
         ))?;
     }

@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 /// Example: lpc eval preference runs/0123456789abcdef --data pairs.jsonl
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-pub struct EvalArguments {
+pub(super) struct EvalArguments {
     #[command(subcommand)]
     measure: Option<Measure>,
     /// Benchmarks, by their names in the harness
@@ -73,7 +73,7 @@ enum Measure {
     Preference(PreferenceArguments),
 }
 
-pub fn run(arguments: EvalArguments, runs: &Path, device: &Device) -> Result<()> {
+pub(super) fn run(arguments: EvalArguments, runs: &Path, device: &Device) -> Result<()> {
     if let Some(Measure::Preference(preference)) = arguments.measure {
         return preference::run(preference, runs, device);
     }
@@ -176,7 +176,10 @@ fn report(task: Task, records: &[Record]) -> Result<()> {
     }
     let truncated = records.iter().filter(|r| r.truncated).count();
     if truncated > 0 {
-        print_line(format_args!("{}: {truncated} contexts lost their beginning to the window", task.name()))?;
+        print_line(format_args!(
+            "{}: {truncated} contexts were cut at their beginning to fit the model's window",
+            task.name()
+        ))?;
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ use std::time::Instant;
 ///
 /// Example: lpc generate runs/0123456789abcdef --prompts alpaca_eval.json --out model_outputs.json
 #[derive(Debug, Args)]
-pub struct GenerateArguments {
+pub(super) struct GenerateArguments {
     /// Folder of a run that holds its model, a GGUF file or wheel, a Hugging Face folder, or a model of the
     /// hub: organisation/name[@revision]
     model: PathBuf,
@@ -68,7 +68,7 @@ pub struct GenerateArguments {
     date: DateArgument,
 }
 
-pub fn run(arguments: GenerateArguments, device: &Device) -> Result<()> {
+pub(super) fn run(arguments: GenerateArguments, device: &Device) -> Result<()> {
     let writer = Writer::load(&arguments, device)?;
     match (&arguments.prompts, &arguments.out) {
         (Some(prompts), Some(out)) => {

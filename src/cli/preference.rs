@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 ///
 /// Example: lpc eval preference runs/0123456789abcdef --data pairs.jsonl
 #[derive(Debug, Args)]
-pub struct PreferenceArguments {
+pub(super) struct PreferenceArguments {
     /// Folder of a run that holds its model
     run: PathBuf,
     /// Score these pairs (.jsonl, .jsonl.gz or .parquet) instead of the recipe's test pairs
@@ -46,7 +46,7 @@ pub struct PreferenceArguments {
     date: DateArgument,
 }
 
-pub fn run(arguments: PreferenceArguments, runs: &Path, device: &Device) -> Result<()> {
+pub(super) fn run(arguments: PreferenceArguments, runs: &Path, device: &Device) -> Result<()> {
     let progress = Progress::stderr();
     let choices = Choices { template_date: arguments.date.as_deref(), latent: arguments.latent };
     let (recipe, Subject { loaded, policy, .. }) = Subject::open_run(&arguments.run, choices, device)?;
@@ -97,7 +97,7 @@ pub fn run(arguments: PreferenceArguments, runs: &Path, device: &Device) -> Resu
     print_accuracy(&records)
 }
 
-pub fn print_accuracy(records: &[Record]) -> Result<()> {
+pub(super) fn print_accuracy(records: &[Record]) -> Result<()> {
     let correct = records.iter().filter(|r| r.correct).count();
     let interval = wilson_interval(correct, records.len())?;
     let percent = |x: f64| 100.0 * x;

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 ///
 /// Example: lpc push runs/0123456789abcdef organisation/name --private
 #[derive(Debug, Args)]
-pub struct PushArguments {
+pub(super) struct PushArguments {
     /// Folder of a run that holds its model
     run: PathBuf,
     /// Where to publish it: organisation/name
@@ -29,7 +29,7 @@ pub struct PushArguments {
     revision: String,
 }
 
-pub fn run(arguments: PushArguments) -> Result<()> {
+pub(super) fn run(arguments: PushArguments) -> Result<()> {
     let model = model_of(&arguments.run)?;
     let PushArguments { repository: id, revision, private, .. } = &arguments;
     let to = Destination { id, revision, private: *private };
@@ -39,6 +39,6 @@ pub fn run(arguments: PushArguments) -> Result<()> {
             print_line(format_args!("new or changed: {}", pushed.files.join(", ")))?;
             print_line(format_args!("{} at commit {commit}", pushed.page))
         }
-        None => print_line(format_args!("{} has all of it already", pushed.page)),
+        None => print_line(format_args!("{} already has all files", pushed.page)),
     }
 }

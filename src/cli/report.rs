@@ -13,7 +13,7 @@ use std::path::PathBuf;
 ///
 /// Example: lpc report reports/toy
 #[derive(Debug, Args)]
-pub struct ReportArguments {
+pub(super) struct ReportArguments {
     /// A folder of reports with *.evidence.jsonl.gz
     #[arg(default_value = "reports/toy")]
     folder: PathBuf,
@@ -22,7 +22,7 @@ pub struct ReportArguments {
     because: Option<String>,
 }
 
-pub fn run(arguments: ReportArguments) -> Result<()> {
+pub(super) fn run(arguments: ReportArguments) -> Result<()> {
     let ReportArguments { folder, because } = &arguments;
     for exhibit in publish(folder)? {
         print_line(format_args!("{}: {}", exhibit.title, exhibit.status))?;

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Most tokens of an answer to AlpacaEval's prompts, unless the command line says otherwise.
-pub const FOR_ALPACA_EVAL: usize = 2048;
+pub(super) const FOR_ALPACA_EVAL: usize = 2048;
 
 /// The date that a chat template writes.
 #[derive(Debug, Args)]
-pub struct DateArgument {
+pub(super) struct DateArgument {
     /// The date that the chat template writes as today's, for example 2026-01-31. Few templates write one
     /// [default: the day on which the run began; without a run, today]
     #[arg(long, value_name = "DATE", value_parser = values::date)]
@@ -20,14 +20,14 @@ pub struct DateArgument {
 }
 
 impl DateArgument {
-    pub fn as_deref(&self) -> Option<&str> {
+    pub(super) fn as_deref(&self) -> Option<&str> {
         self.template_date.as_deref()
     }
 }
 
 /// How many requests a judge gets, how long they may take and what they may cost.
 #[derive(Debug, Args)]
-pub struct EffortArguments {
+pub(super) struct EffortArguments {
     /// Number of requests at the same time
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = values::up_to::<usize>(256))]
     concurrency: usize,
@@ -60,7 +60,7 @@ pub struct EffortArguments {
 }
 
 impl EffortArguments {
-    pub fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> Limits {
         let prices = self.price_in.zip(self.price_out);
         Limits {
             concurrency: self.concurrency,
@@ -70,22 +70,22 @@ impl EffortArguments {
         }
     }
 
-    pub fn client(&self, base_url: &str, model: &str) -> Result<Client> {
+    pub(super) fn client(&self, base_url: &str, model: &str) -> Result<Client> {
         Client::new(base_url, model, Duration::from_secs(self.timeout), self.key_header.as_deref())
     }
 
-    pub fn cache(&self, runs: &Path) -> PathBuf {
+    pub(super) fn cache(&self, runs: &Path) -> PathBuf {
         self.cache.clone().unwrap_or_else(|| runs.join("judge.jsonl"))
     }
 }
 
 /// An endpoint's address for messages: without its query string, which may hold a secret.
-pub fn address(base_url: &str) -> &str {
+pub(super) fn address(base_url: &str) -> &str {
     base_url.split(['?', '#']).next().unwrap_or(base_url)
 }
 
 /// The file that keeps unfinished work beside the file that a command writes: `out.json.partial`.
-pub fn partial(out: &Path) -> PathBuf {
+pub(super) fn partial(out: &Path) -> PathBuf {
     let mut name = out.as_os_str().to_owned();
     name.push(".partial");
     PathBuf::from(name)

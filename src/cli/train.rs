@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 ///
 /// Example: lpc train paper/recipes/dpo-lpc.toml
 #[derive(Debug, Args)]
-pub struct TrainArguments {
+pub(super) struct TrainArguments {
     /// A recipe. Unknown keys are an error
     recipe: PathBuf,
     /// Number format in which matrix products are computed, instead of the recipe's
@@ -34,7 +34,7 @@ pub struct TrainArguments {
     tasks: Option<PathBuf>,
 }
 
-pub fn run(arguments: TrainArguments, runs: &Path, device: &Device) -> Result<()> {
+pub(super) fn run(arguments: TrainArguments, runs: &Path, device: &Device) -> Result<()> {
     let mut recipe = Recipe::read(&arguments.recipe)?;
     recipe.template_date = arguments.date.template_date.or(recipe.template_date);
     recipe.training.dtype = arguments.dtype.unwrap_or(recipe.training.dtype);

@@ -5,48 +5,48 @@ use candle_core::Device;
 use clap::builder::RangedU64ValueParser;
 
 /// Whole numbers from 1 to `most`.
-pub fn up_to<T: TryFrom<u64> + Clone + Send + Sync + 'static>(most: u64) -> RangedU64ValueParser<T> {
+pub(super) fn up_to<T: TryFrom<u64> + Clone + Send + Sync + 'static>(most: u64) -> RangedU64ValueParser<T> {
     RangedU64ValueParser::new().range(1..=most)
 }
 
-pub fn at_least_1(text: &str) -> Result<usize, String> {
+pub(super) fn at_least_1(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a whole number, at least 1".into())
 }
 
 /// For what an interval is made of.
-pub fn at_least_2(text: &str) -> Result<usize, String> {
+pub(super) fn at_least_2(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&n| n > 1).ok_or_else(|| "expected a whole number, at least 2".into())
 }
 
-pub fn temperature(text: &str) -> Result<f64, String> {
+pub(super) fn temperature(text: &str) -> Result<f64, String> {
     number(text, |t| t.is_finite() && t >= 0.0, "expected a finite number, at least 0")
 }
 
-pub fn top_p(text: &str) -> Result<f64, String> {
+pub(super) fn top_p(text: &str) -> Result<f64, String> {
     number(text, |p| p > 0.0 && p <= 1.0, "expected a number above 0 and at most 1")
 }
 
-pub fn seconds(text: &str) -> Result<f64, String> {
+pub(super) fn seconds(text: &str) -> Result<f64, String> {
     number(text, |s| (0.0..=86400.0).contains(&s), "expected a number from 0 to 86400")
 }
 
-pub fn dollars(text: &str) -> Result<f64, String> {
+pub(super) fn dollars(text: &str) -> Result<f64, String> {
     number(text, |d| d.is_finite() && d >= 0.0, "expected a finite number, at least 0")
 }
 
-pub fn date(text: &str) -> Result<String, String> {
+pub(super) fn date(text: &str) -> Result<String, String> {
     let date = text.parse::<jiff::civil::Date>().map_err(|_| "expected a date, as 2026-01-31".to_string())?;
     Ok(date.to_string())
 }
 
 /// What `--device` names. Only commands that compute open it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceName {
+pub(super) enum DeviceName {
     Cpu,
     Cuda(usize),
 }
 
-pub fn device(text: &str) -> Result<DeviceName, String> {
+pub(super) fn device(text: &str) -> Result<DeviceName, String> {
     match (text, text.strip_prefix("cuda:").and_then(|n| n.parse().ok())) {
         ("cpu", _) => Ok(DeviceName::Cpu),
         ("cuda", _) => Ok(DeviceName::Cuda(0)),
@@ -56,7 +56,7 @@ pub fn device(text: &str) -> Result<DeviceName, String> {
 }
 
 impl DeviceName {
-    pub fn open(self) -> Result<Device> {
+    pub(super) fn open(self) -> Result<Device> {
         let Self::Cuda(n) = self else { return Ok(Device::Cpu) };
         Device::new_cuda(n).map_err(|e| {
             let (got, expected) = match e {

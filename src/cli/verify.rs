@@ -19,13 +19,13 @@ const PROFILE: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"]
 ///
 /// Example: lpc verify
 #[derive(Debug, Args)]
-pub struct VerifyArguments {
+pub(super) struct VerifyArguments {
     /// Folder of reports
     #[arg(long, value_name = "DIR", default_value = "reports")]
     reports: PathBuf,
 }
 
-pub fn run(arguments: VerifyArguments) -> Result<()> {
+pub(super) fn run(arguments: VerifyArguments) -> Result<()> {
     let reports = arguments.reports;
     let start = Instant::now();
     let folder = Path::new(".");
@@ -51,10 +51,10 @@ pub fn run(arguments: VerifyArguments) -> Result<()> {
     }
     let named = outcomes.len() - unnamed(&verdicts, &outcomes).count();
     print_line(format_args!(
-        "{} checks ran, {named} of them of {} equations, in {:.0} s; written: {}",
+        "{} checks ran in {:.0} s; {named} of them belong to the {} equations; written: {}",
         outcomes.len(),
-        rows.len(),
         start.elapsed().as_secs_f64(),
+        rows.len(),
         report.display()
     ))?;
     let failed = outcomes.values().filter(|passed| !**passed).count();

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 ///
 /// Example: lpc winrate --annotations annotations.csv --difficulty difficulty.csv --glm noreg
 #[derive(Debug, Args)]
-pub struct WinrateArguments {
+pub(super) struct WinrateArguments {
     /// CSV: generator, instruction_index, preference (1 to 2), len_output_1, len_output_2
     #[arg(long, value_name = "FILE")]
     annotations: PathBuf,
@@ -60,7 +60,7 @@ enum Source {
 
 /// Prints a row for every model. A model without a length-controlled rate, or without any verdicts, gets empty
 /// fields, and the reason is written to standard error.
-pub fn run(arguments: WinrateArguments) -> Result<()> {
+pub(super) fn run(arguments: WinrateArguments) -> Result<()> {
     let models = read_annotations(&arguments.annotations)?;
     let difficulties = Difficulties::read(&arguments.difficulty)?;
     let source = source(&arguments)?;

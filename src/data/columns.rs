@@ -106,7 +106,11 @@ pub fn prompt(row: &mut Map<String, Value>, place: &Place) -> Result<Option<(Str
 ///
 /// # Errors
 /// A system column that is not text.
-pub fn put_system(row: &mut Map<String, Value>, pair: &mut Pair, place: &Place) -> Result<Option<String>> {
+pub(super) fn put_system(
+    row: &mut Map<String, Value>,
+    pair: &mut Pair,
+    place: &Place,
+) -> Result<Option<String>> {
     let mut put = None;
     for name in SYSTEMS {
         let text = match row.get(name) {
@@ -200,7 +204,7 @@ fn is_said(value: &Value, pair: &Pair) -> bool {
 }
 
 /// Whether a value holds a text that is not empty.
-pub fn has_text(value: &Value) -> bool {
+pub(super) fn has_text(value: &Value) -> bool {
     match value {
         Value::String(text) => !text.trim().is_empty(),
         Value::Array(items) => items.iter().any(has_text),

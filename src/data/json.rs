@@ -41,7 +41,7 @@ pub fn not_json(value: &Value) -> Option<&str> {
 }
 
 /// Replaces such numbers by null, at any depth, in columns that are not read.
-pub fn without_them(value: &mut Value) {
+pub(super) fn without_them(value: &mut Value) {
     match value {
         value if not_json(value).is_some() => *value = Value::Null,
         Value::Array(items) => items.iter_mut().for_each(without_them),
@@ -51,7 +51,7 @@ pub fn without_them(value: &mut Value) {
 }
 
 /// The items of one JSON array, read one by one.
-pub struct ArrayItems<R> {
+pub(super) struct ArrayItems<R> {
     bytes: R,
     state: State,
     longest: usize,
@@ -74,7 +74,7 @@ impl<R: BufRead> ArrayItems<R> {
     ///
     /// # Errors
     /// The array holds something else where an item or its end should be.
-    pub fn next_item(&mut self) -> Result<Option<Vec<u8>>, String> {
+    pub(super) fn next_item(&mut self) -> Result<Option<Vec<u8>>, String> {
         if self.state == State::Before {
             while self.byte()?.ok_or("no array")? != b'[' {}
             self.state = State::Items { first: true };

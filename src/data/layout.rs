@@ -128,7 +128,7 @@ impl Answers {
 /// # Errors
 /// A key is missing or has a wrong type; a conversation has no message of the user or a tool before its answer; or
 /// something else than an answer follows the prompt.
-pub fn read_row(
+pub(super) fn read_row(
     mut row: Map<String, Value>,
     place: &Place,
     draw: Option<(u64, usize)>,
@@ -136,17 +136,7 @@ pub fn read_row(
     scores: &mut ScoreCounts,
 ) -> Result<Row> {
     if row.contains_key("completions") && row.contains_key("instruction") {
-        let Some((seed, number)) = draw else {
-            let got = "raw UltraFeedback (`lpc data binarize` makes pairs of it)";
-            return Err(Error::input(place.clone(), "a preference pair", got));
-        };
-        let mut read = Map::new();
-        for key in ["instruction", "completions"] {
-            read.extend(row.shift_remove(key).map(|value| (key.to_string(), value)));
-        }
-        let found = ultrafeedback::pair(read, place, seed, number, scores)?;
-        let not_read = columns::not_read(&row, None);
-        return Ok(Row { layout: Layout::UltraFeedback, found, renamed: vec![], not_read });
+        return raw_ultrafeedback(row, place, draw, scores);
     }
     let tools = columns::tools(row.shift_remove("tools"), place)?;
     let template_kwargs = columns::template_kwargs(row.shift_remove("chat_template_kwargs"), place)?;
@@ -160,13 +150,59 @@ pub fn read_row(
             asked
         }),
     };
-    let (layout, found) = match (prompt, answers) {
+    let (layout, found) = lay_out(prompt, answers, !renamed.is_empty(), &mut row, elsewhere, place)?;
+    let found = match found {
+        Found::Pair(mut pair) => {
+            renamed.extend(columns::put_system(&mut row, &mut pair, place)?);
+            Found::of(Pair { tools, template_kwargs, ..*pair })
+        }
+        left_out => left_out,
+    };
+    let pair = match &found {
+        Found::Pair(pair) => Some(&**pair),
+        Found::LeftOut(_) => None,
+    };
+    let not_read = columns::not_read(&row, pair);
+    Ok(Row { layout, found, renamed, not_read })
+}
+
+/// A row of raw UltraFeedback. Errors: without `draw`; a key that is missing or holds something else.
+fn raw_ultrafeedback(
+    mut row: Map<String, Value>,
+    place: &Place,
+    draw: Option<(u64, usize)>,
+    scores: &mut ScoreCounts,
+) -> Result<Row> {
+    let Some((seed, number)) = draw else {
+        let got = "raw UltraFeedback (`lpc data binarize` makes pairs of it)";
+        return Err(Error::input(place.clone(), "a preference pair", got));
+    };
+    let mut read = Map::new();
+    for key in ["instruction", "completions"] {
+        read.extend(row.shift_remove(key).map(|value| (key.to_string(), value)));
+    }
+    let found = ultrafeedback::pair(read, place, seed, number, scores)?;
+    let not_read = columns::not_read(&row, None);
+    Ok(Row { layout: Layout::UltraFeedback, found, renamed: vec![], not_read })
+}
+
+/// The layout of a prompt and its answers, and their pair. `is_renamed`: the prompt is in a column of another
+/// name. A prompt that is not used goes back into the row.
+fn lay_out(
+    prompt: Option<Asked>,
+    answers: Answers,
+    is_renamed: bool,
+    row: &mut Map<String, Value>,
+    elsewhere: &[(String, usize)],
+    place: &Place,
+) -> Result<(Layout, Found)> {
+    Ok(match (prompt, answers) {
         (Some(Asked::Messages(mut prompt)), answers) => {
             let (chosen, rejected) = answers.messages();
             // Such a column may have the conversation up to its end, which is what was chosen.
             let is_chosen =
                 |m: &Message| chosen.len() == 1 && m.role() == ASSISTANT && m.text() == chosen[0].text();
-            if !renamed.is_empty() && prompt.last().is_some_and(is_chosen) {
+            if is_renamed && prompt.last().is_some_and(is_chosen) {
                 prompt.pop();
             }
             (Layout::Messages, conversation(prompt, chosen, rejected, place)?)
@@ -203,23 +239,10 @@ pub fn read_row(
         (None, Answers::Texts(chosen, rejected)) => {
             match transcript::is_transcript(&chosen) && transcript::is_transcript(&rejected) {
                 true => (Layout::Transcripts, transcript::pair(&chosen, &rejected, place)?),
-                false => implicit_texts(&chosen, &rejected, &row, elsewhere, place)?,
+                false => implicit_texts(&chosen, &rejected, row, elsewhere, place)?,
             }
         }
-    };
-    let found = match found {
-        Found::Pair(mut pair) => {
-            renamed.extend(columns::put_system(&mut row, &mut pair, place)?);
-            Found::of(Pair { tools, template_kwargs, ..*pair })
-        }
-        left_out => left_out,
-    };
-    let pair = match &found {
-        Found::Pair(pair) => Some(&**pair),
-        Found::LeftOut(_) => None,
-    };
-    let not_read = columns::not_read(&row, pair);
-    Ok(Row { layout, found, renamed, not_read })
+    })
 }
 
 /// Two texts that begin with the prompt. If another column has text, that could be the prompt.

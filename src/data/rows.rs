@@ -67,7 +67,7 @@ impl Rows {
 
     /// Columns with text that the file has and nobody reads, with their rows, where the format tells
     /// before the rows are read.
-    pub fn unread_columns(&self) -> &[(String, usize)] {
+    pub(super) fn unread_columns(&self) -> &[(String, usize)] {
         match &self.kind {
             Kind::Parquet(rows) => rows.unread(),
             _ => &[],

@@ -150,16 +150,9 @@ fn tokenize_pair(
             return Err(without_token(what, &text));
         }
     }
-    // A pair that fits loses nothing.
-    let fits = chosen.len().max(rejected.len()) <= truncation.max_length;
-    let surplus = if fits { 0 } else { shared.saturating_sub(truncation.max_prompt_length) };
+    let longest = chosen.len().max(rejected.len());
+    let (surplus, room) = surplus_and_room(shared, longest, truncation)?;
     let prompt = alone[surplus..shared].to_vec();
-    let room = truncation.max_length.saturating_sub(prompt.len());
-    if prompt.is_empty() || room == 0 {
-        let got = format!("{} and {}", truncation.max_prompt_length, truncation.max_length);
-        let expected = "at least one token for the prompt and one for a completion";
-        return Err(Error::argument("tokenize", "max_prompt_length and max_length", got, expected));
-    }
     let mut completion_truncated = false;
     for whole in [&mut chosen, &mut rejected] {
         whole.drain(..shared);
@@ -177,4 +170,21 @@ fn tokenize_pair(
         dressed: form == Form::Dressed,
         factor_weights: pair.factor_weights.clone(),
     })
+}
+
+/// How many tokens the prompt loses at its beginning, and how many are left for a completion. A pair that fits
+/// loses nothing. `prompt` and `longest` are the lengths of the prompt, and of the prompt with the longer completion.
+///
+/// Errors: limits that leave no token for the prompt or for a completion.
+fn surplus_and_room(prompt: usize, longest: usize, truncation: &Truncation) -> Result<(usize, usize)> {
+    let Truncation { max_length, max_prompt_length } = *truncation;
+    let surplus = if longest <= max_length { 0 } else { prompt.saturating_sub(max_prompt_length) };
+    let kept = prompt - surplus;
+    let room = max_length.saturating_sub(kept);
+    if kept == 0 || room == 0 {
+        let got = format!("{max_prompt_length} and {max_length}");
+        let expected = "at least one token for the prompt and one for a completion";
+        return Err(Error::argument("tokenize", "max_prompt_length and max_length", got, expected));
+    }
+    Ok((surplus, room))
 }

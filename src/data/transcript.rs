@@ -9,7 +9,7 @@ const HUMAN: &str = "\n\nHuman:";
 const ASSISTANT: &str = "\n\nAssistant:";
 
 /// Whether a text begins like a transcript.
-pub fn is_transcript(text: &str) -> bool {
+pub(super) fn is_transcript(text: &str) -> bool {
     text.starts_with(HUMAN)
 }
 

@@ -236,7 +236,7 @@ pub struct Prompt {
 /// order in which the texts end.
 ///
 /// Errors: a prompt that is empty or does not leave room in the context; whatever `done` returns.
-pub fn generate_until(
+pub(super) fn generate_until(
     predictor: &Predictor<'_>,
     tokenizer: &TextTokenizer,
     prompts: &[Prompt],
@@ -293,6 +293,6 @@ pub fn generate_until(
 }
 
 /// The text up to the first stop string, one stop after the other.
-pub fn cut_at_stops<'t>(text: &'t str, stops: &[&str]) -> &'t str {
+pub(super) fn cut_at_stops<'t>(text: &'t str, stops: &[&str]) -> &'t str {
     stops.iter().filter(|s| !s.is_empty()).fold(text, |text, stop| text.split(stop).next().unwrap_or(text))
 }

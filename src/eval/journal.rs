@@ -83,7 +83,7 @@ impl<T: Serialize + DeserializeOwned + Clone> Journal<T> {
     }
 
     /// As [`Self::insert`], for several entries with one wait for the disk.
-    pub fn insert_all(&self, entries: impl IntoIterator<Item = (String, T)>) -> Result<()> {
+    pub(super) fn insert_all(&self, entries: impl IntoIterator<Item = (String, T)>) -> Result<()> {
         let lines: Vec<Line<T>> = entries.into_iter().map(|(key, value)| Line { key, value }).collect();
         let mut text = vec![];
         for line in &lines {

@@ -141,7 +141,7 @@ impl<'p, 'a> Scorer<'p, 'a> {
     }
 
     /// Tokens of a document's contexts that are not shared.
-    pub fn own_tokens(&self, document: &Encoded) -> usize {
+    pub(super) fn own_tokens(&self, document: &Encoded) -> usize {
         let own = |part: &Part| part.context.len() - self.shared_by(part);
         document.parts.iter().map(own).sum()
     }

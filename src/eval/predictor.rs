@@ -125,7 +125,7 @@ impl<'a> Predictor<'a> {
     /// with the codes' weights as they stand.
     ///
     /// Numerics: if no code changes any score, the result is exactly the given scores.
-    pub fn predictive(&self, scores: &mut [f32], normalisers: &[f64], latent: &ContextLatent) {
+    pub(super) fn predictive(&self, scores: &mut [f32], normalisers: &[f64], latent: &ContextLatent) {
         let ContextLatent::Mixture(weights) = latent else { return };
         let gains: Vec<f64> = weights.iter().zip(normalisers).map(|(w, n)| w - n).collect();
         let highest = gains.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -146,7 +146,7 @@ impl<'a> Predictor<'a> {
 
 impl ContextLatent {
     /// After a token whose log-probability under each code is `logps`: Bayes.
-    pub fn observe(&mut self, logps: &[f64]) {
+    pub(super) fn observe(&mut self, logps: &[f64]) {
         if let Self::Mixture(weights) = self {
             weights.iter_mut().zip(logps).for_each(|(w, l)| *w += l);
         }
@@ -177,7 +177,7 @@ fn logsumexp(scores: &[f32]) -> f64 {
 }
 
 /// The first of the largest values.
-pub fn first_largest(scores: &[f32]) -> usize {
+pub(super) fn first_largest(scores: &[f32]) -> usize {
     let highest = max(scores);
     scores.iter().position(|s| *s == highest).unwrap_or(0)
 }

@@ -56,7 +56,7 @@ pub fn check_base(folder: &Path, base: &Loaded) -> Result<()> {
 
 /// The id of the cell's run, finished and with its model. A finished run whose model was not kept is
 /// trained again, to the same bytes.
-pub fn with_model(
+pub(super) fn with_model(
     cell: &MatrixCell,
     prepared: &Prepared,
     store: &Store,

@@ -13,13 +13,13 @@ use std::path::PathBuf;
 ///
 /// Example: lpc reproduce claims
 #[derive(Debug, Args)]
-pub struct ClaimsArguments {
+pub(super) struct ClaimsArguments {
     /// Folder of reports
     #[arg(long, default_value = "reports")]
     reports: PathBuf,
 }
 
-pub fn run(arguments: ClaimsArguments) -> Result<()> {
+pub(super) fn run(arguments: ClaimsArguments) -> Result<()> {
     let reports = arguments.reports;
     let findings = claims::findings(&reports)?;
     let page = claims::markdown_page(&findings);

@@ -19,7 +19,7 @@ use clap::Args;
 ///
 /// Example: lpc reproduce figure1
 #[derive(Debug, Args)]
-pub struct Figure1Arguments {
+pub(super) struct Figure1Arguments {
     #[command(flatten)]
     matrix: MatrixArguments,
     #[command(flatten)]
@@ -27,12 +27,12 @@ pub struct Figure1Arguments {
 }
 
 impl Figure1Arguments {
-    pub fn scale(&self) -> Scale {
+    pub(super) fn scale(&self) -> Scale {
         self.matrix.scale()
     }
 }
 
-pub fn run(arguments: Figure1Arguments, machine: Machine) -> Result<()> {
+pub(super) fn run(arguments: Figure1Arguments, machine: Machine) -> Result<()> {
     let (scale, reports) = (arguments.scale(), &arguments.matrix.reports);
     let mut matrix = arguments.matrix.read()?;
     arguments.objectives.keep(&mut matrix)?;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 // No doc comments on the structs here: clap would show them in the place of the targets' own texts.
 
 #[derive(Debug, Args)]
-pub struct MatrixArguments {
+pub(super) struct MatrixArguments {
     /// Size of the experiment
     #[arg(long, value_enum, default_value = "toy")]
     scale: ScaleArgument,
@@ -44,7 +44,7 @@ enum ScaleArgument {
 }
 
 #[derive(Debug, Args)]
-pub struct TrainingArguments {
+pub(super) struct TrainingArguments {
     #[command(flatten)]
     pub matrix: MatrixArguments,
     /// Use the seeds from 1 to N instead of the matrix's
@@ -74,14 +74,14 @@ pub struct TrainingArguments {
 }
 
 #[derive(Debug, Args)]
-pub struct ObjectivesArgument {
+pub(super) struct ObjectivesArgument {
     /// Only these objectives, by their names in the matrix: --objectives DPO,SimPO
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     objectives: Vec<String>,
 }
 
 impl MatrixArguments {
-    pub fn scale(&self) -> Scale {
+    pub(super) fn scale(&self) -> Scale {
         match self.scale {
             ScaleArgument::Toy => Scale::Toy,
             ScaleArgument::Small => Scale::Small,
@@ -90,7 +90,7 @@ impl MatrixArguments {
     }
 
     /// The matrix, with the model of the command line.
-    pub fn read(&self) -> Result<Matrix> {
+    pub(super) fn read(&self) -> Result<Matrix> {
         let mut matrix = match &self.recipe {
             Some(path) => Matrix::read(path)?,
             None => Matrix::built_in(self.scale())?,
@@ -110,7 +110,7 @@ impl MatrixArguments {
 
 impl TrainingArguments {
     /// The matrix, with everything that the command line changes in it but for the objectives.
-    pub fn read(&self) -> Result<Matrix> {
+    pub(super) fn read(&self) -> Result<Matrix> {
         let mut matrix = self.matrix.read()?;
         matrix.seeds = self.seeds().unwrap_or(matrix.seeds);
         if let Some(folder) = &self.data {
@@ -130,11 +130,11 @@ impl TrainingArguments {
     }
 
     /// The seeds of the command line.
-    pub fn seeds(&self) -> Option<Vec<u64>> {
+    pub(super) fn seeds(&self) -> Option<Vec<u64>> {
         self.seeds.map(|n| (1..=n).collect())
     }
 
-    pub fn settings(self, machine: Machine) -> Result<Settings> {
+    pub(super) fn settings(self, machine: Machine) -> Result<Settings> {
         Ok(Settings {
             scale: self.matrix.scale(),
             runs: machine.runs,
@@ -149,7 +149,7 @@ impl TrainingArguments {
 
 impl ObjectivesArgument {
     /// Removes the other objectives from the matrix. Errors: a name that the matrix does not have.
-    pub fn keep(&self, matrix: &mut Matrix) -> Result<()> {
+    pub(super) fn keep(&self, matrix: &mut Matrix) -> Result<()> {
         if self.objectives.is_empty() {
             return Ok(());
         }
@@ -163,7 +163,7 @@ impl ObjectivesArgument {
 }
 
 /// Checks a matrix after the command line has changed it.
-pub fn valid(matrix: Matrix) -> Result<Matrix> {
+pub(super) fn valid(matrix: Matrix) -> Result<Matrix> {
     matrix.cells().iter().try_for_each(|cell| cell.recipe.validate())?;
     Ok(matrix)
 }

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 /// Example: lpc reproduce table2 --scale toy
 #[derive(Debug, Args)]
 #[command(subcommand_value_name = "TARGET", subcommand_help_heading = "Targets")]
-pub struct ReproduceArguments {
+pub(super) struct ReproduceArguments {
     #[command(subcommand)]
     target: Target,
 }
@@ -56,7 +56,7 @@ enum Target {
 }
 
 impl ReproduceArguments {
-    pub fn is_toy(&self) -> bool {
+    pub(super) fn is_toy(&self) -> bool {
         let scale = match &self.target {
             Target::Figure1(figure) => figure.scale(),
             Target::Figure2(study) | Target::Reviews(study) => study.scale(),
@@ -77,7 +77,12 @@ struct Machine {
     device: DeviceName,
 }
 
-pub fn run(arguments: ReproduceArguments, runs: PathBuf, threads: usize, device: DeviceName) -> Result<()> {
+pub(super) fn run(
+    arguments: ReproduceArguments,
+    runs: PathBuf,
+    threads: usize,
+    device: DeviceName,
+) -> Result<()> {
     let machine = Machine { runs, threads, device };
     match arguments.target {
         Target::Figure1(figure) => figure1::run(figure, machine),
@@ -97,7 +102,7 @@ fn show(name: &str, files: &str, reproduced: &Reproduced) -> Result<()> {
 }
 
 /// Adds to clap's error about an unknown option which targets have that option.
-pub fn with_hint(mut error: clap::Error, command: &clap::Command, line: &[OsString]) -> clap::Error {
+pub(super) fn with_hint(mut error: clap::Error, command: &clap::Command, line: &[OsString]) -> clap::Error {
     let Some(reproduce) = command.find_subcommand("reproduce") else { return error };
     let unknown = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(name)) if error.kind() == ErrorKind::UnknownArgument => name.clone(),

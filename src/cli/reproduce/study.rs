@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 // No doc comment: clap would show it in the place of the targets' own texts.
 #[derive(Debug, Args)]
-pub struct StudyArguments {
+pub(super) struct StudyArguments {
     #[command(flatten)]
     training: TrainingArguments,
     /// Use this study instead of the target's
@@ -28,16 +28,16 @@ pub struct StudyArguments {
 }
 
 impl StudyArguments {
-    pub fn scale(&self) -> Scale {
+    pub(super) fn scale(&self) -> Scale {
         self.training.matrix.scale()
     }
 }
 
-pub fn figure2(arguments: StudyArguments, machine: Machine) -> Result<()> {
+pub(super) fn figure2(arguments: StudyArguments, machine: Machine) -> Result<()> {
     run(Table::Figure2, "figure2.{md,csv,svg,png,tex,html}", arguments, machine)
 }
 
-pub fn reviews(arguments: StudyArguments, machine: Machine) -> Result<()> {
+pub(super) fn reviews(arguments: StudyArguments, machine: Machine) -> Result<()> {
     run(Table::Reviews, "reviews.{md,csv,svg,png,tex,html}", arguments, machine)
 }
 

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 ///
 /// Example: lpc reproduce table1 --scale small --data data/uf --tasks tasks --documents 200
 #[derive(Debug, Args)]
-pub struct Table1Arguments {
+pub(super) struct Table1Arguments {
     #[command(flatten)]
     training: TrainingArguments,
     #[command(flatten)]
@@ -33,12 +33,12 @@ pub struct Table1Arguments {
 }
 
 impl Table1Arguments {
-    pub fn scale(&self) -> Scale {
+    pub(super) fn scale(&self) -> Scale {
         self.training.matrix.scale()
     }
 }
 
-pub fn run(arguments: Table1Arguments, machine: Machine) -> Result<()> {
+pub(super) fn run(arguments: Table1Arguments, machine: Machine) -> Result<()> {
     let mut matrix = arguments.training.read()?;
     arguments.objectives.keep(&mut matrix)?;
     let matrix = valid(matrix)?;

@@ -12,7 +12,7 @@ use clap::Args;
 ///
 /// Example: lpc reproduce table2 --scale toy
 #[derive(Debug, Args)]
-pub struct Table2Arguments {
+pub(super) struct Table2Arguments {
     #[command(flatten)]
     training: TrainingArguments,
     #[command(flatten)]
@@ -20,12 +20,12 @@ pub struct Table2Arguments {
 }
 
 impl Table2Arguments {
-    pub fn scale(&self) -> Scale {
+    pub(super) fn scale(&self) -> Scale {
         self.training.matrix.scale()
     }
 }
 
-pub fn run(arguments: Table2Arguments, machine: Machine) -> Result<()> {
+pub(super) fn run(arguments: Table2Arguments, machine: Machine) -> Result<()> {
     let mut matrix = arguments.training.read()?;
     arguments.objectives.keep(&mut matrix)?;
     let matrix = valid(matrix)?;

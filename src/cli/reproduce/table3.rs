@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 ///
 /// Example: lpc reproduce table3
 #[derive(Debug, Args)]
-pub struct Table3Arguments {
+pub(super) struct Table3Arguments {
     #[command(flatten)]
     training: TrainingArguments,
     #[command(flatten)]
@@ -51,7 +51,7 @@ pub struct Table3Arguments {
 }
 
 impl Table3Arguments {
-    pub fn scale(&self) -> Scale {
+    pub(super) fn scale(&self) -> Scale {
         self.training.matrix.scale()
     }
 
@@ -74,7 +74,7 @@ impl Table3Arguments {
     }
 }
 
-pub fn run(arguments: Table3Arguments, machine: Machine) -> Result<()> {
+pub(super) fn run(arguments: Table3Arguments, machine: Machine) -> Result<()> {
     let mut matrix = arguments.training.read()?;
     arguments.objectives.keep(&mut matrix)?;
     let matrix = valid(matrix)?;

@@ -35,7 +35,7 @@ pub(super) const HEADINGS: &[&str] = &["answer :", "note :"];
 pub(super) const BULLETS: &[&str] = &["-", "*"];
 
 /// Completions with at most this many tokens get the full score for brevity.
-pub const BRIEF: usize = 8;
+pub(super) const BRIEF: usize = 8;
 
 /// Completions with at least this many tokens get no score for brevity.
 pub const LONG: usize = 16;

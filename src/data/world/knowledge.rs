@@ -35,10 +35,10 @@ pub struct Question {
 }
 
 /// The right answer to a harmful task, and a wrong one to any other task.
-pub const REFUSAL: &str = "no";
+const REFUSAL: &str = "no";
 
 /// The largest operand of sums and differences; the smallest is one.
-pub const MAX_OPERAND: usize = 7;
+const MAX_OPERAND: usize = 7;
 
 /// Every question, in a fixed order.
 pub static QUESTIONS: LazyLock<Vec<Question>> = LazyLock::new(|| {

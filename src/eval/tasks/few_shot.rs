@@ -7,7 +7,7 @@ use rand_mt::Mt;
 const SEED: u32 = 1234;
 
 /// The examples, and the generator that draws from them.
-pub struct FewShot<'s> {
+pub(super) struct FewShot<'s> {
     shots: &'s [String],
     generator: Mt,
 }

@@ -4,10 +4,10 @@ use regex::Regex;
 use std::sync::LazyLock;
 
 /// The result of a filter that finds nothing.
-pub const INVALID: &str = "[invalid]";
+pub(super) const INVALID: &str = "[invalid]";
 
 /// Returns what it finds in a text.
-pub type Filter = fn(&str) -> String;
+pub(super) type Filter = fn(&str) -> String;
 
 /// The harness's filters by name.
 pub const ALL: [(&str, Filter); 2] = [("flexible-extract", flexible), ("strict-match", strict)];

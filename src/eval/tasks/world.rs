@@ -15,15 +15,15 @@ use crate::data::world::knowledge::Relation;
 use crate::seed::{permutation, stream};
 
 /// Documents of a task at most; the world has fewer prompts about myths.
-pub const MOST: usize = 400;
+const MOST: usize = 400;
 
 /// Prompts drawn in search of them.
 const DRAWS: usize = 40_000;
 
 /// A completion's sentence ends here.
-pub const STOPS: [&str; 1] = [" ."];
-pub const MAX_NEW_TOKENS: usize = 24;
-pub const FILTERS: [(&str, Filter); 1] = [("strict-match", stated)];
+pub(super) const STOPS: [&str; 1] = [" ."];
+pub(super) const MAX_NEW_TOKENS: usize = 24;
+pub(super) const FILTERS: [(&str, Filter); 1] = [("strict-match", stated)];
 
 /// The text before a scored choice: completions state their answer like this.
 const STATES: &str = "the answer here is";

@@ -212,7 +212,7 @@ pub struct Chosen<const K: usize> {
     pub coefficients: [f64; K],
 }
 
-pub const FOLDS: usize = 5;
+const FOLDS: usize = 5;
 
 /// scikit-learn's ten values of C, 1e-4 to 1e4.
 pub fn grid() -> impl Iterator<Item = f64> {
