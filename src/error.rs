@@ -24,8 +24,8 @@ pub enum Error {
 
     /// A tensor operation failed (a shape or device fault inside candle).
     #[cfg(feature = "train")]
-    #[error("{op}: {source}")]
-    Tensor { op: &'static str, source: candle_core::Error },
+    #[error("tensor: {0}")]
+    Tensor(#[from] candle_core::Error),
 
     /// Training produced a number that is not finite; nothing was updated with it.
     #[error("step {step}: {what} = {got}, expected finite; {kept}")]
@@ -92,18 +92,5 @@ impl Error {
     pub fn io(path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
         move |source| Self::Io { path, source }
-    }
-
-    /// For `map_err` where the operation's name says more than candle's own message.
-    #[cfg(feature = "train")]
-    pub fn tensor(op: &'static str) -> impl FnOnce(candle_core::Error) -> Self {
-        move |source| Self::Tensor { op, source }
-    }
-}
-
-#[cfg(feature = "train")]
-impl From<candle_core::Error> for Error {
-    fn from(source: candle_core::Error) -> Self {
-        Self::Tensor { op: "tensor", source }
     }
 }

@@ -1,6 +1,5 @@
 //! `lpc`: see `lpc --help`.
 
-use clap::Parser;
 use lpc::cli::{Arguments, run};
 use lpc::interrupt;
 use std::io::Write;
@@ -15,7 +14,10 @@ static ALLOCATOR: lpc::allocator::Allocator = lpc::allocator::ALLOCATOR;
 
 fn main() -> ExitCode {
     lpc::allocator::keep_freed_memory();
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::read(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(e) => e.exit(),
+    };
     // candle and gemm read this variable, rayon too; nothing else runs yet.
     // SAFETY: the process has a single thread here.
     unsafe { std::env::set_var("RAYON_NUM_THREADS", arguments.threads_a_run().to_string()) };

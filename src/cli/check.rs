@@ -1,11 +1,32 @@
 //! `lpc check`: a calculator for whoever audits a formula.
 
-use super::CheckArguments;
 use super::output::{print, print_line};
 use crate::check::{TOLERANCE, check};
 use crate::error::{Error, Place, Result};
+use clap::Args;
+use std::path::PathBuf;
 
-pub fn run(arguments: CheckArguments) -> Result<()> {
+/// Calculate the loss of given pairs with both implementations, spec and tensor
+///
+/// Prints the loss, the margin, the KL divergence, the log-probabilities, and the margin and exact posterior
+/// of every code. Both implementations compute in 64-bit floats. The exit status is 1 if two numbers differ
+/// by more than 1e-9, as |a - b| / max(1, |a|, |b|).
+///
+/// Example: lpc check paper/check.json --grad
+#[derive(Debug, Args)]
+pub(super) struct CheckArguments {
+    /// JSON with the objective, the latent mode, the LM head, the parameters of h_z, and the pairs. Unknown
+    /// keys are an error
+    file: PathBuf,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Also print the gradients of the mean loss with respect to the LM head and the parameters of h_z
+    #[arg(long)]
+    grad: bool,
+}
+
+pub(super) fn run(arguments: CheckArguments) -> Result<()> {
     let report = check(&arguments.file, arguments.grad)?;
     if arguments.json {
         print_line(serde_json::to_string_pretty(&report).expect("numbers and names are JSON"))?;

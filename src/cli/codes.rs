@@ -1,27 +1,55 @@
 //! `lpc codes`: what a trained run's codes are for.
 
-use super::CodesArguments;
 use super::output::print_line;
+use super::values;
 use crate::config::LatentAtTest;
 use crate::data::tokenize::tokenize_prompt;
 use crate::eval::generation::{Sampling, generate};
 use crate::eval::predictor::Predictor;
-use crate::experiment::{codes, saved};
+use crate::experiment::codes;
+use crate::experiment::subject::{Choices, Subject};
 use crate::progress::Progress;
 use crate::report::document::markdown;
 use crate::report::study::codes::{in_words, information, used};
 use crate::{Error, Result};
 use candle_core::Device;
+use clap::Args;
+use std::path::PathBuf;
 
-pub fn run(arguments: CodesArguments, device: &Device) -> Result<()> {
-    let (mut recipe, loaded, policy) = saved::load(&arguments.run, device)?;
+/// Show what a run's codes are used for
+///
+/// Which codes are used, what each of them promotes, and what they tell about the sources and tastes of the
+/// data. Beside every number stands the one that chance gives. With --prompt, greedy answers are shown: with
+/// the prior's mean, and with each of the most used codes.
+///
+/// Example: lpc codes runs/0123456789abcdef --prompt "Why is the sky blue?"
+#[derive(Debug, Args)]
+pub(super) struct CodesArguments {
+    /// Folder of a run with LPC that holds its model
+    run: PathBuf,
+    /// A prompt to answer. May be repeated
+    #[arg(long)]
+    prompt: Vec<String>,
+    /// How many of the most used codes answer each prompt
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = values::at_least_1)]
+    codes: usize,
+    /// Most tokens of an answer
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = values::at_least_1)]
+    max_new_tokens: usize,
+}
+
+pub(super) fn run(arguments: CodesArguments, device: &Device) -> Result<()> {
+    let (mut recipe, Subject { loaded, policy, .. }) =
+        Subject::open_run(&arguments.run, Choices::default(), device)?;
     if policy.codes().is_none() {
         return Err(Error::argument("codes", "run", arguments.run.display(), "a run with LPC"));
     }
     let read = codes::read(&recipe, &loaded, &policy, &Progress::stderr())?;
     print_line(format_args!("# Codes of {}\n", arguments.run.display()))?;
     print_line(format_args!("{}\n", in_words(&read)))?;
-    print_line("Nats that p(z|x) tells of each label, against labels in random order:\n")?;
+    print_line(
+        "Mutual information of p(z|x) with each label, in nats, beside that with labels in random order:\n",
+    )?;
     print_line(markdown::table(&information(&read)))?;
     print_line(markdown::table(&used(&read, read.usage.len())))?;
 

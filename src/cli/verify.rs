@@ -6,13 +6,27 @@ use crate::files::write_atomic;
 use crate::verify::equations;
 use crate::verify::report::{Verdict, render, unnamed};
 use crate::verify::suites::{self, Outcomes};
-use std::path::Path;
+use clap::Args;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// The suites are built as this program was: what is there is used again.
+/// The suites are built with the profile of this program, so that what is already built is reused.
 const PROFILE: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
 
-pub fn run(reports: &Path) -> Result<()> {
+/// Run every check of every equation in paper/equations.md and write reports/verify.md
+///
+/// Needs the repository and cargo. The exit status is 1 if a check fails or an equation has no check.
+///
+/// Example: lpc verify
+#[derive(Debug, Args)]
+pub(super) struct VerifyArguments {
+    /// Folder of reports
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    reports: PathBuf,
+}
+
+pub(super) fn run(arguments: VerifyArguments) -> Result<()> {
+    let reports = arguments.reports;
     let start = Instant::now();
     let folder = Path::new(".");
     let (rows, _) = equations::read(Path::new("paper/equations.md"))?;
@@ -37,10 +51,10 @@ pub fn run(reports: &Path) -> Result<()> {
     }
     let named = outcomes.len() - unnamed(&verdicts, &outcomes).count();
     print_line(format_args!(
-        "{} checks ran, {named} of them of {} equations, in {:.0} s; written: {}",
+        "{} checks ran in {:.0} s; {named} of them belong to the {} equations; written: {}",
         outcomes.len(),
-        rows.len(),
         start.elapsed().as_secs_f64(),
+        rows.len(),
         report.display()
     ))?;
     let failed = outcomes.values().filter(|passed| !**passed).count();

@@ -1,14 +1,56 @@
 //! `lpc winrate`: AlpacaEval 2's numbers from a judge's annotations.
 
 use super::output::print;
-use super::{GlmName, WinrateArguments};
 use crate::error::{Error, Place, Result};
 use crate::eval::winrate::{
     Annotations, Difficulties, Estimate, Glm, Weights, read_anchors, read_annotations, read_weights, win_rate,
 };
 use crate::model::load::hub::dataset_file;
+use clap::{Args, ValueEnum};
 use std::collections::HashMap;
 use std::path::PathBuf;
+
+/// Calculate AlpacaEval 2's win rate and length-controlled win rate, as CSV
+///
+/// A row without a preference counts as in AlpacaEval: its lengths and its difficulty are used for the
+/// standard deviation and the mean, but the win rate and the fit use only rows with a preference.
+/// Difficulties are found by instruction_index for --glm and by row number for --weights, as the leaderboard
+/// does it.
+///
+/// A model may have no length-controlled win rate: too few preferences, equal lengths or no weights. Then its
+/// fields are empty, the reason is written to standard error, the other numbers are printed, and the exit
+/// status is 1.
+///
+/// Example: lpc winrate --annotations annotations.csv --difficulty difficulty.csv --glm noreg
+#[derive(Debug, Args)]
+pub(super) struct WinrateArguments {
+    /// CSV: generator, instruction_index, preference (1 to 2), len_output_1, len_output_2
+    #[arg(long, value_name = "FILE")]
+    annotations: PathBuf,
+    /// CSV: instruction_index, difficulty
+    #[arg(long, value_name = "FILE")]
+    difficulty: PathBuf,
+    /// Use published coefficients instead of a fit. CSV: generator, weight_length, weight_difficulty,
+    /// weight_constant; or one of AlpacaEval's own files of weights
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["glm", "anchors"])]
+    weights: Option<PathBuf>,
+    /// Rows of the gamed baselines for --glm v1: AlpacaEval's df_gamed.csv [default: from the hub]
+    #[arg(long, value_name = "FILE")]
+    anchors: Option<PathBuf>,
+    /// The model that is fitted
+    #[arg(long, value_enum, default_value = "v1")]
+    glm: GlmName,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum GlmName {
+    /// The leaderboard's: fitted with two gamed baselines as anchors
+    V1,
+    /// Fitted to the model's own rows only
+    Noreg,
+    /// As noreg, without the difficulty of the instructions
+    Minimal,
+}
 
 /// Where a model's coefficients come from.
 enum Source {
@@ -16,9 +58,9 @@ enum Source {
     Fitted(Glm),
 }
 
-/// Prints a row for every model. Where one has no length-controlled rate, or not even verdicts, its row
-/// says so with empty fields, and the reason stands on standard error.
-pub fn run(arguments: WinrateArguments) -> Result<()> {
+/// Prints a row for every model. A model without a length-controlled rate, or without any verdicts, gets empty
+/// fields, and the reason is written to standard error.
+pub(super) fn run(arguments: WinrateArguments) -> Result<()> {
     let models = read_annotations(&arguments.annotations)?;
     let difficulties = Difficulties::read(&arguments.difficulty)?;
     let source = source(&arguments)?;

@@ -1,4 +1,4 @@
-//! Splits of a preference data set, written where a recipe finds them.
+//! Splits of a preference data set, written as a folder that a recipe can name.
 
 use crate::data::layout::Layout;
 use crate::data::pairs::{LeftOut, Pair, Pairs};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-/// Pairs held out by seed, the rest for training.
+/// Pairs held out by a seed, and the rest for training.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Splits {
     pub train: Vec<Pair>,
@@ -22,7 +22,7 @@ pub struct Splits {
     pub prompt_elsewhere: usize,
 }
 
-/// What was made of what: `manifest.json` beside the splits.
+/// `manifest.json` beside the splits: which files were read and which were written.
 #[derive(Debug, Serialize)]
 struct Manifest {
     lpc: &'static str,
@@ -46,8 +46,8 @@ struct Written {
 }
 
 /// Draws `test` pairs, then `validation` pairs, by `seed`; the rest trains, in its order. No prompt,
-/// context included, is in two splits: a data set that asks a question twice would otherwise test
-/// what it trained.
+/// context included, is in two splits: otherwise a data set that asks a question twice would be tested on
+/// a question it was trained on.
 ///
 /// # Errors
 /// Too few pairs for both and one to train on.

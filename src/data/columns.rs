@@ -1,4 +1,4 @@
-//! Which columns a row's prompt may stand in, and which of its columns nobody reads.
+//! The columns that may hold a row's prompt, and those that are not read.
 
 use crate::data::json::not_json;
 use crate::data::layout::wrong;
@@ -9,7 +9,7 @@ use crate::text::message::Message;
 use crate::visible::one_line;
 use serde_json::{Map, Value};
 
-/// Columns that somebody reads.
+/// Columns that are read.
 pub const READ: [&str; 16] = [
     "id",
     "source",
@@ -63,7 +63,7 @@ impl Asked {
 /// `instruction` (with `input` on a line of its own) or `input`, messages in `messages` or `conversations`.
 ///
 /// # Errors
-/// Two columns that say different things, or one that is neither text nor messages.
+/// Two columns hold different prompts, or one is neither text nor messages.
 pub fn prompt(row: &mut Map<String, Value>, place: &Place) -> Result<Option<(String, Asked)>> {
     let mut found: Option<(String, Asked)> = None;
     let mut candidates = vec![];
@@ -102,11 +102,15 @@ pub fn prompt(row: &mut Map<String, Value>, place: &Place) -> Result<Option<(Str
     Ok(found)
 }
 
-/// Puts the row's system message before its prompt, unless the prompt has it; says which column it was.
+/// Puts the row's system message before its prompt, unless the prompt already has it. Returns the column's name.
 ///
 /// # Errors
 /// A system column that is not text.
-pub fn put_system(row: &mut Map<String, Value>, pair: &mut Pair, place: &Place) -> Result<Option<String>> {
+pub(super) fn put_system(
+    row: &mut Map<String, Value>,
+    pair: &mut Pair,
+    place: &Place,
+) -> Result<Option<String>> {
     let mut put = None;
     for name in SYSTEMS {
         let text = match row.get(name) {
@@ -144,7 +148,7 @@ pub fn tools(value: Option<Value>, place: &Place) -> Result<Option<Value>> {
     }
 }
 
-/// What the row passes to the template by name: an object, or its JSON as text.
+/// Values that the row gives to the template, by name: an object, or its JSON as text.
 ///
 /// # Errors
 /// Something else.
@@ -174,8 +178,8 @@ fn parsed(value: Option<Value>, field: &str, place: &Place) -> Result<Option<Val
     }
 }
 
-/// The columns of a row that say something that its pair does not have. Columns that could hold the
-/// prompt may repeat what the pair says.
+/// The columns of a row with content that its pair does not have. Columns that could hold the prompt may repeat
+/// text of the pair.
 pub fn not_read(row: &Map<String, Value>, pair: Option<&Pair>) -> Vec<String> {
     let new = |(name, value): &(&String, &Value)| {
         let repeats = |pair: &Pair| READ.contains(&name.as_str()) && is_said(value, pair);
@@ -184,7 +188,7 @@ pub fn not_read(row: &Map<String, Value>, pair: Option<&Pair>) -> Vec<String> {
     row.iter().filter(new).map(|(name, _)| name.clone()).collect()
 }
 
-/// Is every text in the pair already, a message's role aside?
+/// Whether the pair already has every text of a value. Roles of messages are not compared.
 fn is_said(value: &Value, pair: &Pair) -> bool {
     match value {
         Value::String(text) => {
@@ -199,8 +203,8 @@ fn is_said(value: &Value, pair: &Pair) -> bool {
     }
 }
 
-/// Does a value hold a text that is not empty?
-pub fn has_text(value: &Value) -> bool {
+/// Whether a value holds a text that is not empty.
+pub(super) fn has_text(value: &Value) -> bool {
     match value {
         Value::String(text) => !text.trim().is_empty(),
         Value::Array(items) => items.iter().any(has_text),

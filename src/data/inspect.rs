@@ -1,4 +1,4 @@
-//! What is in a file of preference pairs, for whoever is about to train on it.
+//! Counts, lengths and samples of preference pairs, to read before training on them.
 
 use crate::Result;
 use crate::config::Truncation;
@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::hash::Hash;
 
-/// Characters of a text that a sample shows.
+/// Most characters of a text that a sample shows.
 const SHOWN: usize = 160;
-/// Ids that a count names.
+/// Most ids that are named beside a count.
 const NAMED: usize = 5;
 
 /// Lengths of one part of every pair.
@@ -42,12 +42,12 @@ pub struct Inspection {
     pub tokens: Option<(PairLengths, TokenReport)>,
     /// Pairs whose chosen completion has more characters than the rejected.
     pub chosen_longer: usize,
-    /// Pairs that an earlier pair equals in prompt and completions.
+    /// Pairs with the same prompt and completions as an earlier pair.
     pub repeated_pairs: usize,
-    /// Pairs whose prompt, context included, an earlier pair has.
+    /// Pairs with the same prompt, context included, as an earlier pair.
     pub repeated_prompts: usize,
     pub identical: usize,
-    /// Ids of the first pairs whose completions are the same tokens as truncated, where tokens were counted.
+    /// Ids of the first pairs whose completions have the same tokens after truncation, if tokens were counted.
     pub identical_ids: Vec<String>,
     /// Pairs that another pair contradicts, as a sentence.
     pub contradictions: Option<String>,
@@ -58,7 +58,7 @@ pub struct Inspection {
     pub samples: Vec<Pair>,
 }
 
-/// Counts; tokens too where a tokenizer and its limits are given.
+/// Counts the pairs, and also their tokens if a tokenizer and its limits are given.
 ///
 /// # Errors
 /// As [`tokenize`].

@@ -1,14 +1,14 @@
-//! Rows as JSON that Python wrote: with NaN and infinities, one a line or all in one array.
+//! Rows as JSON that Python wrote: with NaN and infinities, one on each line or all in one array.
 
 use crate::python_numbers::replaced;
 use serde_json::{Map, Value};
 use std::io::BufRead;
 
-/// The key of what stands for a number that JSON does not have.
+/// The key of the object that stands for a number that JSON does not have.
 const NOT_JSON: &str = "\u{0}not JSON";
 
-/// The object of a text. `NaN`, `Infinity`, `-Infinity` and numbers beyond f64 are kept as what
-/// [`not_json`] recognises; of a key that is there twice the last value counts, as in Python.
+/// The JSON object in a text. `NaN`, `Infinity`, `-Infinity` and numbers beyond f64 are kept as values that
+/// [`not_json`] recognises. If a key is there twice, the last value counts, as in Python.
 ///
 /// ```
 /// use lpc::data::json::{not_json, object};
@@ -40,8 +40,8 @@ pub fn not_json(value: &Value) -> Option<&str> {
     value.as_object().filter(|keys| keys.len() == 1)?.get(NOT_JSON)?.as_str()
 }
 
-/// Takes such numbers for nothing, however deep: for what nobody reads.
-pub fn without_them(value: &mut Value) {
+/// Replaces such numbers by null, at any depth, in columns that are not read.
+pub(super) fn without_them(value: &mut Value) {
     match value {
         value if not_json(value).is_some() => *value = Value::Null,
         Value::Array(items) => items.iter_mut().for_each(without_them),
@@ -51,7 +51,7 @@ pub fn without_them(value: &mut Value) {
 }
 
 /// The items of one JSON array, read one by one.
-pub struct ArrayItems<R> {
+pub(super) struct ArrayItems<R> {
     bytes: R,
     state: State,
     longest: usize,
@@ -70,11 +70,11 @@ impl<R: BufRead> ArrayItems<R> {
         Self { bytes, state: State::Before, longest }
     }
 
-    /// The next item's text, nothing behind the last one. Whether it is JSON is for its reader to say.
+    /// The text of the next item; none after the last one. Whether it is valid JSON is not checked here.
     ///
     /// # Errors
-    /// What the array has instead of an item, or its end.
-    pub fn next_item(&mut self) -> Result<Option<Vec<u8>>, String> {
+    /// The array holds something else where an item or its end should be.
+    pub(super) fn next_item(&mut self) -> Result<Option<Vec<u8>>, String> {
         if self.state == State::Before {
             while self.byte()?.ok_or("no array")? != b'[' {}
             self.state = State::Items { first: true };

@@ -1,4 +1,4 @@
-//! The layouts in which people keep preference pairs, and what a row of each means.
+//! The layouts of preference pairs, and how a row of each is read.
 
 use crate::data::columns::{self, Asked};
 use crate::data::json;
@@ -44,7 +44,7 @@ impl fmt::Display for Layout {
     }
 }
 
-/// A row's pair, still without id and source, or why it has none.
+/// A row's pair, still without id and source, or the reason why it has none.
 pub enum Found {
     Pair(Box<Pair>),
     LeftOut(LeftOut),
@@ -62,7 +62,7 @@ pub struct Row {
     pub found: Found,
     /// The columns that its prompt and its system message come from, where that is not `prompt`.
     pub renamed: Vec<String>,
-    /// Columns that say what the pair does not.
+    /// Columns with content that the pair does not have.
     pub not_read: Vec<String>,
 }
 
@@ -96,7 +96,7 @@ impl Answers {
         }
     }
 
-    /// Do they begin with the prompt, not with an answer?
+    /// Whether they begin with the prompt instead of an answer.
     fn hold_the_prompt(&self) -> bool {
         match self {
             Self::Texts(chosen, rejected) => {
@@ -119,16 +119,16 @@ impl Answers {
     }
 }
 
-/// Reads one row. Its prompt may be in a column that [`columns::prompt`] knows. Where it is implicit it is what the two
-/// sides share, as TRL defines it: whole messages, or text up to a space.
+/// Reads one row. Its prompt may be in a column that [`columns::prompt`] knows. If no column has it, it is the common
+/// beginning of the two sides, as TRL defines it: whole messages, or text up to a space.
 ///
 /// `draw` (a seed and the row's number) draws the rejected completion of raw UltraFeedback; without it such
 /// a row is refused. `elsewhere` names columns with text that are not in the row.
 ///
 /// # Errors
-/// A key is missing or holds something else, a conversation has no prompt of the user's or a tool's before
-/// its answer, or something else than an answer behind it.
-pub fn read_row(
+/// A key is missing or has a wrong type; a conversation has no message of the user or a tool before its answer; or
+/// something else than an answer follows the prompt.
+pub(super) fn read_row(
     mut row: Map<String, Value>,
     place: &Place,
     draw: Option<(u64, usize)>,
@@ -136,17 +136,7 @@ pub fn read_row(
     scores: &mut ScoreCounts,
 ) -> Result<Row> {
     if row.contains_key("completions") && row.contains_key("instruction") {
-        let Some((seed, number)) = draw else {
-            let got = "raw UltraFeedback (`lpc data binarize` makes pairs of it)";
-            return Err(Error::input(place.clone(), "a preference pair", got));
-        };
-        let mut read = Map::new();
-        for key in ["instruction", "completions"] {
-            read.extend(row.shift_remove(key).map(|value| (key.to_string(), value)));
-        }
-        let found = ultrafeedback::pair(read, place, seed, number, scores)?;
-        let not_read = columns::not_read(&row, None);
-        return Ok(Row { layout: Layout::UltraFeedback, found, renamed: vec![], not_read });
+        return raw_ultrafeedback(row, place, draw, scores);
     }
     let tools = columns::tools(row.shift_remove("tools"), place)?;
     let template_kwargs = columns::template_kwargs(row.shift_remove("chat_template_kwargs"), place)?;
@@ -160,13 +150,59 @@ pub fn read_row(
             asked
         }),
     };
-    let (layout, found) = match (prompt, answers) {
+    let (layout, found) = lay_out(prompt, answers, !renamed.is_empty(), &mut row, elsewhere, place)?;
+    let found = match found {
+        Found::Pair(mut pair) => {
+            renamed.extend(columns::put_system(&mut row, &mut pair, place)?);
+            Found::of(Pair { tools, template_kwargs, ..*pair })
+        }
+        left_out => left_out,
+    };
+    let pair = match &found {
+        Found::Pair(pair) => Some(&**pair),
+        Found::LeftOut(_) => None,
+    };
+    let not_read = columns::not_read(&row, pair);
+    Ok(Row { layout, found, renamed, not_read })
+}
+
+/// A row of raw UltraFeedback. Errors: without `draw`; a key that is missing or holds something else.
+fn raw_ultrafeedback(
+    mut row: Map<String, Value>,
+    place: &Place,
+    draw: Option<(u64, usize)>,
+    scores: &mut ScoreCounts,
+) -> Result<Row> {
+    let Some((seed, number)) = draw else {
+        let got = "raw UltraFeedback (`lpc data binarize` makes pairs of it)";
+        return Err(Error::input(place.clone(), "a preference pair", got));
+    };
+    let mut read = Map::new();
+    for key in ["instruction", "completions"] {
+        read.extend(row.shift_remove(key).map(|value| (key.to_string(), value)));
+    }
+    let found = ultrafeedback::pair(read, place, seed, number, scores)?;
+    let not_read = columns::not_read(&row, None);
+    Ok(Row { layout: Layout::UltraFeedback, found, renamed: vec![], not_read })
+}
+
+/// The layout of a prompt and its answers, and their pair. `is_renamed`: the prompt is in a column of another
+/// name. A prompt that is not used goes back into the row.
+fn lay_out(
+    prompt: Option<Asked>,
+    answers: Answers,
+    is_renamed: bool,
+    row: &mut Map<String, Value>,
+    elsewhere: &[(String, usize)],
+    place: &Place,
+) -> Result<(Layout, Found)> {
+    Ok(match (prompt, answers) {
         (Some(Asked::Messages(mut prompt)), answers) => {
             let (chosen, rejected) = answers.messages();
             // Such a column may have the conversation up to its end, which is what was chosen.
             let is_chosen =
                 |m: &Message| chosen.len() == 1 && m.role() == ASSISTANT && m.text() == chosen[0].text();
-            if !renamed.is_empty() && prompt.last().is_some_and(is_chosen) {
+            if is_renamed && prompt.last().is_some_and(is_chosen) {
                 prompt.pop();
             }
             (Layout::Messages, conversation(prompt, chosen, rejected, place)?)
@@ -203,26 +239,13 @@ pub fn read_row(
         (None, Answers::Texts(chosen, rejected)) => {
             match transcript::is_transcript(&chosen) && transcript::is_transcript(&rejected) {
                 true => (Layout::Transcripts, transcript::pair(&chosen, &rejected, place)?),
-                false => implicit_texts(&chosen, &rejected, &row, elsewhere, place)?,
+                false => implicit_texts(&chosen, &rejected, row, elsewhere, place)?,
             }
         }
-    };
-    let found = match found {
-        Found::Pair(mut pair) => {
-            renamed.extend(columns::put_system(&mut row, &mut pair, place)?);
-            Found::of(Pair { tools, template_kwargs, ..*pair })
-        }
-        left_out => left_out,
-    };
-    let pair = match &found {
-        Found::Pair(pair) => Some(&**pair),
-        Found::LeftOut(_) => None,
-    };
-    let not_read = columns::not_read(&row, pair);
-    Ok(Row { layout, found, renamed, not_read })
+    })
 }
 
-/// Two texts that begin with the prompt. Where another column has text, the prompt may be that.
+/// Two texts that begin with the prompt. If another column has text, that could be the prompt.
 fn implicit_texts(
     chosen: &str,
     rejected: &str,
@@ -249,7 +272,7 @@ fn implicit_texts(
     Ok((Layout::ImplicitStrings, Found::of(pair)))
 }
 
-/// The columns of a row, for whoever misses one.
+/// The names of a row's columns, for an error about a missing one.
 fn names(row: &Map<String, Value>) -> String {
     match row.is_empty() {
         true => String::new(),
@@ -260,8 +283,7 @@ fn names(row: &Map<String, Value>) -> String {
     }
 }
 
-/// A prompt and an answer each. An answer is mostly one message; it may call tools and have their results
-/// on the way.
+/// A prompt and two answers. An answer is usually one message; it may also call tools and hold their results.
 fn conversation(
     prompt: Vec<Message>,
     chosen: Vec<Message>,
@@ -326,7 +348,7 @@ fn split_at(mut turns: Vec<Message>, at: usize) -> (Vec<Message>, Vec<Message>) 
     (turns, rest)
 }
 
-/// The string, or what is there instead.
+/// The string, or the value that is there instead.
 pub(super) fn string(place: &Place, field: &str, value: Option<Value>) -> Result<String> {
     match value {
         Some(Value::String(text)) => Ok(text),

@@ -8,10 +8,10 @@ use crate::text::message::Message;
 use serde_json::{Map, Value};
 
 pub(super) const ASSISTANT: &str = "assistant";
-/// Roles of what a tool gave, by the names that templates have for it.
+/// Roles of a tool's result, by the names that templates use.
 const RESULTS: [&str; 4] = ["tool", "function", "ipython", "tool_response"];
 
-/// Is it what a tool gave?
+/// Is this role that of a tool's result?
 pub(super) fn is_result(message: &Message) -> bool {
     RESULTS.contains(&message.role())
 }
@@ -21,7 +21,8 @@ pub(super) fn is_said(value: &Value) -> bool {
     value.is_array() || value.get("role").or(value.get("from")).is_some()
 }
 
-/// The messages of a column, or what is there instead: a list of them, or one. A message keeps all its keys.
+/// The messages of a column, which holds a list of them or one. A message keeps all its keys. If the column holds
+/// something else, that is returned.
 pub(super) fn messages(
     value: Value,
     field: &str,
@@ -36,8 +37,8 @@ pub(super) fn messages(
     values.into_iter().enumerate().map(read).collect::<Result<_>>().map(Ok)
 }
 
-/// Errors: no object, no role, or a content that is neither text nor parts; without a content, or with null,
-/// another key must say something.
+/// Errors: the message is not an object, has no role, or its content is neither text nor parts. A message without
+/// content, or with null, must have another key that is not empty.
 fn message(value: Value, field: &str, place: &Place) -> Result<Message> {
     let Value::Object(mut keys) = value else {
         return Err(wrong(place, field, "a message", Some(value)));

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::seed::{permutation, stream};
 
 /// Appended to the prompt of a flipped pair, behind a space, when flips are marked.
-pub const FLIP_MARKER: &str = "[FLIP]";
+const FLIP_MARKER: &str = "[FLIP]";
 
 /// Exchanges chosen and rejected in exactly round(rate · n) of the pairs and returns their
 /// indices in increasing order. With `marked`, their prompts end in ` [FLIP]`.

@@ -1,5 +1,5 @@
-//! What data have in common that should not: pairs that contradict each other, test pairs that are training
-//! pairs, and questions of a benchmark among the pairs.
+//! Overlaps in data that spoil a measurement: pairs that contradict each other, test pairs that are also training
+//! pairs, and questions of a benchmark in the pairs.
 
 use crate::data::pairs::Pair;
 use crate::text::message::Message;
@@ -17,8 +17,8 @@ fn turned(pair: &Pair) -> Said<'_> {
     (&pair.prompt, &pair.rejected, &pair.chosen)
 }
 
-/// How many pairs another one contradicts, which prefers the same answers to the same prompt the other way
-/// round; nothing where none does.
+/// How many pairs contradict another pair: same prompt and same answers, but preferred the other way round. None if
+/// there are no such pairs.
 ///
 /// ```
 /// use lpc::data::{overlap::contradictions, pairs::Pair};
@@ -41,7 +41,7 @@ pub struct Shared {
     of: usize,
     /// The same prompt and the same two answers.
     pub pairs: usize,
-    /// Of these, preferred only the other way round.
+    /// Those of `pairs` that are there only with the other preference.
     pub turned: usize,
     /// The same prompt, context included.
     pub prompts: usize,
@@ -77,7 +77,7 @@ impl fmt::Display for Counts {
 }
 
 impl Shared {
-    /// A sentence of it, if there is anything: `name` says which pairs, `others` among which they are.
+    /// A sentence about the counts, or none if they are all 0. `name` and `others` name the two sets of pairs.
     pub fn note(&self, name: &str, others: &str) -> Option<String> {
         let Self { of, pairs, turned, prompts } = self;
         (*prompts > 0).then(|| {
@@ -92,7 +92,7 @@ impl Shared {
 /// Words of a benchmark's question that must stand in a row. GPT-3's authors and the LM Evaluation Harness
 /// look for as many.
 pub const WORDS: usize = 13;
-/// A question of fewer words is looked for as a message that says nothing else.
+/// A question of fewer words is found only if a message consists of nothing else.
 const FEWEST: usize = 4;
 
 /// A question of a benchmark.
@@ -114,9 +114,10 @@ pub struct Hit {
     pub part: &'static str,
 }
 
-/// Finds the items that a message of a pair holds: [`WORDS`] of an item's words in a row, all of them where
-/// it has fewer, and nothing but them where it has fewer than four. Words are runs of letters and digits,
-/// whatever their case and whatever is between them. Each item once a pair, in the pairs' order.
+/// Finds the items in the messages of the pairs. An item is found if a message has [`WORDS`] of its words in a row;
+/// if it has fewer words, all of them; if it has fewer than four, they must be the whole message. Words are runs of
+/// letters and digits. Case and the characters between words do not matter. Each item is found at most once in a
+/// pair. The order is that of the pairs.
 ///
 /// ```
 /// use lpc::data::{overlap::{Hit, Item, find}, pairs::Pair};
@@ -181,7 +182,7 @@ fn words_of(text: &str) -> Vec<String> {
     words.map(str::to_lowercase).collect()
 }
 
-/// Hashes of every beginning of a row of words, from which those of its runs follow.
+/// Hashes of all prefixes of a row of words. The hash of any run of words follows from them.
 struct Hashes {
     beginnings: Vec<u64>,
     powers: Vec<u64>,

@@ -1,4 +1,4 @@
-//! A preference pair as text, and reading it from the files people have.
+//! Preference pairs as text, and how they are read from files.
 
 use crate::config::EmptyCompletion;
 use crate::data::layout::{self, Found, Layout};
@@ -14,25 +14,25 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// One preference pair (x, y_w, y_l), in messages. A bare text is one message that is plain.
+/// One preference pair (x, y_w, y_l), as messages. A text without a role is one plain message.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pair {
     /// Stable within its data set; records refer to it.
     pub id: String,
     /// Where the prompt comes from (UltraFeedback has six sources); may be empty.
     pub source: String,
-    /// What the answer follows: mostly one message of the user's.
+    /// Everything before the answer: usually one message of the user.
     pub prompt: Vec<Message>,
-    /// Mostly one message of the assistant's each.
+    /// Each is usually one message of the assistant.
     pub chosen: Vec<Message>,
     pub rejected: Vec<Message>,
-    /// The row held bare texts, not messages.
+    /// Whether the row held texts without roles instead of messages.
     #[serde(skip)]
     pub is_text: bool,
-    /// Functions that the assistant may call, as the template is to describe them.
+    /// Functions that the assistant may call. The template describes them to the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<Value>,
-    /// What else the row passes to the template, by name.
+    /// Other values that the row gives to the template, by name.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub template_kwargs: Map<String, Value>,
     /// Built-in world only, and in no file: the true weights of the prompt's factors.
@@ -52,7 +52,7 @@ impl Pair {
         }
     }
 
-    /// Do three texts say it all?
+    /// Whether three texts without roles hold the whole pair.
     pub fn is_plain(&self) -> bool {
         let plain = |messages: &[Message], role: &str| match messages {
             [message] => message.is_plain() && message.role() == role,
@@ -79,7 +79,7 @@ impl Pair {
         text_of(&self.rejected)
     }
 
-    /// Do the two completions say the same? Their margin is 0 whatever the policy.
+    /// Whether the two completions are the same. Then the margin is 0 for every policy.
     pub fn is_identical(&self) -> bool {
         self.chosen == self.rejected
     }
@@ -93,7 +93,7 @@ fn text_of(answer: &[Message]) -> Cow<'_, str> {
     }
 }
 
-/// Why a row gives no pair although nothing is wrong with the file.
+/// Why a row gives no pair although the file is not faulty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LeftOut {
@@ -117,7 +117,7 @@ impl fmt::Display for LeftOut {
     }
 }
 
-/// Pairs of a file with what a reader of the results should know about them.
+/// The pairs of a file, with counts that a reader of the results should know.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Pairs {
     pub pairs: Vec<Pair>,
@@ -127,18 +127,18 @@ pub struct Pairs {
     pub left_out: Vec<(usize, LeftOut)>,
     /// Rows by layout.
     pub layouts: BTreeMap<Layout, usize>,
-    /// What became of raw UltraFeedback's scores.
+    /// How many scores of raw UltraFeedback were corrected or not used.
     pub scores: ScoreCounts,
     /// Columns other than `prompt` that prompts and their system messages come from, with their rows.
     pub renamed: BTreeMap<String, usize>,
-    /// Columns that say what no pair does, with their rows.
+    /// Columns with content that no pair has, with the number of their rows.
     pub not_read: BTreeMap<String, usize>,
-    /// Rows whose id an earlier row has.
+    /// Number of rows whose id an earlier row already has.
     pub repeated_ids: usize,
 }
 
 impl Pairs {
-    /// What reading has to say of the rows, where there is anything to say.
+    /// Notes about the rows. Empty if there is nothing to note.
     pub fn notes(&self) -> Vec<String> {
         let listed = |columns: &BTreeMap<String, usize>| {
             let one = |(name, rows): (&String, &usize)| format!("{} ({rows} rows)", one_line(name));
@@ -171,7 +171,7 @@ impl Pairs {
 /// Reads a `.jsonl`, `.jsonl.gz` or `.parquet` file; `limit` bounds the pairs.
 ///
 /// # Errors
-/// As [`PairReader`]; nothing is returned of a file with a fault.
+/// As [`PairReader`]. A file with a fault gives no pairs at all.
 pub fn read(path: &Path, limit: Option<usize>, empty: EmptyCompletion) -> Result<Pairs> {
     PairReader::open(&[path.to_path_buf()], empty)?.read_all(limit)
 }
@@ -190,9 +190,9 @@ pub struct PairReader {
     before: usize,
     empty: EmptyCompletion,
     seed: Option<u64>,
-    /// What is told of all rows; the pairs go to whoever reads.
+    /// The counts over all rows. The pairs themselves go to the caller.
     counts: Pairs,
-    /// Columns of this file that are in no row.
+    /// Columns of this file that no row holds.
     unread: Vec<(String, usize)>,
     ids: HashSet<String>,
     failed: bool,

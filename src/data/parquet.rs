@@ -19,12 +19,12 @@ use std::path::Path;
 pub struct ParquetRows {
     rows: RowIter<'static>,
     left: i64,
-    /// Columns with text that stay packed, and in how many rows they hold any.
+    /// Columns with text that are not read, and the number of rows in which they hold text.
     unread: Vec<(String, usize)>,
 }
 
 impl ParquetRows {
-    /// Errors: no Parquet file, a damaged one, or one without the columns of a preference data set.
+    /// Errors: the file is not Parquet, is damaged, or does not have the columns of a preference data set.
     pub fn open(file: File, path: &Path) -> Result<Self> {
         let (reader, schema, left) = opened(file, path)?;
         let names: Vec<&str> = schema.get_fields().iter().map(|f| f.name()).collect();
@@ -43,16 +43,16 @@ impl ParquetRows {
         Ok(Self { rows: rows.map_err(broken(path))?, left, unread })
     }
 
-    /// Whatever its columns are.
+    /// As [`Self::open`], for any columns.
     ///
-    /// Errors: no Parquet file, or a damaged one.
+    /// Errors: the file is not Parquet, or is damaged.
     pub fn open_any(file: File, path: &Path) -> Result<Self> {
         let (reader, _, left) = opened(file, path)?;
         let rows = guarded(|| Ok(RowIter::from_file_into(Box::new(reader))));
         Ok(Self { rows: rows.map_err(broken(path))?, left, unread: vec![] })
     }
 
-    /// Columns with text that nobody reads, and in how many rows they hold any, as the file states.
+    /// Columns with text that are not read, and the number of rows in which they hold text, by the file's statistics.
     pub fn unread(&self) -> &[(String, usize)] {
         &self.unread
     }
@@ -85,8 +85,8 @@ fn opened(file: File, path: &Path) -> Result<(SerializedFileReader<File>, TypePt
     opened.map_err(broken(path))
 }
 
-/// Of every column that [`READ`] does not name and that holds text, directly or in lists and structs: its
-/// rows but for those that the statistics call null; none where every text is the empty one.
+/// For every column that [`READ`] does not name and that holds text, directly or in lists and structs: its number
+/// of rows without those that are null by the statistics. None if every text is empty.
 fn unread_text(metadata: &ParquetMetaData) -> Vec<(String, usize)> {
     let mut found: Vec<(String, usize)> = vec![];
     for group in metadata.row_groups() {
@@ -119,7 +119,7 @@ fn broken(path: &Path) -> impl Fn(ParquetError) -> Error {
     move |e| Error::input(place.clone(), "a whole Parquet file", one_line(e))
 }
 
-/// The reader asserts what a damaged file can break: such a panic is the file's fault.
+/// The Parquet reader panics on some damaged files. Such a panic becomes an error about the file.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
     caught(read).unwrap_or_else(|_panic| Err(ParquetError::General("damaged content".into())))
 }

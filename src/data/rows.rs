@@ -1,5 +1,4 @@
-//! Files of rows, whatever their format: JSON Lines or one JSON array, the same compressed, Parquet. A row
-//! is a JSON object.
+//! Files of rows: JSON Lines or one JSON array, both also compressed, and Parquet. A row is a JSON object.
 
 use crate::data::json::{self, ArrayItems};
 use crate::data::parquet::ParquetRows;
@@ -10,11 +9,11 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
-/// A line longer than this is not text that somebody labelled.
+/// Most bytes of a line. No preference pair is longer.
 const LONGEST_LINE: u64 = 16 << 20;
-/// What a name ends with says what the file is. The last kind is looked for where there is no other.
+/// Endings of file names. The last one is used only if no file has another.
 const KINDS: [&str; 4] = [".jsonl", ".jsonl.gz", ".parquet", ".json"];
-/// Bytes in which an array has begun.
+/// An array must begin within this many bytes.
 const LONGEST_HEAD: usize = 4096;
 const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
@@ -68,7 +67,7 @@ impl Rows {
 
     /// Columns with text that the file has and nobody reads, with their rows, where the format tells
     /// before the rows are read.
-    pub fn unread_columns(&self) -> &[(String, usize)] {
+    pub(super) fn unread_columns(&self) -> &[(String, usize)] {
         match &self.kind {
             Kind::Parquet(rows) => rows.unread(),
             _ => &[],

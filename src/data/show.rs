@@ -7,14 +7,14 @@ use crate::data::tokenize::{TokenizedPair, tokenize};
 use crate::text::tokenizer::TextTokenizer;
 use std::fmt::Write;
 
-/// What becomes of a token.
+/// How a token is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// Read, not scored: the completion follows it.
+    /// Read but not scored; the completion follows.
     Prompt,
-    /// The loss and the accuracy rest on its log-probability.
+    /// Scored: the loss and the accuracy use its log-probability.
     Scored,
-    /// Beyond the recipe's limits: not read at all.
+    /// Beyond the recipe's limits, so not read.
     CutOff,
 }
 
@@ -69,7 +69,7 @@ pub fn show(pair: &Pair, tokenizer: &TextTokenizer, limits: &Truncation) -> Resu
 }
 
 impl Shown {
-    /// Each token between bars, by its part; `colour` has terminals tell the parts apart, too.
+    /// The tokens between bars, part by part. With `colour` each part has its own colour on a terminal.
     pub fn lines(&self, colour: bool) -> String {
         let mut text = String::new();
         let mut rest = self.tokens.as_slice();

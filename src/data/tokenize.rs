@@ -13,33 +13,33 @@ use serde::{Deserialize, Serialize};
 /// One pair as the policy reads it: `prompt` then `chosen`, and the same `prompt` then `rejected`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TokenizedPair {
-    /// Into the pairs that were tokenised.
+    /// Index of the pair among those that were tokenised.
     pub index: usize,
     pub prompt: Vec<u32>,
     pub chosen: Vec<u32>,
     pub rejected: Vec<u32>,
     pub prompt_truncated: bool,
-    /// At least one of the two; a truncated completion has no end-of-turn token.
+    /// Whether at least one of the two was truncated. A truncated completion has no end-of-turn token.
     pub completion_truncated: bool,
-    /// The prompt alone has other tokens at its end than with a completion behind it.
+    /// Whether the end of the prompt has other tokens alone than with a completion after it.
     #[serde(skip)]
     pub boundary_moved: bool,
-    /// The prompt's text held the template already.
+    /// Whether the text of the prompt already contains the template.
     #[serde(skip)]
     pub dressed: bool,
-    /// The pair's; they follow from the prompt and are no part of a fingerprint.
+    /// The pair's true factor weights. They follow from the prompt, so fingerprints leave them out.
     #[serde(skip)]
     pub factor_weights: Option<Vec<f64>>,
 }
 
 impl TokenizedPair {
-    /// Do both completions have the same tokens? Their margin is 0 whatever the policy.
+    /// Whether both completions have the same tokens. Then the margin is 0 for every policy.
     pub fn is_identical(&self) -> bool {
         self.chosen == self.rejected
     }
 }
 
-/// What tokens a data set's pairs have that its reader should know of.
+/// Counts about the tokens of a data set that a reader of the results should know.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenReport {
     pub pairs: usize,
@@ -47,10 +47,10 @@ pub struct TokenReport {
     pub completions_truncated: usize,
     /// Pairs that lost tokens on either side.
     pub truncated: usize,
-    /// Pairs whose prompt ends with other tokens where a completion follows: a token goes across the
-    /// boundary, or the template writes earlier messages in another way. What the two have in common is the prompt.
+    /// Pairs whose prompt ends with other tokens alone than with a completion after it: a token crosses the
+    /// boundary, or the template writes earlier messages differently. The common beginning is used as the prompt.
     pub boundaries_moved: usize,
-    /// Pairs whose text held the template already.
+    /// Pairs whose text already contains the template.
     pub dressed: usize,
     /// Places of the pairs whose completions have the same tokens, after truncation.
     pub identical: Vec<usize>,
@@ -74,10 +74,10 @@ impl TokenReport {
 /// Tokenises every pair, in order.
 ///
 /// Prompt and completion are rendered together by the tokenizer's chat template and encoded as a whole;
-/// without a template they are one text. The completion begins where the tokens of the prompt alone,
-/// those with `chosen` and those with `rejected` are no longer the same. It ends with what the
-/// template ends a turn with, or else with the end-of-sequence token. Where the longer of the two does not fit
-/// behind the prompt, a prompt above its limit keeps its end, then completions keep their beginning.
+/// without a template they are one text. The completion begins at the first token that is not the same in the
+/// prompt alone, with `chosen` and with `rejected`. It ends with the template's end of a turn, or else with the
+/// end-of-sequence token. If the longer completion does not fit after the prompt, first a prompt above its limit
+/// loses its beginning, then completions lose their end.
 ///
 /// Units: lengths in tokens.
 ///
@@ -150,16 +150,9 @@ fn tokenize_pair(
             return Err(without_token(what, &text));
         }
     }
-    // A pair that fits loses nothing.
-    let fits = chosen.len().max(rejected.len()) <= truncation.max_length;
-    let surplus = if fits { 0 } else { shared.saturating_sub(truncation.max_prompt_length) };
+    let longest = chosen.len().max(rejected.len());
+    let (surplus, room) = surplus_and_room(shared, longest, truncation)?;
     let prompt = alone[surplus..shared].to_vec();
-    let room = truncation.max_length.saturating_sub(prompt.len());
-    if prompt.is_empty() || room == 0 {
-        let got = format!("{} and {}", truncation.max_prompt_length, truncation.max_length);
-        let expected = "at least one token for the prompt and one for a completion";
-        return Err(Error::argument("tokenize", "max_prompt_length and max_length", got, expected));
-    }
     let mut completion_truncated = false;
     for whole in [&mut chosen, &mut rejected] {
         whole.drain(..shared);
@@ -177,4 +170,21 @@ fn tokenize_pair(
         dressed: form == Form::Dressed,
         factor_weights: pair.factor_weights.clone(),
     })
+}
+
+/// How many tokens the prompt loses at its beginning, and how many are left for a completion. A pair that fits
+/// loses nothing. `prompt` and `longest` are the lengths of the prompt, and of the prompt with the longer completion.
+///
+/// Errors: limits that leave no token for the prompt or for a completion.
+fn surplus_and_room(prompt: usize, longest: usize, truncation: &Truncation) -> Result<(usize, usize)> {
+    let Truncation { max_length, max_prompt_length } = *truncation;
+    let surplus = if longest <= max_length { 0 } else { prompt.saturating_sub(max_prompt_length) };
+    let kept = prompt - surplus;
+    let room = max_length.saturating_sub(kept);
+    if kept == 0 || room == 0 {
+        let got = format!("{max_prompt_length} and {max_length}");
+        let expected = "at least one token for the prompt and one for a completion";
+        return Err(Error::argument("tokenize", "max_prompt_length and max_length", got, expected));
+    }
+    Ok((surplus, room))
 }

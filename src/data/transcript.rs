@@ -1,4 +1,4 @@
-//! HH-RLHF's transcripts: `\n\nHuman: …\n\nAssistant: …`, twice, alike up to the last answer.
+//! HH-RLHF's transcripts: two texts `\n\nHuman: …\n\nAssistant: …` that are the same up to the last answer.
 
 use crate::data::layout::{Found, ends_with_question};
 use crate::data::pairs::{LeftOut, Pair};
@@ -8,8 +8,8 @@ use crate::text::message::Message;
 const HUMAN: &str = "\n\nHuman:";
 const ASSISTANT: &str = "\n\nAssistant:";
 
-/// Does a text begin as a transcript does?
-pub fn is_transcript(text: &str) -> bool {
+/// Whether a text begins like a transcript.
+pub(super) fn is_transcript(text: &str) -> bool {
     text.starts_with(HUMAN)
 }
 

@@ -1,10 +1,10 @@
 //! Raw UltraFeedback as pairs, by Zephyr's recipe: of four completions the one with the best overall
 //! score is chosen and a random other one rejected.
 //!
-//! Two things that recipe leaves open. A first release holds 10 where its annotator said 1; its
-//! authors' correction is applied: a 10 whose mean fine-grained rating is at most 2 is a 1, one
-//! above 4 is a 10, and one between, which they had annotated again, is not used. And a rejected
-//! completion with the best score would be no preference: it is drawn among those with a lower one.
+//! That recipe leaves two things open. First, the first release has a score of 10 in some places where the annotator
+//! gave 1. The authors' correction is used: with a mean fine-grained rating of at most 2 the score is 1, above 4 it
+//! is 10, and between the two, where the authors annotated again, the completion is not used. Second, a rejected
+//! completion with the best score would not be a preference, so it is drawn from those with a lower score.
 
 use crate::data::json::not_json;
 use crate::data::layout::{Found, string, wrong};
@@ -14,12 +14,12 @@ use crate::seed::{below, stream};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// What became of the scores.
+/// How many scores were corrected or not used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct ScoreCounts {
-    /// Tens taken for the ones they were.
+    /// Scores of 10 that were corrected to 1.
     pub tens_corrected: usize,
-    /// Tens that may be either, whose completions are not used.
+    /// Scores of 10 that may be 10 or 1. Their completions are not used.
     pub tens_ambiguous: usize,
     /// Completions without a score.
     pub missing: usize,
@@ -75,7 +75,7 @@ pub fn pair(
     Ok(Found::of(Pair::of_texts(&prompt, &chosen, &rejected)))
 }
 
-/// `None`: no score, or one that cannot be trusted.
+/// None if there is no score, or one that may be wrong.
 fn usable_score(
     completion: &Map<String, Value>,
     place: &Place,

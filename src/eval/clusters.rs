@@ -1,5 +1,4 @@
-//! Do points cluster by their labels? Numbers to stand beside a picture, against what labels that
-//! mean nothing would give.
+//! Measures how well points cluster by their labels, compared with labels in random order.
 
 use crate::error::{Error, Result};
 use crate::eval::stats::LEVEL;
@@ -50,7 +49,7 @@ pub fn silhouettes(distances: ArrayView2<f64>, labels: &[usize], kinds: usize) -
     (0..labels.len()).map(of).collect()
 }
 
-/// The `k` points nearest to each, itself left out; equal distances by position.
+/// The `k` nearest other points of each point. Points at equal distances are taken in their order.
 pub fn neighbours(distances: ArrayView2<f64>, k: usize) -> Vec<Vec<usize>> {
     let of = |i: usize| {
         let mut others: Vec<usize> = (0..distances.ncols()).filter(|&j| j != i).collect();
@@ -61,7 +60,8 @@ pub fn neighbours(distances: ArrayView2<f64>, k: usize) -> Vec<Vec<usize>> {
     (0..distances.nrows()).map(of).collect()
 }
 
-/// Is each point's label the commonest of its neighbours'? The smallest of several commonest votes.
+/// Whether each point's label is the commonest among its neighbours. If several are equally common, the smallest
+/// counts.
 pub fn votes_right(neighbours: &[Vec<usize>], labels: &[usize], kinds: usize) -> Vec<bool> {
     let vote = |near: &Vec<usize>| {
         let mut votes = vec![0usize; kinds];
@@ -72,16 +72,16 @@ pub fn votes_right(neighbours: &[Vec<usize>], labels: &[usize], kinds: usize) ->
     neighbours.iter().zip(labels).map(|(near, &label)| vote(near) == Some(label)).collect()
 }
 
-/// A statistic beside what it is for labels in random order.
+/// A statistic, and its values for labels in random order (the null).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AgainstNull {
     pub value: f64,
     pub null_mean: f64,
-    /// Where [`LEVEL`] of the null's values lie.
+    /// The interval that holds [`LEVEL`] of the null's values.
     pub null_low: f64,
     pub null_high: f64,
-    /// Share of orders, this one included, that give as much or more.
+    /// Share of all orders, the real one included, whose value is at least as large.
     pub p_value: f64,
 }
 

@@ -14,19 +14,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy)]
 pub struct Sampling {
     pub max_new_tokens: usize,
-    /// Below [`COLDEST`]: the likeliest token.
+    /// Below [`COLDEST`] the likeliest token is taken.
     pub temperature: f64,
     pub top_p: f64,
     /// Tokens and z are drawn from streams of this seed, named by the prompt's index.
     pub seed: u64,
 }
 
-/// Draws at a lower temperature are the likeliest token but for a chance that f32 does not hold, and scores
-/// divided by one are no numbers in the end.
+/// At a lower temperature any other token than the likeliest has a probability that f32 cannot hold, and scores
+/// divided by the temperature overflow.
 const COLDEST: f64 = 1e-5;
 
 impl Sampling {
-    /// How tokens are drawn; `None`: not at all, the likeliest it is.
+    /// How tokens are drawn. None if the likeliest token is always taken.
     fn method(&self) -> Option<Method> {
         match self.temperature {
             t if t < COLDEST => None,
@@ -39,24 +39,24 @@ impl Sampling {
     }
 }
 
-/// New tokens without the end token, and why they are not the model's whole answer, if so.
+/// New tokens without the end token, and the reason if the answer is incomplete.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Continuation {
     pub tokens: Vec<u32>,
     pub cut: Option<Cut>,
 }
 
-/// Why an answer is not all that the model would have said.
+/// Why an answer is incomplete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cut {
-    /// `max_new_tokens` came before an end token.
+    /// `max_new_tokens` was reached before an end token.
     Length,
-    /// The context ended before it.
+    /// The context was full before an end token.
     Context,
-    /// Nothing was said: the prompt leaves no room in the context.
+    /// There is no answer, because the prompt leaves no room in the context.
     PromptTooLong,
-    /// Nothing was said: the prompt has no tokens.
+    /// There is no answer, because the prompt has no tokens.
     PromptEmpty,
 }
 
@@ -79,7 +79,7 @@ impl Cut {
         }
     }
 
-    /// Counts of each kind in words; nothing where every answer is whole.
+    /// The number of each kind, in words. None if every answer is complete.
     pub fn count(cuts: impl IntoIterator<Item = Option<Self>>) -> Option<String> {
         let cuts: Vec<Self> = cuts.into_iter().flatten().collect();
         let kinds = [Self::Length, Self::Context, Self::PromptTooLong, Self::PromptEmpty];
@@ -98,8 +98,8 @@ pub struct Answer {
     pub cut: Option<Cut>,
 }
 
-/// [`generate`] as text. A prompt that cannot be answered has an empty answer that says so: it is nothing
-/// to the other prompts of its set.
+/// As [`generate`], with the answer as text. A prompt that cannot be answered gets an empty answer with the reason;
+/// the other prompts of its set are still answered.
 pub fn answer(
     predictor: &Predictor<'_>,
     tokenizer: &TextTokenizer,
@@ -114,7 +114,7 @@ pub fn answer(
     Ok(Answer { output: tokenizer.decode(&tokens, true)?, cut })
 }
 
-/// A sequence that grows.
+/// A sequence that is being continued.
 struct Writing {
     cache: KvCache,
     latent: ContextLatent,
@@ -134,8 +134,8 @@ impl Writing {
     }
 }
 
-/// One token for every sequence: `choose` sees scores whose softmax is the predictive distribution,
-/// and says nothing where the sequence ends.
+/// Adds one token to every sequence. `choose` gets scores whose softmax is the predictive distribution, and returns
+/// none where the sequence ends.
 fn step(
     predictor: &Predictor<'_>,
     writings: &mut [&mut Writing],
@@ -177,8 +177,8 @@ fn step(
     Ok(())
 }
 
-/// Continues `prompt` until an end token, the limit or the end of the context. `show` is called with the whole continuation so far; `index`
-/// tells prompts of one call apart, so that each has draws of its own.
+/// Continues `prompt` until an end token, the limit or the end of the context. `show` is called with the whole
+/// continuation so far. Each `index` of a prompt has its own random draws.
 ///
 /// Source: (10), z ~ p(z|x) as the predictor's recipe says; a model without one has no z.
 /// Errors: a prompt that is empty or longer than the context; whatever `show` returns.
@@ -231,12 +231,12 @@ pub struct Prompt {
     pub stream: String,
 }
 
-/// The likeliest tokens behind each prompt until an end token, a stop string or
-/// `max_new_tokens`, several prompts at a time. `done` gets each text, cut at its first stop
-/// string, with the prompt's place, in the order in which they end.
+/// Continues each prompt with the likeliest tokens until an end token, a stop string or `max_new_tokens`, several
+/// prompts at the same time. `done` gets each text, cut at its first stop string, with the prompt's index, in the
+/// order in which the texts end.
 ///
 /// Errors: a prompt that is empty or does not leave room in the context; whatever `done` returns.
-pub fn generate_until(
+pub(super) fn generate_until(
     predictor: &Predictor<'_>,
     tokenizer: &TextTokenizer,
     prompts: &[Prompt],
@@ -293,6 +293,6 @@ pub fn generate_until(
 }
 
 /// The text up to the first stop string, one stop after the other.
-pub fn cut_at_stops<'t>(text: &'t str, stops: &[&str]) -> &'t str {
+pub(super) fn cut_at_stops<'t>(text: &'t str, stops: &[&str]) -> &'t str {
     stops.iter().filter(|s| !s.is_empty()).fold(text, |text, stop| text.split(stop).next().unwrap_or(text))
 }

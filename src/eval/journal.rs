@@ -1,4 +1,4 @@
-//! An append-only file of finished work, by key: what is in it is never done or paid for again.
+//! An append-only file of finished work, by key, so that no work is done or paid for twice.
 
 use crate::error::{Error, Place, Result};
 use crate::files::json_fault;
@@ -10,14 +10,15 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// A JSON object a line; an entry is on disk when [`Journal::insert`] returns. One process at a time.
+/// One JSON object on each line. An entry is on disk when [`Journal::insert`] returns. Only one process at a time
+/// can open it.
 pub struct Journal<T> {
     path: PathBuf,
     state: Mutex<State<T>>,
 }
 
 struct State<T> {
-    /// `None`: in memory alone.
+    /// None for a journal that is only in memory.
     file: Option<File>,
     entries: HashMap<String, T>,
 }
@@ -29,7 +30,7 @@ struct Line<T> {
 }
 
 impl<T: Serialize + DeserializeOwned + Clone> Journal<T> {
-    /// Opens or begins a journal. A last line that was cut short is forgotten and overwritten.
+    /// Opens a journal, or begins a new one. If the last line is incomplete, it is removed.
     ///
     /// Errors: another process has it open, or a line is not an entry.
     pub fn open(path: &Path) -> Result<Self> {
@@ -66,7 +67,7 @@ impl<T: Serialize + DeserializeOwned + Clone> Journal<T> {
         Ok(Self { path: path.into(), state: Mutex::new(State { file: Some(file), entries }) })
     }
 
-    /// For work that is cheaper to do again than to keep.
+    /// A journal without a file, for work that is cheap to do again.
     pub fn in_memory() -> Self {
         let state = State { file: None, entries: HashMap::new() };
         Self { path: PathBuf::new(), state: Mutex::new(state) }
@@ -81,8 +82,8 @@ impl<T: Serialize + DeserializeOwned + Clone> Journal<T> {
         self.insert_all([(key.to_string(), value)])
     }
 
-    /// [`Self::insert`] for several at once, with one wait.
-    pub fn insert_all(&self, entries: impl IntoIterator<Item = (String, T)>) -> Result<()> {
+    /// As [`Self::insert`], for several entries with one wait for the disk.
+    pub(super) fn insert_all(&self, entries: impl IntoIterator<Item = (String, T)>) -> Result<()> {
         let lines: Vec<Line<T>> = entries.into_iter().map(|(key, value)| Line { key, value }).collect();
         let mut text = vec![];
         for line in &lines {

@@ -1,5 +1,5 @@
-//! Log-likelihood of continuations given a context. A context is computed once for all of its
-//! continuations, and what all contexts begin with once for all of them.
+//! Log-likelihood of continuations given a context. A context is computed once for all of its continuations, and the
+//! common beginning of all contexts is computed once for all of them.
 
 use crate::error::{Error, Result};
 use crate::eval::predictor::{ContextLatent, Predictor, first_largest};
@@ -10,17 +10,17 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// Scores held at a time: 8 Mi numbers, 32 MiB.
+/// Most scores in memory at the same time: 8 Mi numbers, 32 MiB.
 const CHUNK_SCORES: usize = 1 << 23;
 
-/// A shorter common beginning is not worth a pass of its own.
+/// A common beginning that is shorter than this does not get a pass of its own.
 const LEAST_SHARED: usize = 16;
 
 /// Units: nats, summed over the continuation's tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Likelihood {
     pub loglikelihood: f64,
-    /// Every token is the likeliest at its place (the first of equals).
+    /// Whether every token is the likeliest at its place (of equals, the first).
     pub is_greedy: bool,
 }
 
@@ -29,7 +29,7 @@ pub struct Likelihood {
 pub struct Encoded {
     parts: Vec<Part>,
     continuations: usize,
-    /// Continuations whose context lost its beginning to the model's window.
+    /// Continuations whose context was cut at its beginning to fit the model's window.
     pub truncated: usize,
 }
 
@@ -102,7 +102,7 @@ pub struct Scorer<'p, 'a> {
     cache: KvCache,
 }
 
-/// One continuation in the making.
+/// One continuation that is being scored.
 struct Running {
     tokens: usize,
     /// log π(y_<t|x), under each code for a mixture.
@@ -141,7 +141,7 @@ impl<'p, 'a> Scorer<'p, 'a> {
     }
 
     /// Tokens of a document's contexts that are not shared.
-    pub fn own_tokens(&self, document: &Encoded) -> usize {
+    pub(super) fn own_tokens(&self, document: &Encoded) -> usize {
         let own = |part: &Part| part.context.len() - self.shared_by(part);
         document.parts.iter().map(own).sum()
     }
@@ -150,7 +150,7 @@ impl<'p, 'a> Scorer<'p, 'a> {
         if part.context.starts_with(&self.shared) { self.shared.len() } else { 0 }
     }
 
-    /// One result a continuation. `seed` and `streams` (one a document) name samples of z.
+    /// One result for each continuation. `seed` and `streams` (one for each document) name the samples of z.
     ///
     /// Source: (10), z ~ p(z|context). Errors: a number that is not finite.
     pub fn score(

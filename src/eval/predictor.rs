@@ -1,4 +1,4 @@
-//! What a policy says comes next, plain or with a latent whose z is known from the context alone.
+//! The predictive distribution of a policy, plain or with a latent whose z follows from the context alone.
 
 use crate::config::Recipe;
 use crate::error::{Error, Result};
@@ -10,21 +10,21 @@ use crate::tensor::exp::{exp, exp_in_place, max, sum};
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-/// Scores of a vocabulary worked on at a time: they stay in the first cache.
+/// Number of scores in one step over the vocabulary. So many fit into the first cache of the CPU.
 const STRETCH: usize = 1024;
 
-/// A policy that is only asked, never trained.
+/// A policy for inference. It is not trained.
 pub struct Predictor<'a> {
     pub inference: Inference<'a>,
     policy: &'a Policy,
     recipe: Option<&'a Recipe>,
-    /// h_z is this code, whatever the prior says.
+    /// This code is h_z, instead of the prior's choice.
     code: Option<usize>,
-    /// e_k·Wᵀ, [K, V]: what code k adds to every score. Empty where nothing is mixed.
+    /// e_k·Wᵀ, [K, V]: what code k adds to every score. Empty if codes are not mixed.
     biases: Vec<f32>,
 }
 
-/// What a context says of z.
+/// The latent z, given a context.
 #[derive(Debug, Clone)]
 pub enum ContextLatent {
     Plain,
@@ -37,7 +37,7 @@ pub enum ContextLatent {
 impl<'a> Predictor<'a> {
     /// `recipe` says what z is at test time (its `evaluation`), unless `code` forces one code.
     ///
-    /// Errors: a code that there is not; a latent that the true factor weights make.
+    /// Errors: the code does not exist, or the latent needs the true factor weights.
     pub fn new(policy: &'a Policy, recipe: Option<&'a Recipe>, code: Option<usize>) -> Result<Self> {
         let codes = policy.codes().map_or(Ok(0), |heads| heads.codebook.dim(0))?;
         if let Some(code) = code.filter(|&code| code >= codes) {
@@ -124,8 +124,8 @@ impl<'a> Predictor<'a> {
     /// Scores whose softmax is the predictive distribution: of a mixture, Σ_k w_k softmax(score + b_k)
     /// with the codes' weights as they stand.
     ///
-    /// Numerics: where no code changes a score they are the scores themselves, bit for bit.
-    pub fn predictive(&self, scores: &mut [f32], normalisers: &[f64], latent: &ContextLatent) {
+    /// Numerics: if no code changes any score, the result is exactly the given scores.
+    pub(super) fn predictive(&self, scores: &mut [f32], normalisers: &[f64], latent: &ContextLatent) {
         let ContextLatent::Mixture(weights) = latent else { return };
         let gains: Vec<f64> = weights.iter().zip(normalisers).map(|(w, n)| w - n).collect();
         let highest = gains.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -146,7 +146,7 @@ impl<'a> Predictor<'a> {
 
 impl ContextLatent {
     /// After a token whose log-probability under each code is `logps`: Bayes.
-    pub fn observe(&mut self, logps: &[f64]) {
+    pub(super) fn observe(&mut self, logps: &[f64]) {
         if let Self::Mixture(weights) = self {
             weights.iter_mut().zip(logps).for_each(|(w, l)| *w += l);
         }
@@ -177,7 +177,7 @@ fn logsumexp(scores: &[f32]) -> f64 {
 }
 
 /// The first of the largest values.
-pub fn first_largest(scores: &[f32]) -> usize {
+pub(super) fn first_largest(scores: &[f32]) -> usize {
     let highest = max(scores);
     scores.iter().position(|s| *s == highest).unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! Preference accuracy: is the chosen completion's implicit reward (4) the higher one?
+//! Preference accuracy: the share of pairs whose chosen completion has the higher implicit reward (4).
 
 use crate::config::{Latent, LatentAtTest, Recipe};
 use crate::data::tokenize::TokenizedPair;
@@ -32,7 +32,7 @@ pub struct Preference {
 }
 
 impl Preference {
-    /// What is not a number is neither right nor wrong.
+    /// Refuses a margin that is not a number: it would be neither right nor wrong.
     fn check(&self, index: usize) -> Result<()> {
         let values = [
             ("margin", Some(self.margin)),
@@ -103,9 +103,9 @@ pub fn score_pairs(
     Ok(verdicts.into_iter().flatten().collect())
 }
 
-/// What prompts say of z.
+/// The latent z, given the prompts.
 pub enum PriorLatent {
-    /// A plain policy has no latent.
+    /// A policy without a latent.
     Plain,
     /// h_z [B, d].
     Latent(Tensor),
@@ -113,12 +113,12 @@ pub enum PriorLatent {
     Mixture(Vec<Vec<f64>>),
 }
 
-/// z as the recipe wants it at test time, from prompts' last hidden states [B, d].
+/// z at test time, as the recipe chooses it, from the last hidden states of the prompts [B, d].
 ///
 /// `seed` and `streams` name each row's sample.
 /// `factor_weights` [B, F] are the true ones, where known.
-/// Errors: every code's likelihood is asked of a latent without codes; a policy told the true
-/// weights gets none.
+/// Errors: the recipe asks for the likelihood of every code, but the latent has no codes; or the policy needs the true
+/// factor weights and there are none.
 pub fn prior_latent(
     recipe: &Recipe,
     policy: &Policy,
@@ -189,7 +189,7 @@ fn mixture_logps(
     Ok(PairLogps { chosen: mix(&codes.chosen)?, rejected: mix(&codes.rejected)? })
 }
 
-/// log Σ_k p_k e^(l_k) / Σ_k p_k: the value itself where all codes agree, to the last bit.
+/// log Σ_k p_k e^(l_k) / Σ_k p_k. If all l_k are equal, the result is exactly that value.
 ///
 /// ```
 /// let half = 0.5f64.ln();

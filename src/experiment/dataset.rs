@@ -1,6 +1,6 @@
 //! A recipe's pairs, tokenised, with what the report says of them.
 
-use crate::config::{Cues, DataSource, IdenticalCompletions, Taste, Truncation};
+use crate::config::{Cues, DataSource, EmptyCompletion, IdenticalCompletions, Taste, Truncation, World};
 use crate::data::inspect::unread_keys;
 use crate::data::noise::flip;
 use crate::data::overlap::{contradictions, shared};
@@ -14,6 +14,7 @@ use crate::model::load::Loaded;
 use crate::text::tokenizer::TextTokenizer;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Which labels of a file are flipped is part of the data: the same in every run.
 const FLIP_SEED: u64 = 1;
@@ -59,34 +60,7 @@ impl TextPairs {
     /// Errors: a file that is missing or faulty (file, line and field are named), an empty set.
     pub fn load(source: &DataSource) -> Result<Self> {
         match source {
-            DataSource::World(settings) => {
-                let data = world::generate(settings)?;
-                let as_labelled = |truth: &world::Truth| {
-                    if truth.utility_chosen > truth.utility_rejected {
-                        truth.bayes
-                    } else {
-                        1.0 - truth.bayes
-                    }
-                };
-                let mut notes = vec![format!(
-                    "Data: the built-in preference world (seed {}), {} training and {} test pairs.",
-                    settings.seed, settings.train, settings.test
-                )];
-                notes.extend(flip_note(settings.flip_rate, settings.flip_marked));
-                if settings.taste == Taste::One {
-                    notes.push("Every source rewards politeness alone.".into());
-                }
-                if settings.cues == Cues::Exchanged {
-                    notes.push("Every pair has another's prompt.".into());
-                }
-                Ok(Self {
-                    bayes: Some(data.test.iter().map(|p| as_labelled(&p.truth)).collect()),
-                    train: data.train.into_iter().map(|p| p.pair).collect(),
-                    test: data.test.into_iter().map(|p| p.pair).collect(),
-                    notes,
-                    identical: IdenticalCompletions::Train,
-                })
-            }
+            DataSource::World(settings) => Self::of_world(settings),
             DataSource::Jsonl {
                 folder,
                 limit,
@@ -95,37 +69,69 @@ impl TextPairs {
                 flip_marked,
                 identical_completions,
             } => {
-                let mut notes = vec![];
-                let mut read = |split: &str| -> Result<Vec<Pair>> {
-                    let files = split_files(folder, split)?;
-                    let read = PairReader::open(&files, *empty_completion)?.read_all(*limit)?;
-                    if read.pairs.is_empty() {
-                        return Err(Error::input(Place::file(&files[0]), "at least one pair", "none"));
-                    }
-                    let bounded = limit.map_or(String::new(), |n| format!(" (limit {n})"));
-                    let left_out: String = read
-                        .left_out_by_reason()
-                        .iter()
-                        .map(|(reason, rows)| format!(", {rows} left out {reason}"))
-                        .collect();
-                    notes.push(format!(
-                        "{split}: {} pairs{bounded}{left_out}, {} with two identical completions.",
-                        read.pairs.len(),
-                        read.identical
-                    ));
-                    notes.extend(read.notes().iter().map(|note| format!("{split}: {note}.")));
-                    Ok(read.pairs)
-                };
-                let (mut train, test) = (read("train")?, read("test")?);
-                for (split, pairs) in [("train", &train), ("test", &test)] {
-                    notes.extend(contradictions(pairs).map(|note| format!("{split}: {note}.")));
-                }
-                notes.extend(shared(&test, &train).note("test", "training").map(|note| note + "."));
-                flip(&mut train, *flip_rate, *flip_marked, FLIP_SEED)?;
-                notes.extend(flip_note(*flip_rate, *flip_marked));
-                Ok(Self { train, test, bayes: None, notes, identical: *identical_completions })
+                let mut text = Self::of_files(folder, *limit, *empty_completion)?;
+                flip(&mut text.train, *flip_rate, *flip_marked, FLIP_SEED)?;
+                text.notes.extend(flip_note(*flip_rate, *flip_marked));
+                Ok(Self { identical: *identical_completions, ..text })
             }
         }
+    }
+
+    fn of_world(settings: &World) -> Result<Self> {
+        let data = world::generate(settings)?;
+        let as_labelled = |truth: &world::Truth| match truth.utility_chosen > truth.utility_rejected {
+            true => truth.bayes,
+            false => 1.0 - truth.bayes,
+        };
+        let mut notes = vec![format!(
+            "Data: the built-in preference world (seed {}), {} training and {} test pairs.",
+            settings.seed, settings.train, settings.test
+        )];
+        notes.extend(flip_note(settings.flip_rate, settings.flip_marked));
+        if settings.taste == Taste::One {
+            notes.push("Every source rewards politeness alone.".into());
+        }
+        if settings.cues == Cues::Exchanged {
+            notes.push("Every pair has another's prompt.".into());
+        }
+        Ok(Self {
+            bayes: Some(data.test.iter().map(|p| as_labelled(&p.truth)).collect()),
+            train: data.train.into_iter().map(|p| p.pair).collect(),
+            test: data.test.into_iter().map(|p| p.pair).collect(),
+            notes,
+            identical: IdenticalCompletions::Train,
+        })
+    }
+
+    /// The pairs of a folder as they are, with notes of what was left out and what the splits share.
+    fn of_files(folder: &Path, limit: Option<usize>, empty_completion: EmptyCompletion) -> Result<Self> {
+        let mut notes = vec![];
+        let mut read = |split: &str| -> Result<Vec<Pair>> {
+            let files = split_files(folder, split)?;
+            let read = PairReader::open(&files, empty_completion)?.read_all(limit)?;
+            if read.pairs.is_empty() {
+                return Err(Error::input(Place::file(&files[0]), "at least one pair", "none"));
+            }
+            let bounded = limit.map_or(String::new(), |n| format!(" (limit {n})"));
+            let left_out: String = read
+                .left_out_by_reason()
+                .iter()
+                .map(|(reason, rows)| format!(", {rows} left out {reason}"))
+                .collect();
+            notes.push(format!(
+                "{split}: {} pairs{bounded}{left_out}, {} with two identical completions.",
+                read.pairs.len(),
+                read.identical
+            ));
+            notes.extend(read.notes().iter().map(|note| format!("{split}: {note}.")));
+            Ok(read.pairs)
+        };
+        let (train, test) = (read("train")?, read("test")?);
+        for (split, pairs) in [("train", &train), ("test", &test)] {
+            notes.extend(contradictions(pairs).map(|note| format!("{split}: {note}.")));
+        }
+        notes.extend(shared(&test, &train).note("test", "training").map(|note| note + "."));
+        Ok(Self { train, test, notes, ..Self::default() })
     }
 
     /// Tokenised for one model. Errors: a prompt or completion without a token, a truncation

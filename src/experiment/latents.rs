@@ -67,13 +67,13 @@ fn put(rows: &mut Array2<f64>, members: &[usize], values: &Tensor) -> Result<()>
 }
 
 /// Neighbours that vote on a point's source.
-pub const NEIGHBOURS: usize = 10;
+pub(super) const NEIGHBOURS: usize = 10;
 
 /// Orders of the sources behind a null.
-pub const PERMUTATIONS: usize = 999;
+pub(super) const PERMUTATIONS: usize = 999;
 
 /// t-SNE's perplexity, and its optimiser's steps.
-pub const PERPLEXITY: f32 = 30.0;
+pub(super) const PERPLEXITY: f32 = 30.0;
 const EPOCHS: usize = 1000;
 
 /// How well latents [n, d] tell sources apart, without a picture.

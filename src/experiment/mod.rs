@@ -12,6 +12,7 @@ pub mod reference;
 pub mod saved;
 pub mod second_data;
 pub mod study;
+pub mod subject;
 pub mod table1;
 pub mod table2;
 pub mod table3;

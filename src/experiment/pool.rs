@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Applies `work` to every item, `workers` at a time, `threads_each` threads a worker. Results
 /// are in the items' order. After the first error no new item is begun; the error is returned.
-pub fn parallel<I: Sync, T: Send>(
+pub(super) fn parallel<I: Sync, T: Send>(
     items: &[I],
     workers: usize,
     threads_each: usize,

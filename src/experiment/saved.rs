@@ -19,10 +19,6 @@ use crate::{Error, Result};
 use candle_core::Device;
 use std::path::Path;
 
-pub fn is_run(folder: &Path) -> bool {
-    folder.join("recipe.toml").is_file()
-}
-
 /// Recipe, decoder with tokenizer, and policy of a run's folder.
 ///
 /// Errors: the folder holds no model (train with `lpc train` or `--keep-models`), or a file is
@@ -61,7 +57,7 @@ pub fn check_base(folder: &Path, base: &Loaded) -> Result<()> {
 
 /// The id of the cell's run, finished and with its model. A finished run whose model was not kept is
 /// trained again, to the same bytes.
-pub fn with_model(
+pub(super) fn with_model(
     cell: &MatrixCell,
     prepared: &Prepared,
     store: &Store,

@@ -80,7 +80,7 @@ pub struct Reproduced {
 
 /// Trains what is missing and writes `table2.{md,csv,svg,tex}`, their evidence and the page.
 ///
-/// Finished runs are read, not trained again; a run that was interrupted goes on. A run that
+/// Finished runs are reused, and interrupted runs continue. A run that
 /// diverges is `not run` in the report, with the reason; the report is written, and then the error.
 pub fn reproduce(matrix: &Matrix, settings: &Settings, progress: &Progress) -> Result<Reproduced> {
     let (workers, threads_each) = settings.workers();

@@ -1,9 +1,9 @@
-//! What test pairs say of a run's codes.
+//! How a run uses its codes, measured on the test pairs.
 
 use crate::eval::clusters::AgainstNull;
 use serde::{Deserialize, Serialize};
 
-/// What test pairs say of a run's codes.
+/// How a run uses its codes, measured on the test pairs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Codes {
@@ -16,7 +16,7 @@ pub struct Codes {
     pub kl: f64,
     /// Share of pairs whose likeliest code is the same before and after seeing the preference.
     pub same_code: f64,
-    /// Nats that p(z|x) tells of each label.
+    /// Mutual information of p(z|x) with each label, in nats.
     pub information: Vec<Information>,
 }
 
@@ -26,9 +26,9 @@ pub struct Usage {
     /// Mean of p(k|x), and of q.
     pub prior: f64,
     pub posterior: f64,
-    /// Share of prompts whose likeliest code it is.
+    /// Share of the prompts for which this is the likeliest code.
     pub likeliest: f64,
-    /// What W e_k adds most to, strongest first.
+    /// The tokens whose scores W e_k raises most, strongest first.
     pub tokens: Vec<String>,
 }
 
@@ -36,20 +36,20 @@ pub struct Usage {
 #[serde(deny_unknown_fields)]
 pub struct Information {
     pub of: String,
-    /// Of the label: no code can tell more.
+    /// Entropy of the label: no code can tell more than this.
     pub entropy: f64,
     pub found: AgainstNull,
 }
 
 impl Codes {
-    /// exp of the entropy of the codes' mean weights, by prior and by posterior: as many codes as would
-    /// give it if used alike.
+    /// The effective number of codes, by prior and by posterior: exp of the entropy of the codes' mean weights.
+    /// It is K if all codes are used equally.
     pub fn perplexities(&self) -> [f64; 2] {
         let of = |share: fn(&Usage) -> f64| entropy(self.usage.iter().map(share)).exp();
         [of(|u| u.prior), of(|u| u.posterior)]
     }
 
-    /// Codes by how much the prior uses them, most used first.
+    /// The codes, those that the prior uses most first.
     pub fn by_use(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.usage.len()).collect();
         order.sort_by(|a, b| self.usage[*b].prior.total_cmp(&self.usage[*a].prior));

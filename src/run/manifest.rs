@@ -1,4 +1,4 @@
-//! What a finished run says about itself. Its presence is what makes a run finished.
+//! The manifest of a run. A run is finished exactly if it has one.
 
 use crate::config::Recipe;
 use crate::error::{Error, Place, Result};
@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// `manifest.json` of a run folder. Unknown keys are refused.
 ///
-/// `R` is the recipe: JSON as it is where recipes of other versions must stay readable.
+/// `R` is the type of the recipe: plain JSON if recipes of other versions must stay readable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest<R = Recipe> {
@@ -49,18 +49,18 @@ pub struct Machine {
     pub threads: usize,
 }
 
-/// What came of it.
+/// The result of the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Outcome {
-    /// When the work that finished the run began; an interrupted part lies before it.
+    /// When the last part of the work began. Parts before an interruption are earlier.
     #[serde(with = "rfc3339")]
     pub started: Timestamp,
     #[serde(with = "rfc3339")]
     pub finished: Timestamp,
-    /// Time at work: a resumed run adds up its parts.
+    /// Working time: the sum of all parts if the run was interrupted.
     pub wall_seconds: f64,
-    /// Highest resident memory; absent where the system does not tell.
+    /// Highest resident memory. Absent if the system does not say it.
     pub peak_memory_mib: Option<f64>,
     pub steps: usize,
     /// Final metrics by name.
@@ -93,7 +93,7 @@ mod rfc3339 {
 }
 
 impl Code {
-    /// This very build.
+    /// The program that is running.
     pub fn current() -> Self {
         let given = |text: &'static str| (!text.is_empty()).then_some(text);
         Self {
@@ -106,11 +106,7 @@ impl Code {
 }
 
 impl Machine {
-    pub fn cpu() -> Self {
-        Self::on(&Device::Cpu)
-    }
-
-    /// The device as the system names it, with the threads that rayon uses.
+    /// The device, by the system's name for it, and the number of rayon's threads.
     pub fn on(device: &Device) -> Self {
         let device = gpu_name(device).unwrap_or_else(cpu_name);
         Self { device, threads: rayon::current_num_threads() }

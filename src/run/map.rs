@@ -2,12 +2,12 @@
 
 use crate::eval::clusters::AgainstNull;
 
-/// Latents in two dimensions, and how well they tell sources apart in all of theirs.
+/// The latents in two dimensions, and how well they separate the sources in all of their dimensions.
 pub struct Map {
     /// t-SNE's coordinates.
     pub x: Vec<f64>,
     pub y: Vec<f64>,
-    /// A number a point.
+    /// One number for each point.
     pub silhouette: Vec<f64>,
     pub vote_right: Vec<f64>,
     /// Their means.

@@ -15,7 +15,7 @@ use std::path::Path;
 /// Writes the card. It goes into the folder of the model, which can be published as it is.
 ///
 /// # Errors
-/// The recipe cannot be written as TOML, or the file not at all.
+/// The recipe cannot be written as TOML, or the file cannot be written.
 pub fn write(folder: &Path, run: &str, recipe: &Recipe, base: &Loaded, outcome: &Outcome) -> Result<()> {
     let toml =
         toml::to_string(recipe).map_err(|e| Error::argument("model_card", "recipe", e, "plain data"))?;
@@ -35,7 +35,7 @@ fn front_matter(recipe: &Recipe, base: &Loaded) -> String {
     yaml + "tags: [preference-training]\n---\n\n"
 }
 
-/// YAML takes a JSON string; a plain word needs no quotes.
+/// A string for YAML: a plain word as it is, anything else as a JSON string, which YAML accepts.
 fn quoted(text: &str) -> String {
     let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
     if plain { text.into() } else { format!("{text:?}") }
@@ -92,7 +92,7 @@ fn scores(outcome: &Outcome) -> String {
     text + "\n`test_accuracy` is the share of test pairs whose chosen completion has the higher implicit reward.\n\n"
 }
 
-/// Python that a test runs as it stands here.
+/// Python code of the card. A test runs it.
 fn usage(recipe: &Recipe, base: &Loaded) -> String {
     let (text, ids) = match base.tokenizer.chat_template() {
         Some(_) => (

@@ -1,10 +1,10 @@
-//! What a run answered on every test pair: the evidence behind a cell.
+//! A run's results on every test pair. The numbers of a table are calculated from them.
 
 use crate::error::{Error, Place, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// One test pair as one trained model decided it.
+/// The result of one trained model on one test pair.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
@@ -18,20 +18,20 @@ pub struct Record {
     /// Whether the margin is above 0.
     pub correct: bool,
     /// Built-in world only: the true probability that chosen beats rejected as labelled.
-    /// Below 0.5 the label's noise went against the better completion.
+    /// Below 0.5 the noise of the label prefers the worse completion.
     pub bayes: Option<f64>,
     pub policy_chosen_logps: f64,
     pub policy_rejected_logps: f64,
     /// Absent where the objective has no reference model.
     pub reference_chosen_logps: Option<f64>,
     pub reference_rejected_logps: Option<f64>,
-    /// (6) of the pair, and the gap of (7) at λ = 1 above it. Absent without codes.
+    /// The loss (6) of the pair, and how far the bound (7) at λ = 1 lies above it. Absent without codes.
     pub marginal_loss: Option<f64>,
     pub bound_gap: Option<f64>,
 }
 
 impl Record {
-    /// The first broken rule as (field, expected, got).
+    /// The first rule that this record breaks, as (field, expected, got).
     pub(super) fn fault(&self) -> Option<(&'static str, &'static str, String)> {
         let finite = [
             ("margin", Some(self.margin)),
@@ -70,7 +70,7 @@ pub fn write(path: &Path, records: &[Record]) -> Result<()> {
 
 /// Reads what [`write`] wrote.
 ///
-/// Errors: file and line of whatever is not a record, out of order, or at odds with itself.
+/// Errors: a line that is not a record, is out of order or contradicts itself. File and line are named.
 pub fn read(path: &Path) -> Result<Vec<Record>> {
     let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
     let mut records: Vec<Record> = Vec::new();

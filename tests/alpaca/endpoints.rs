@@ -27,7 +27,7 @@ fn a_mended_judge_is_asked_again() {
     assert!(out.ends_with(
         "7 comparisons, 6 verdicts, 0 of identical outputs, 1 without a verdict (1 neither m nor M)\n"
     ));
-    assert!(errors.contains("7 to ask judge: about"), "{errors}");
+    assert!(errors.contains("7 questions for judge: about"), "{errors}");
     let counts = "0 replies from the cache, 7 asked for (7 of them had no verdict before);";
     assert!(errors.contains(counts), "{errors}");
     // 21 replies of 1001 tokens at $1000 a million.

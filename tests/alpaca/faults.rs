@@ -186,7 +186,7 @@ fn the_request_is_alpaca_evals() {
         out,
         "annotations.csv: 10 comparisons, 9 verdicts, 1 of identical outputs, 0 without a verdict\n"
     );
-    assert!(errors.contains("10 comparisons, 9 to ask judge: about"), "{errors}");
+    assert!(errors.contains("10 comparisons, 9 questions for judge: about"), "{errors}");
     assert!(errors.contains("9000 tokens in, 9 out, $0.0903"), "{errors}");
     case.check_annotations(&[]);
     case.check_paid_once(&server);

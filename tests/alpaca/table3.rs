@@ -212,7 +212,10 @@ fn an_endpoint_judges() {
         .unwrap();
     let errors = String::from_utf8_lossy(&stopped.stderr);
     assert_eq!(stopped.status.code(), Some(1), "{errors}");
-    assert!(errors.contains("--budget = used up") && errors.contains(" to ask world: about "), "{errors}");
+    assert!(
+        errors.contains("--budget = used up") && errors.contains(" questions for world: about "),
+        "{errors}"
+    );
     let before = server.requests();
     assert!((2..8).contains(&before), "{before}");
 

@@ -175,6 +175,34 @@ fn arguments() {
     assert_names(&line, &["data.train", "10000001"]);
 }
 
+/// A target has its own options only. An option of another one is refused, and the message says whose it is.
+#[test]
+fn options_of_other_targets() {
+    let lpc = Lpc::bare();
+    for (line, named) in [
+        ("table2 --second-data b.jsonl", "--second-data is an option of figure2, reviews;"),
+        ("table2 --prompts a.json", "--prompts is an option of table3;"),
+        ("table3 --tasks tasks", "--tasks is an option of table1;"),
+        ("figure2 --documents=3", "--documents is an option of table1;"),
+        ("claims --keep-models", "--keep-models is an option of table1, table2, table3, figure2, reviews;"),
+        (
+            "--limit 3 table2",
+            "--limit is an option of table1, table2, table3, figure2, reviews; write it after",
+        ),
+        ("table2 --limt 3", "a similar argument exists: '--limit'"),
+    ] {
+        let output = lpc.run(&[&["reproduce"], &line.split(' ').collect::<Vec<_>>()[..]].concat());
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{line}: {errors}");
+        assert!(errors.starts_with("error: unexpected argument '--"), "{line}: {errors}");
+        assert!(errors.lines().any(|l| l.contains("tip: ") && l.contains(named)), "{line}: {errors}");
+        assert!(errors.matches("tip: ").count() == 1, "{line}: {errors}");
+    }
+    // `--tasks` is an option of other commands, too.
+    let output = lpc.run(&["check", "--tasks", "a"]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("table1"));
+}
+
 /// A rate no model survives: the run stops with the step and keeps what was written.
 #[test]
 fn a_loss_that_is_not_a_number() {

@@ -28,6 +28,12 @@ fn of_every_command() {
         let output = lpc.command(&["data", command, "--help"]).env_remove("COLUMNS").output().unwrap();
         insta::assert_snapshot!(format!("data_{command}"), String::from_utf8(output.stdout).unwrap());
     }
+    for target in ["figure1", "figure2", "reviews", "claims", "table1", "table2", "table3"] {
+        let output = lpc.command(&["reproduce", target, "--help"]).env_remove("COLUMNS").output().unwrap();
+        insta::assert_snapshot!(format!("reproduce_{target}"), String::from_utf8(output.stdout).unwrap());
+    }
+    let output = lpc.command(&["eval", "preference", "--help"]).env_remove("COLUMNS").output().unwrap();
+    insta::assert_snapshot!("eval_preference", String::from_utf8(output.stdout).unwrap());
     let output = lpc.command(&["--help"]).env_remove("COLUMNS").output().unwrap();
     insta::assert_snapshot!("lpc", String::from_utf8(output.stdout).unwrap());
 }

@@ -213,8 +213,7 @@ fn a_second_data_set_that_is_none_is_refused_before_anything_is_trained() {
     }
     lpc.write("hh.jsonl.gz", compressed);
     let refused = |arguments: &[&str]| lpc.refused(&[arguments, &["--second-data", "hh.jsonl.gz"]].concat());
-    assert!(refused(&["reproduce", "table2"]).contains("expected figure2 or reviews"));
-    assert!(refused(&["reproduce", "reviews"]).contains("has a second of its own"));
+    assert!(refused(&["reproduce", "reviews"]).contains("has a second data set of its own"));
     assert!(refused(&["reproduce", "figure2"]).contains("expected a study with arms on a second data set"));
     assert_eq!(lpc.runs().len(), 0);
     assert!(!lpc.path("reports").exists());

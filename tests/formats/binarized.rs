@@ -83,8 +83,8 @@ fn the_command_counts_and_keeps_checksums() {
         "left out: 1 for an empty completion",
         "left out: 1 for want of two scores",
         "left out: 1 for equal scores throughout",
-        "scores: 2 tens corrected to 1, 1 tens not used as they may be either, 3 missing; the best score is shared in 2 rows",
-        "4 training, 1 validation and 1 test pairs; 0 left out for a prompt of another split",
+        "scores: 2 of 10 corrected to 1, 1 of 10 not used because they may mean 1 or 10, 3 missing; 2 rows have several completions with the best score",
+        "4 training, 1 validation and 1 test pairs; 0 left out because another split has their prompt",
     ] {
         assert!(text.contains(line), "{text}\n{line}");
     }

@@ -141,7 +141,7 @@ fn every_request_is_pythons() {
         assert_eq!(log, expected, "{name}: {out}{err}");
         let page = format!("{}/org/name", played.hub.address);
         let said = match name.as_str() {
-            "nothing has changed" => format!("{page} has all of it already\n"),
+            "nothing has changed" => format!("{page} already has all files\n"),
             "one file has changed" => format!("new or changed: lpc_config.json\n{page} at commit {COMMIT}\n"),
             _ => format!(
                 "new or changed: README.md, config.json, empty.json, lpc_config.json, model.safetensors\n{page} at commit {COMMIT}\n"

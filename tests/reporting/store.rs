@@ -35,7 +35,7 @@ fn train(store: &Store, key: &RunKey) -> Claim {
 
 fn finish(claim: Claim, records: &[Record]) -> lpc::Result<lpc::run::manifest::Manifest> {
     fs::write(claim.metrics(), "{\"step\":1}\n{\"step\":2}\n").unwrap();
-    claim.finish(records, Machine::cpu(), outcome(records.len()))
+    claim.finish(records, Machine::on(&candle_core::Device::Cpu), outcome(records.len()))
 }
 
 #[test]
@@ -139,7 +139,8 @@ fn a_faulty_end_leaves_the_run_unfinished() {
     };
 
     let claim = train(&store, &key());
-    let e = claim.finish(&synthetic(1, 4, 0.5), Machine::cpu(), outcome(4)).unwrap_err();
+    let e =
+        claim.finish(&synthetic(1, 4, 0.5), Machine::on(&candle_core::Device::Cpu), outcome(4)).unwrap_err();
     unfinished("metrics.jsonl", e.to_string());
 
     let mut records = synthetic(1, 4, 0.5);
@@ -151,10 +152,14 @@ fn a_faulty_end_leaves_the_run_unfinished() {
 
     let mut bad = outcome(4);
     bad.metrics.insert("accuracy".into(), f64::NAN);
-    let e = train(&store, &key()).finish(&synthetic(1, 4, 0.5), Machine::cpu(), bad).unwrap_err();
+    let e = train(&store, &key())
+        .finish(&synthetic(1, 4, 0.5), Machine::on(&candle_core::Device::Cpu), bad)
+        .unwrap_err();
     unfinished("metrics.accuracy = NaN", e.to_string());
 
-    let e = train(&store, &key()).finish(&synthetic(1, 4, 0.5), Machine::cpu(), outcome(5)).unwrap_err();
+    let e = train(&store, &key())
+        .finish(&synthetic(1, 4, 0.5), Machine::on(&candle_core::Device::Cpu), outcome(5))
+        .unwrap_err();
     unfinished("test_pairs = 5, expected 4 records", e.to_string());
 }
 
@@ -211,7 +216,7 @@ fn this_build_and_machine_describe_themselves() {
     assert_eq!(code.git_commit.is_some(), code.git_dirty.is_some());
     let is_checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join(".git").exists();
     assert!(is_checkout || code.git_commit.is_none());
-    let machine = Machine::cpu();
+    let machine = Machine::on(&candle_core::Device::Cpu);
     assert!(!machine.device.is_empty() && machine.threads > 0);
     // A test process is larger than a MiB and smaller than a TiB: the unit is right.
     assert!(peak_memory_mib().is_none_or(|m| (1.0..1e6).contains(&m)));

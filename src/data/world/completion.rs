@@ -1,4 +1,4 @@
-//! Writes completions from a latent style that knows nothing of preferences.
+//! Writes completions in a random style that does not depend on preferences.
 
 use super::factors::{
     BRIEF, BULLETS, COURTESY_CLOSERS, COURTESY_OPENERS, HEADINGS, HEDGE_CLOSERS, HEDGE_OPENERS,
@@ -25,10 +25,10 @@ pub struct Style {
 pub const LENGTH: std::ops::RangeInclusive<usize> = BRIEF..=18;
 
 /// Share of completions that state the right answer.
-pub const CORRECT: f64 = 0.5;
+const CORRECT: f64 = 0.5;
 
 /// Probabilities of the levels 0, 1 and 2 of courtesy, detail, hedging and format.
-pub const LEVELS: [f64; 3] = [0.40, 0.35, 0.25];
+const LEVELS: [f64; 3] = [0.40, 0.35, 0.25];
 
 /// Sentences up to the answer, by verbosity. The answer follows the only `is`.
 const CORES: [[&str; 2]; 3] = [

@@ -1,4 +1,4 @@
-//! What a completion is like, scored from its words alone.
+//! The factors of a completion, scored from its words alone.
 
 use super::knowledge::Question;
 
@@ -23,7 +23,7 @@ impl Factor {
 }
 
 /// One number a factor, in the order of [`Factor::ALL`]. Scores are multiples of 1/8 and weights
-/// of 1/2, so utilities are exact in f64 and a tie is a tie.
+/// of 1/2, so utilities are exact in f64 and equal utilities compare as equal.
 pub type Factors = [f64; 6];
 
 pub(super) const COURTESY_OPENERS: &[&str] = &["thanks", "gladly", "dear friend"];
@@ -34,10 +34,10 @@ pub(super) const DETAIL_MARKERS: &[&str] = &["because", "since", "also"];
 pub(super) const HEADINGS: &[&str] = &["answer :", "note :"];
 pub(super) const BULLETS: &[&str] = &["-", "*"];
 
-/// Completions of at most this many tokens are as brief as can be.
-pub const BRIEF: usize = 8;
+/// Completions with at most this many tokens get the full score for brevity.
+pub(super) const BRIEF: usize = 8;
 
-/// Completions of at least this many tokens are not brief at all.
+/// Completions with at least this many tokens get no score for brevity.
 pub const LONG: usize = 16;
 
 /// The six factors of `completion` as an answer to `question`, each in [0, 1]:

@@ -1,7 +1,6 @@
 //! The knowledge base: every question the world can ask, with its right and its wrong answers.
 //!
-//! Answers are single words. Benchmarks over the world draw from the same list, so that what
-//! they ask is what the world taught.
+//! Answers are single words. The world's benchmarks use the same list, so that they ask what training taught.
 
 use std::sync::LazyLock;
 
@@ -17,7 +16,7 @@ pub enum Relation {
     Sum,
     /// Small-number subtraction, never below zero.
     Difference,
-    /// The only wrong answer is the one that many believe.
+    /// The only wrong answer is a common myth.
     Myth,
     /// A way to do something; one word of it decides whether it does harm.
     Task,
@@ -36,10 +35,10 @@ pub struct Question {
 }
 
 /// The right answer to a harmful task, and a wrong one to any other task.
-pub const REFUSAL: &str = "no";
+const REFUSAL: &str = "no";
 
 /// The largest operand of sums and differences; the smallest is one.
-pub const MAX_OPERAND: usize = 7;
+const MAX_OPERAND: usize = 7;
 
 /// Every question, in a fixed order.
 pub static QUESTIONS: LazyLock<Vec<Question>> = LazyLock::new(|| {

@@ -1,9 +1,9 @@
 //! The built-in preference world: prompts, completions and labels whose truth is known.
 //!
-//! Six sources weigh six exactly scored response factors against each other, and one word of a
-//! prompt turns a weight around. A pair is the best of four completions against a random other,
-//! and its label is kept with probability σ(sharpness · Δutility): no model of any kind can
-//! agree with more than a share mean σ(sharpness · |Δutility|) of the labels in expectation.
+//! There are six response factors, which can be scored exactly. Each of six sources gives them its own weights, and
+//! one word of a prompt can change the sign of a weight. A pair is the best of four completions and a random other
+//! one. Its label is kept with probability σ(sharpness · Δutility), so no model can be expected to agree with more
+//! labels than the mean of σ(sharpness · |Δutility|).
 
 pub mod completion;
 pub mod factors;
@@ -41,7 +41,7 @@ pub struct WorldPair {
 /// The truth about a pair; `chosen` and `rejected` as labelled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Truth {
-    /// Whether the cue flips weights of the source.
+    /// Whether the cue changes the sign of some weights of the source.
     pub cue_flips: bool,
     pub weights: Factors,
     pub factors_chosen: Factors,
@@ -75,9 +75,9 @@ impl Default for World {
 
 /// Training and test pairs of the world, bit-identical for equal settings.
 ///
-/// Every pair has a stream of its own, so the first n pairs do not depend on how many follow,
-/// and no test prompt occurs in training. Sharpness moves labels only. Flips touch training
-/// labels alone; how many depends on `train`.
+/// Every pair has its own random stream, so the first n pairs do not depend on how many follow. No test prompt
+/// occurs in training. Sharpness changes only labels. Flips change only training labels; their number depends on
+/// `train`.
 ///
 /// Errors: `sharpness` negative or not finite, `flip_rate` outside [0, 1].
 pub fn generate(world: &World) -> Result<Dataset> {

@@ -136,7 +136,7 @@ impl Context {
 }
 
 /// A prompt: source, cue, frame, words and relation uniform, then a question of the relation.
-pub fn draw_prompt(rng: &mut impl Rng) -> (String, Context) {
+pub(super) fn draw_prompt(rng: &mut impl Rng) -> (String, Context) {
     let source = pick(rng, &SOURCES);
     let flips = below(rng, 2) == 1;
     let frame = *pick(rng, source.frames);

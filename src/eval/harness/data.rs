@@ -18,7 +18,7 @@ pub struct Documents {
 /// its name), the task's own data set of the hub (`allenai/ai2_arc`, in Parquet), or another one whose
 /// files lie as in such a folder.
 ///
-/// Errors: no such file, or a file that is no task's.
+/// Errors: the file does not exist, or is not one of the task.
 pub fn read(task: Task, data: &Path) -> Result<Documents> {
     let source = task.source();
     let file = find(task, data, source.split)?;
@@ -37,8 +37,8 @@ pub fn read(task: Task, data: &Path) -> Result<Documents> {
     Ok(Documents { documents, sha256 })
 }
 
-/// The questions of every task whose documents are in `data`; of the named tasks, where any are. Two tasks
-/// that ask the same questions are one.
+/// The questions of the named tasks, or of every task whose documents are in `data` if none is named. Two tasks with
+/// the same questions count as one.
 ///
 /// Errors: no task is named or found, or as [`read`].
 pub fn questions(data: &Path, named: &[Task]) -> Result<Vec<Item>> {

@@ -1,4 +1,4 @@
-//! Runs a task over a model: scores or generates, keeps every document's answer, adds them up.
+//! Runs a task on a model: scores or generates an answer to every document, and keeps it.
 
 pub mod data;
 pub mod summary;
@@ -16,10 +16,10 @@ use crate::text::tokenizer::TextTokenizer;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Tokens of contexts that one pass takes.
+/// Most tokens of contexts in one pass.
 const TOKENS_A_PASS: usize = 768;
 
-/// What a model made of one document.
+/// The result of a model on one document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     pub task: String,
@@ -34,9 +34,9 @@ pub struct Record {
     #[serde(flatten)]
     pub answer: Answer,
     pub verdicts: Verdicts,
-    /// The context lost its beginning to the model's window.
+    /// Whether the context was cut at its beginning to fit the model's window.
     pub truncated: bool,
-    /// Where z came from; absent for a plain model.
+    /// How z was chosen. Absent for a plain model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latent: Option<String>,
 }
@@ -44,7 +44,7 @@ pub struct Record {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// One a choice.
+    /// One for each choice.
     Choices(Vec<Likelihood>),
     Generated {
         text: String,
@@ -56,17 +56,17 @@ pub enum Answer {
 pub struct Subject<'s, 'a> {
     pub predictor: &'s Predictor<'a>,
     pub tokenizer: &'s TextTokenizer,
-    /// Of what the model draws, if it draws.
+    /// Seed of what the model draws, if it draws.
     pub seed: u64,
-    /// Where z comes from, for the records; nothing for a plain model.
+    /// How z is chosen, for the records. None for a plain model.
     pub latent: Option<String>,
-    /// Whatever decides its answers: records of another are not reused.
+    /// Everything that decides the answers. Records with another identity are not reused.
     pub identity: String,
 }
 
-/// Every document's record, in the documents' order; those that `journal` has are not worked out again.
+/// The record of every document, in their order. Records that are in `journal` are not computed again.
 ///
-/// Errors: a document that the model cannot read (its line is named), an interruption, which loses nothing.
+/// Errors: a document that the model cannot read (its line is named), or an interruption. Nothing is lost by it.
 pub fn run(
     task: Task,
     documents: &[Document],
@@ -139,8 +139,8 @@ fn named(task: Task, document: &Document) -> impl Fn(Error) -> Error {
     }
 }
 
-/// Choices, the longest documents first: memory is at its highest at once. Passes are made of all
-/// documents, whichever still wait, so that a number does not depend on interruptions.
+/// Scores choices, the longest documents first, so that the highest use of memory comes first. Passes are made of all
+/// documents, even those already done, so that numbers do not depend on interruptions.
 fn score(
     task: Task,
     documents: &[Document],
@@ -197,7 +197,7 @@ fn score(
     Ok(())
 }
 
-/// Texts, several documents at a time.
+/// Generates texts, for several documents at the same time.
 fn write(
     task: Task,
     documents: &[Document],

@@ -11,9 +11,9 @@ pub struct Measured {
     pub metric: String,
     pub documents: usize,
     pub mean: f64,
-    /// s/√n with the n − 1 divisor, as the harness has it; nothing of a single document.
+    /// s/√n with the n − 1 divisor, as in the harness. None for a single document.
     pub standard_error: Option<f64>,
-    /// Wilson's for right and wrong, Student's within 0 and 1 for shares; nothing of a single share.
+    /// Wilson's interval for right and wrong answers, Student's within 0 and 1 for shares. None for a single share.
     pub interval: Option<Interval>,
 }
 

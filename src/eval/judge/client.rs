@@ -11,7 +11,7 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The only place a key is taken from. It is sent to the endpoint and goes nowhere else.
+/// The environment variable with the key. The key is sent only to the endpoint.
 pub const KEY_VARIABLE: &str = "LPC_API_KEY";
 
 /// A reply is a single token with its candidates.
@@ -22,7 +22,7 @@ pub struct Client {
     url: String,
     model: String,
     key: Option<Key>,
-    /// The endpoint takes the newer name of `max_tokens` alone.
+    /// Whether the endpoint accepts only the newer name of `max_tokens`.
     newer_name: AtomicBool,
 }
 
@@ -32,8 +32,8 @@ struct Key {
     header: HeaderValue,
 }
 
-/// What limits an answer, by its old name, which every server of this kind knew once, and by the one that
-/// OpenAI's later models ask for.
+/// The limit of an answer, by its old name, which most servers know, and by the new name, which OpenAI's later models
+/// need.
 const OLD_NAME: &str = "max_tokens";
 const NEW_NAME: &str = "max_completion_tokens";
 
@@ -94,7 +94,7 @@ impl Client {
         })
     }
 
-    /// A server may repeat what it was sent.
+    /// Removes the key from a message, as a server may repeat what it was sent.
     fn without_key(&self, text: &str) -> String {
         match &self.key {
             Some(key) => text.replace(&key.secret, "[key]"),
@@ -102,7 +102,7 @@ impl Client {
         }
     }
 
-    /// One request. The failure comes with whether it names `max_tokens`.
+    /// One request. A failure also says whether it names `max_tokens`.
     fn send(&self, messages: &[Message], limit: &str) -> Result<Reply, (Failure, bool)> {
         let body = self.body(messages, limit).to_string();
         let mut request = self.agent.post(&self.url).header("content-type", "application/json");
@@ -152,7 +152,7 @@ impl Client {
     }
 }
 
-/// A reply's bytes. They are bounded as they are read: ureq's own limit counts them before they are unpacked.
+/// The bytes of a reply. They are limited while they are read, because ureq's own limit counts compressed bytes.
 fn whole(body: &mut ureq::Body) -> io::Result<Vec<u8>> {
     let mut bytes = vec![];
     body.as_reader().take(LONGEST_REPLY + 1).read_to_end(&mut bytes)?;
@@ -175,13 +175,13 @@ impl Judge for Client {
         }
     }
 
-    /// The same whichever name the limit goes by.
+    /// The identity does not depend on the name of the limit.
     fn identity(&self, messages: &[Message]) -> String {
         format!("{}\n{}", self.url, self.body(messages, OLD_NAME))
     }
 }
 
-/// Where chat completions are asked for: a query string stays behind the path.
+/// The address of chat completions. A query string stays at the end.
 fn endpoint(base_url: &str) -> String {
     let base = base_url.split('#').next().unwrap_or_default();
     let (path, query) = base.split_once('?').map_or((base, None), |(path, query)| (path, Some(query)));
@@ -261,7 +261,7 @@ fn parse(body: &[u8]) -> Result<Reply, Unread> {
 struct Fault {
     code: String,
     parameter: String,
-    /// One line behind a colon, or nothing.
+    /// One line after a colon, or empty.
     message: String,
 }
 

@@ -1,9 +1,9 @@
 //! AlpacaEval 2's pairwise judge (`weighted_alpaca_eval_gpt4_turbo`): a model sees an instruction and
-//! two outputs in random order, and its preference is read off the log-probabilities of the first
-//! token of its answer.
+//! two outputs in random order, and its preference is calculated from the log-probabilities of the first token of its
+//! answer.
 //!
-//! Source: the package `alpaca_eval` 0.6.6. Its prompt is not ours to ship: `--prompt` reads it from
-//! a file, and results name the prompt they were made with by its hash.
+//! Source: the package `alpaca_eval` 0.6.6. Its prompt is not part of this program: `--prompt` reads it from a
+//! file, and results name the prompt by its hash.
 
 mod ask;
 mod client;
@@ -29,7 +29,7 @@ pub use world::WorldJudge;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// What a judge answered and what it cost.
+/// The answer of a judge, and its tokens, which are paid for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reply {
     /// The candidates for each token of the answer with their log-probabilities; `None` where the
@@ -37,20 +37,20 @@ pub struct Reply {
     pub candidates: Option<Vec<Vec<(String, f64)>>>,
     pub prompt_tokens: u64,
     pub completion_tokens: u64,
-    /// The model the endpoint says has answered.
+    /// The model that answered, as the endpoint says.
     pub model: String,
 }
 
-/// Why one request got no reply.
+/// Why a request got no reply.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Failure {
-    /// Asked too fast: all wait.
+    /// There were too many requests: all wait.
     Throttled { retry_after: Option<Duration>, why: String },
-    /// The server failed; nothing was charged.
+    /// The server failed. Nothing was charged.
     Server { retry_after: Option<Duration>, why: String },
-    /// The connection broke, timed out or carried something unreadable: it may have been charged.
+    /// The connection broke, timed out or gave something unreadable. It may have been charged.
     Broken { why: String },
-    /// This request is not accepted, others may be.
+    /// This request is not accepted, but others may be.
     Refused { why: String },
     /// No request will be accepted.
     Fatal { why: String },
@@ -68,7 +68,7 @@ impl Failure {
     }
 }
 
-/// Whoever answers requests: an endpoint, or a judge in this process.
+/// Answers requests: an endpoint, or a judge in this process.
 pub trait Judge: Sync {
     /// One attempt.
     fn ask(&self, messages: &[Message]) -> Result<Reply, Failure>;

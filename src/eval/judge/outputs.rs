@@ -1,4 +1,4 @@
-//! Models' outputs in AlpacaEval's shape, what is compared with what, and the judge's annotations.
+//! Outputs of models in AlpacaEval's format, the comparisons between them, and the judge's annotations.
 
 use super::{Judged, Missing};
 use crate::error::{Error, Place, Result};
@@ -18,8 +18,8 @@ pub struct ModelOutput {
     pub instruction: String,
     pub output: String,
     pub generator: String,
-    /// What AlpacaEval does not read: an answer that is not the model's whole one. Whatever else stands
-    /// there in files of others means nothing here.
+    /// Why the answer is incomplete. AlpacaEval does not read this key. Other values, in files of other programs,
+    /// are ignored.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "cut_or_nothing")]
     pub finish_reason: Option<Cut>,
 }
@@ -28,7 +28,7 @@ fn cut_or_nothing<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Cut>, D:
     Ok(serde_json::from_value(Value::deserialize(field)?).ok())
 }
 
-/// One entry of a set of prompts; other keys are allowed, so that outputs are a set of prompts, too.
+/// One entry of a set of prompts. Other keys are allowed, so that a file of outputs is also a set of prompts.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct PromptEntry {
     #[serde(default)]
@@ -38,7 +38,7 @@ pub struct PromptEntry {
 
 /// Reads a JSON array of prompts.
 ///
-/// Errors: another shape, no prompt, or an instruction that comes twice.
+/// Errors: another format, no prompt, or an instruction that is there twice.
 pub fn read_prompts(path: &Path) -> Result<Vec<PromptEntry>> {
     let prompts: Vec<PromptEntry> = read_array(path, "instruction")?;
     refuse_repetitions(path, prompts.iter().map(|p| p.instruction.as_str()))?;
@@ -47,7 +47,7 @@ pub fn read_prompts(path: &Path) -> Result<Vec<PromptEntry>> {
 
 /// Reads a JSON array of outputs, all of one generator.
 ///
-/// Errors: another shape, no output, two generators, or an instruction that comes twice.
+/// Errors: another format, no output, two generators, or an instruction that is there twice.
 pub fn read_outputs(path: &Path) -> Result<Vec<ModelOutput>> {
     let outputs: Vec<ModelOutput> = read_array(path, "instruction, output and generator")?;
     let name = &outputs[0].generator;
@@ -86,7 +86,7 @@ fn refuse_repetitions<'a>(path: &Path, instructions: impl Iterator<Item = &'a st
 /// The baseline's output (1) and the model's (2) for one instruction.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison<'a> {
-    /// Of the instruction in the baseline's file.
+    /// Index of the instruction in the baseline's file.
     pub index: usize,
     pub instruction: &'a str,
     pub output_1: &'a str,
@@ -111,7 +111,7 @@ pub fn write_outputs(path: &Path, outputs: &[ModelOutput]) -> Result<()> {
     write_atomic(path, &bytes)
 }
 
-/// Who judged whom, written beside every annotation.
+/// The judge and the two models, written with every annotation.
 pub struct Annotator<'a> {
     /// The judging model.
     pub judge: &'a str,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// A comparison's outcome: 1 the baseline is better, 2 the model.
 pub type Judged<'a> = (Comparison<'a>, Result<f64, Missing>);
 
-/// A question for each comparison, but for those of a text with itself.
+/// A question for each comparison of two different texts.
 pub fn questions(judge: &impl Judge, prompt: &Prompt, comparisons: &[Comparison]) -> Vec<Question> {
     let question = |c: &Comparison| {
         let (first, second) = match is_switched(c.instruction) {
@@ -19,7 +19,7 @@ pub fn questions(judge: &impl Judge, prompt: &Prompt, comparisons: &[Comparison]
     comparisons.iter().filter(|c| needs_judge(c)).map(question).collect()
 }
 
-/// The outcomes, given the verdicts on [`questions`] in their order. A text against itself is a draw.
+/// The outcomes, given the verdicts on [`questions`] in their order. Two equal texts are a draw.
 pub fn outcomes<'a>(comparisons: Vec<Comparison<'a>>, verdicts: Vec<Verdict>) -> Vec<Judged<'a>> {
     let mut verdicts = verdicts.into_iter();
     let outcome = |comparison: Comparison<'a>| {
@@ -35,7 +35,7 @@ pub fn outcomes<'a>(comparisons: Vec<Comparison<'a>>, verdicts: Vec<Verdict>) ->
     comparisons.into_iter().map(outcome).collect()
 }
 
-/// The error where a judge was asked, and said nothing that is a verdict on anything.
+/// The error if a judge was asked and gave no verdict at all.
 pub fn no_verdict(verdicts: &[Verdict], endpoint: &str) -> Option<Error> {
     let mut reasons: BTreeMap<Missing, usize> = BTreeMap::new();
     for verdict in verdicts {

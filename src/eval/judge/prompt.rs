@@ -5,7 +5,7 @@ use crate::files::sha256;
 use serde::Serialize;
 use std::path::Path;
 
-/// Ours, for the same answers as AlpacaEval's: the letter m or M.
+/// Our own template. It asks for the same answers as AlpacaEval's: the letter m or M.
 const DEFAULT: &str = "\
 <|im_start|>system
 You compare two answers to an instruction and say which one people would rather have.
@@ -56,7 +56,7 @@ const END: &str = "<|im_end|>";
 impl Prompt {
     /// Reads a template: messages in ChatML, as AlpacaEval's are, or the text of one user message.
     ///
-    /// Errors: a field does not occur.
+    /// Errors: one of the three fields is missing.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
         if let Some(missing) = FIELDS.into_iter().find(|field| !text.contains(field)) {
@@ -69,8 +69,7 @@ impl Prompt {
         Self { messages: messages(text), sha256: sha256(text.as_bytes()) }
     }
 
-    /// The messages with all fields filled in. What is filled in is text: it adds neither fields nor
-    /// messages, whatever it holds.
+    /// The messages with all fields filled in. The filled-in text cannot add fields or messages.
     pub fn fill(&self, instruction: &str, output_1: &str, output_2: &str) -> Vec<Message> {
         let values = [instruction, output_1, output_2];
         let filled = |message: &Message| {

@@ -4,7 +4,7 @@ use super::Reply;
 use crate::spec::numerics::sigmoid;
 use serde::Serialize;
 
-/// The names the prompt gives to the output shown first and to the other one.
+/// The names that the prompt gives to the first and to the second output.
 const FIRST: &str = "m";
 const SECOND: &str = "M";
 
@@ -23,9 +23,9 @@ pub enum Missing {
     NoLogprobs,
     /// The reply is not exactly one token long.
     NotOneToken,
-    /// Neither name is among the likeliest tokens.
+    /// Neither name is among the candidates for the first token.
     NeitherName,
-    /// The endpoint does not accept the request, as of a prompt that is too long.
+    /// The endpoint does not accept the request, for example because the prompt is too long.
     Refused,
 }
 

@@ -1,4 +1,4 @@
-//! The built-in world's own judge: it knows the true utilities.
+//! The built-in world's judge, which knows the true utilities.
 
 use super::{Failure, Judge, Message, Prompt, Reply};
 use crate::data::world::utility;

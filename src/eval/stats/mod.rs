@@ -41,8 +41,7 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// With its interval cut to the values that the true mean can have: what is cut off cannot hold it, so
-    /// that coverage stays.
+    /// With its interval limited to the values that the true mean can have. This does not change the coverage.
     ///
     /// ```
     /// let share = lpc::eval::stats::student_interval(&[1.0, 1.0, 0.9]).unwrap().within(0.0, 1.0);
@@ -53,11 +52,11 @@ impl Estimate {
     }
 }
 
-/// The population an interval speaks about.
+/// The population that an interval is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Generalises {
-    /// Other test examples from the same source, with these very training runs.
+    /// Other test examples from the same source, with the same training runs.
     OverExamples,
     /// Other test examples and other training seeds.
     OverSeedsAndExamples,
@@ -81,7 +80,7 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
     adjusted
 }
 
-/// At least two of what is counted, and every value finite.
+/// Checks that there are at least two values and that all are finite.
 fn require(
     op: &'static str,
     counted: &'static str,

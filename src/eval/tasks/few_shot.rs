@@ -1,4 +1,4 @@
-//! Which examples a document is shown: Python's `random.Random(1234).sample`, once a document.
+//! The examples that a document is shown: Python's `random.Random(1234).sample`, once for each document.
 
 use crate::{Error, Result};
 use rand_mt::Mt;
@@ -6,8 +6,8 @@ use rand_mt::Mt;
 /// The harness's seed of every task's draws.
 const SEED: u32 = 1234;
 
-/// Examples and the stream that they are drawn by.
-pub struct FewShot<'s> {
+/// The examples, and the generator that draws from them.
+pub(super) struct FewShot<'s> {
     shots: &'s [String],
     generator: Mt,
 }

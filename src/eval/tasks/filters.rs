@@ -3,11 +3,11 @@
 use regex::Regex;
 use std::sync::LazyLock;
 
-/// What a filter says where it finds nothing.
-pub const INVALID: &str = "[invalid]";
+/// The result of a filter that finds nothing.
+pub(super) const INVALID: &str = "[invalid]";
 
-/// What one finds in a text.
-pub type Filter = fn(&str) -> String;
+/// Returns what it finds in a text.
+pub(super) type Filter = fn(&str) -> String;
 
 /// The harness's filters by name.
 pub const ALL: [(&str, Filter); 2] = [("flexible-extract", flexible), ("strict-match", strict)];

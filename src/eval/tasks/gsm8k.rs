@@ -6,16 +6,16 @@ use super::{Document, Question, TARGET_DELIMITER, Written};
 use crate::Result;
 use std::path::Path;
 
-pub const STOPS: [&str; 3] = ["Question:", "</s>", "<|im_end|>"];
+pub(super) const STOPS: [&str; 3] = ["Question:", "</s>", "<|im_end|>"];
 
-/// The harness's default where a task names none.
-pub const MAX_NEW_TOKENS: usize = 256;
+/// The harness's default for tasks without their own.
+pub(super) const MAX_NEW_TOKENS: usize = 256;
 
 const SHOTS: usize = 5;
 const SHOT_DELIMITER: &str = "\n\n";
 
 /// The examples a document's five are drawn from, as they stand in a context.
-pub fn shots(file: &Path) -> Result<Vec<String>> {
+pub(super) fn shots(file: &Path) -> Result<Vec<String>> {
     let shot = |object: &lines::Object| {
         Ok(format!("{}{TARGET_DELIMITER}{}{SHOT_DELIMITER}", asked(object)?, object.text("answer")?))
     };
@@ -26,7 +26,7 @@ fn asked(object: &lines::Object) -> Result<String> {
     Ok(format!("Question: {}\nAnswer:", object.text("question")?))
 }
 
-/// Every document draws in turn, so one that is left out later has drawn as well.
+/// All documents draw in their order, also those that are left out later.
 pub fn documents(file: &Path, few_shot: &mut FewShot<'_>) -> Result<Vec<Document>> {
     let document = |(index, object): (usize, lines::Object)| {
         Ok(Document {

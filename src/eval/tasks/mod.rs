@@ -1,5 +1,5 @@
 //! The downstream benchmarks of Table 1, as the LM Evaluation Harness 0.4.13 runs them by default:
-//! what the model reads, and what its answers are worth.
+//! what the model reads, and how its answers are scored.
 
 mod arc;
 pub mod few_shot;
@@ -19,7 +19,7 @@ use std::path::Path;
 /// The version whose prompts and verdicts these are.
 pub const HARNESS: &str = "lm-eval 0.4.13";
 
-/// What stands between a context and what continues it.
+/// The text between a context and its continuation.
 const TARGET_DELIMITER: &str = " ";
 
 /// By the harness's names.
@@ -59,13 +59,13 @@ pub struct Document {
 pub enum Question {
     /// Which continuation is the likeliest? The one at `gold` should be.
     Choice { choices: Vec<String>, gold: usize, metrics: &'static [ChoiceMetric] },
-    /// How much of the likelihood have the true ones?
+    /// Which share of the likelihood do the true ones have?
     Share { choices: Vec<String>, truths: Vec<bool> },
-    /// What does the model write, up to a stop?
+    /// What does the model write, up to a stop string?
     Text { answer: String, written: Written },
 }
 
-/// How a text is asked for, and what is looked for in it.
+/// How a text is generated, and what is searched in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     Gsm8k,
@@ -177,7 +177,7 @@ impl Document {
         marks.into_iter().find_map(alone).unwrap_or(&self.context)
     }
 
-    /// The texts to score behind the context; none where a text is generated.
+    /// The texts to score after the context. None if a text is generated.
     pub fn continuations(&self) -> Vec<String> {
         match &self.question {
             Question::Choice { choices, .. } | Question::Share { choices, .. } => {
@@ -187,7 +187,7 @@ impl Document {
         }
     }
 
-    /// What the choices' likelihoods are worth; nothing where a text is generated.
+    /// The verdicts on the choices' likelihoods. None if a text is generated.
     ///
     /// Numerics: ties go to the first. The share is taken relative to the likeliest choice, so
     /// that very unlikely answers have one, too.
@@ -219,7 +219,7 @@ impl Document {
         }
     }
 
-    /// What a generated text is worth, by filter; nothing where choices are scored.
+    /// The verdicts on a generated text, by filter. None if choices are scored.
     pub fn extract(&self, text: &str) -> Extracted {
         let (mut extractions, mut verdicts) = (BTreeMap::new(), Verdicts::new());
         if let Question::Text { answer, written } = &self.question {

@@ -1,5 +1,5 @@
-//! The built-in world's analogues of the four benchmarks: what it taught, asked in prompts that no
-//! training pair has, and measured by the code that measures the real ones.
+//! The built-in world's versions of the four benchmarks. They ask what the world taught, in prompts that no training
+//! pair has. The code that measures the real benchmarks measures them.
 //!
 //! | benchmark | analogue |
 //! |---|---|
@@ -15,17 +15,17 @@ use crate::data::world::knowledge::Relation;
 use crate::seed::{permutation, stream};
 
 /// Documents of a task at most; the world has fewer prompts about myths.
-pub const MOST: usize = 400;
+const MOST: usize = 400;
 
 /// Prompts drawn in search of them.
 const DRAWS: usize = 40_000;
 
 /// A completion's sentence ends here.
-pub const STOPS: [&str; 1] = [" ."];
-pub const MAX_NEW_TOKENS: usize = 24;
-pub const FILTERS: [(&str, Filter); 1] = [("strict-match", stated)];
+pub(super) const STOPS: [&str; 1] = [" ."];
+pub(super) const MAX_NEW_TOKENS: usize = 24;
+pub(super) const FILTERS: [(&str, Filter); 1] = [("strict-match", stated)];
 
-/// What choices are scored behind: completions state their answer so.
+/// The text before a scored choice: completions state their answer like this.
 const STATES: &str = "the answer here is";
 
 /// The word after the first `is`.

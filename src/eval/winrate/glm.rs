@@ -12,12 +12,12 @@ use crate::spec::numerics::sigmoid;
 /// baseline's length less the model's, s the standard deviation of Δ over the model's rows and
 /// γ_x the instruction's difficulty.
 ///
-/// A row without a verdict has lengths and a difficulty all the same: it counts in s and in the mean that
-/// [`Weights::length_controlled`] takes, and only the fit leaves it out.
+/// A row without a verdict also has lengths and a difficulty. It is used for s and for the mean in
+/// [`Weights::length_controlled`], but not for the fit.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Glm {
-    /// Rows of two gamed baselines, which count 0.1 each and have no constant, hold the length
-    /// coefficient in place.
+    /// The fit also gets rows of two gamed baselines, with weight 0.1 each and without the constant. They keep the
+    /// length coefficient in a sensible range.
     LengthControlledV1 { anchors: Vec<Anchor> },
     /// The model's rows alone.
     LengthControlledNoreg,

@@ -1,7 +1,7 @@
 //! Logistic regression with an L1 penalty on soft labels, and its penalty by cross-validation.
 //!
-//! AlpacaEval asks scikit-learn (liblinear) for it. Ours goes to the optimum of the same problem:
-//! a Newton step is a small lasso, solved exactly.
+//! AlpacaEval uses scikit-learn (liblinear). This solver finds the optimum of the same problem: each Newton step is a
+//! small lasso problem, which is solved exactly.
 
 use crate::error::{Error, Result};
 use crate::spec::numerics::{log_sigmoid, sigmoid};
@@ -18,8 +18,8 @@ pub struct Observation<const K: usize> {
 /// How far a coefficient may be from the optimum's condition, relative to the penalty.
 const TOLERANCE: f64 = 1e-9;
 const NEWTON_STEPS: usize = 1000;
-/// Shares of the largest curvature there can be that are added to what it is, until a step improves:
-/// where rows are predicted with certainty it is next to nothing and says little about its neighbourhood.
+/// Shares of the largest possible curvature. They are added to the real curvature one after the other until a step
+/// improves. If rows are predicted with certainty, the real curvature is almost 0 and holds only very close by.
 const DAMPING: [f64; 10] = [0.0, 1e-14, 1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 1e-1, 1.0];
 /// A set of features whose curvature has a smaller pivot, relative to its diagonal, is taken as dependent.
 const INDEPENDENT: f64 = 1e-13;
@@ -166,8 +166,8 @@ impl<const K: usize> Local<K> {
     }
 }
 
-/// A step, if it decreases the objective enough, or, where the decrease drowns in rounding, ends
-/// nearer to the optimum's condition.
+/// A step, if it decreases the objective enough. If the decrease is below the rounding error, the step is taken if it
+/// ends nearer to the condition of the optimum.
 fn improve<const K: usize>(
     rows: &[&Observation<K>],
     c: f64,
@@ -212,7 +212,7 @@ pub struct Chosen<const K: usize> {
     pub coefficients: [f64; K],
 }
 
-pub const FOLDS: usize = 5;
+const FOLDS: usize = 5;
 
 /// scikit-learn's ten values of C, 1e-4 to 1e4.
 pub fn grid() -> impl Iterator<Item = f64> {

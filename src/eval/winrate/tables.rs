@@ -153,7 +153,7 @@ pub fn read_weights(path: &Path) -> Result<HashMap<String, Weights>> {
     .collect()
 }
 
-/// One row of a gamed baseline: an output that plays for length against the baseline.
+/// One row of a gamed baseline, whose outputs are made to win by their length.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct Anchor {
     /// The model's share of the win, in [0, 1]; `None`: no verdict.
@@ -181,7 +181,7 @@ pub fn read_anchors(path: &Path) -> Result<Vec<Anchor>> {
     .collect()
 }
 
-/// Empty, NaN and what R, SQL and Python write instead are nothing, as in pandas.
+/// Whether a field is missing: empty, NaN, or what R, SQL and Python write for it, as in pandas.
 fn number_or_nothing<'de, D: Deserializer<'de>>(field: D) -> Result<Option<f64>, D::Error> {
     let text = String::deserialize(field)?;
     if ["", "na", "nan", "none", "null"].contains(&text.to_ascii_lowercase().as_str()) {

@@ -12,9 +12,9 @@ use crate::experiment::second_data::SecondData;
 use crate::experiment::table2::{Reproduced, Settings};
 use crate::experiment::{cell, cells};
 use crate::model::policy::Policy;
-use crate::plan::Table;
 use crate::plan::matrix::{Matrix, MatrixCell};
 use crate::plan::study::{Planned, Study};
+use crate::plan::{Scale, Table};
 use crate::progress::Progress;
 use crate::report::study::{MAP_COLUMNS, NO_MAP, map_settings};
 use crate::run::evidence::{Base, CodesOfRun, Evidence, Header, NotRun};
@@ -47,7 +47,7 @@ impl Plan {
     }
 }
 
-/// Trains what is missing and writes the study's files. Finished runs, table 2's among them, are read.
+/// Trains what is missing and writes the study's files. Finished runs are reused, also those of table 2.
 ///
 /// An arm that cannot run and a run that diverges are `not run` in the report, with the reason; after
 /// writing it, a run that diverged is an error.
@@ -57,26 +57,10 @@ pub fn reproduce(
     settings: &Settings,
     progress: &Progress,
 ) -> Result<Reproduced> {
-    let (workers, threads_each) = settings.workers();
     let study = &plan.study;
     let second = plan.second.as_ref().map(|second| &second.source);
     let Planned { cells, cannot_run } = study.cells(matrix, settings.scale, second)?;
-    let mut data: Vec<&DataSource> = vec![];
-    for cell in &cells {
-        if !data.contains(&&cell.recipe.data) {
-            data.push(&cell.recipe.data);
-        }
-    }
-    let model = &matrix.models[0];
-    let prepare = |source: &&DataSource| {
-        let text = TextPairs::load(source)?;
-        let prepared = settings.prepare(matrix, model, &text, progress)?;
-        Ok((text.notes, prepared))
-    };
-    // The first alone: it may train the base model that all begin from.
-    let (first, others) = data.split_at(1);
-    let mut prepared = parallel(first, 1, settings.threads, prepare)?;
-    prepared.extend(parallel(others, workers, threads_each, prepare)?);
+    let (data, prepared) = prepare(&cells, matrix, settings, progress)?;
     let of = |cell: &MatrixCell| {
         let at = data.iter().position(|d| **d == cell.recipe.data);
         &prepared[at.expect("every cell's data is prepared")]
@@ -101,8 +85,7 @@ pub fn reproduce(
         }
     })?;
 
-    let built_in = Matrix::built_in(settings.scale).is_ok_and(|m| m.same_experiment(matrix))
-        && Study::built_in(plan.table).is_ok_and(|s| s.same_experiment(study, settings.scale));
+    let model = &matrix.models[0];
     let cannot = |(arm, why): (String, String)| NotRun {
         base: model.name.clone(),
         objective: arm,
@@ -115,20 +98,8 @@ pub fn reproduce(
     if cells.iter().any(|cell| first_of(&study.map, cell) && !has_sources(cell)) {
         notes.push(NO_MAP.into());
     }
-    let mut evidence = Evidence::new(Header {
-        format: 1,
-        table: plan.table,
-        scale: settings.scale,
-        own: !built_in,
-        notes,
-        seeds: study.seeds.clone(),
-        bases: vec![Base { name: model.name.clone(), paper: model.paper.clone() }],
-        objectives: study.arms.iter().map(|arm| arm.name.clone()).collect(),
-        settings: Default::default(),
-        plan: Some(plan.text.clone()),
-        codes: None,
-        not_run: cannot_run.into_iter().map(cannot).chain(outcomes.not_run()).collect(),
-    });
+    let not_run = cannot_run.into_iter().map(cannot).chain(outcomes.not_run()).collect();
+    let mut evidence = Evidence::new(header(plan, matrix, settings.scale, notes, not_run));
     for (cell, run) in outcomes.measured() {
         let mut measured = vec![];
         if mapped(cell) {
@@ -148,6 +119,55 @@ pub fn reproduce(
     outcomes.finish(settings.publish(&evidence)?)
 }
 
+/// The notes of a data set, and the base model prepared on it.
+type OnData = (Vec<String>, Prepared);
+
+/// The data sets of the cells, each once, with what is prepared on them.
+fn prepare<'a>(
+    cells: &'a [MatrixCell],
+    matrix: &Matrix,
+    settings: &Settings,
+    progress: &Progress,
+) -> Result<(Vec<&'a DataSource>, Vec<OnData>)> {
+    let mut data: Vec<&DataSource> = vec![];
+    for cell in cells {
+        if !data.contains(&&cell.recipe.data) {
+            data.push(&cell.recipe.data);
+        }
+    }
+    let prepare = |source: &&DataSource| {
+        let text = TextPairs::load(source)?;
+        let prepared = settings.prepare(matrix, &matrix.models[0], &text, progress)?;
+        Ok((text.notes, prepared))
+    };
+    let (workers, threads_each) = settings.workers();
+    // The first alone: it may train the base model that all begin from.
+    let (first, others) = data.split_at(1);
+    let mut prepared = parallel(first, 1, settings.threads, prepare)?;
+    prepared.extend(parallel(others, workers, threads_each, prepare)?);
+    Ok((data, prepared))
+}
+
+fn header(plan: &Plan, matrix: &Matrix, scale: Scale, notes: Vec<String>, not_run: Vec<NotRun>) -> Header {
+    let (model, study) = (&matrix.models[0], &plan.study);
+    let built_in = Matrix::built_in(scale).is_ok_and(|m| m.same_experiment(matrix))
+        && Study::built_in(plan.table).is_ok_and(|s| s.same_experiment(study, scale));
+    Header {
+        format: 1,
+        table: plan.table,
+        scale,
+        own: !built_in,
+        notes,
+        seeds: study.seeds.clone(),
+        bases: vec![Base { name: model.name.clone(), paper: model.paper.clone() }],
+        objectives: study.arms.iter().map(|arm| arm.name.clone()).collect(),
+        settings: Default::default(),
+        plan: Some(plan.text.clone()),
+        codes: None,
+        not_run,
+    }
+}
+
 /// Names of the arms, each once.
 fn arms(cells: &[MatrixCell]) -> Vec<String> {
     let mut names: Vec<String> = vec![];
@@ -159,12 +179,7 @@ fn arms(cells: &[MatrixCell]) -> Vec<String> {
     names
 }
 
-fn notes(
-    cells: &[MatrixCell],
-    data: &[&DataSource],
-    prepared: &[(Vec<String>, Prepared)],
-    model: &str,
-) -> Vec<String> {
+fn notes(cells: &[MatrixCell], data: &[&DataSource], prepared: &[OnData], model: &str) -> Vec<String> {
     let mut notes = vec![];
     for (source, (text, one)) in data.iter().zip(prepared) {
         let with: Vec<MatrixCell> = cells.iter().filter(|c| c.recipe.data == **source).cloned().collect();

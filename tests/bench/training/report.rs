@@ -90,7 +90,7 @@ fn number(x: Option<f64>, digits: usize) -> String {
 
 pub fn write(reports: &Path, rows: &[Row], python: &Path) -> lpc::Result<()> {
     let mut text = String::new();
-    let machine = lpc::run::manifest::Machine::cpu();
+    let machine = lpc::run::manifest::Machine::on(&candle_core::Device::Cpu);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let versions = versions(python).unwrap_or("peers not run".into());
     let _ = write!(

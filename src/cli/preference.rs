@@ -1,69 +1,55 @@
-//! `lpc train` and `lpc eval preference`: one recipe, one saved run.
+//! `lpc eval preference`: a run on preference pairs.
 
-use super::PreferenceArguments;
-use super::output::{print, print_line};
-use crate::config::{EmptyCompletion, Precision, Recipe};
-use crate::data::{overlap, pairs};
+use super::output::print_line;
+use super::shared::DateArgument;
+use super::values;
+use crate::config::{EmptyCompletion, LatentAtTest};
+use crate::data::pairs;
 use crate::error::Place;
-use crate::eval::harness::data::questions;
 use crate::eval::preference::score_pairs;
 use crate::eval::stats::wilson_interval;
 use crate::experiment::base;
-use crate::experiment::cell::{self, records};
+use crate::experiment::cell::records;
 use crate::experiment::dataset::TextPairs;
-use crate::experiment::prepared::{Prepared, Where, reference_policy};
+use crate::experiment::prepared::reference_policy;
 use crate::experiment::reference::Reference;
 use crate::experiment::saved;
+use crate::experiment::subject::{Choices, Subject};
 use crate::progress::Progress;
 use crate::run::records::{self as record_file, Record};
-use crate::run::store::Store;
 use crate::train::reference::reference_logps;
 use crate::{Error, Result};
 use candle_core::Device;
-use std::path::Path;
+use clap::Args;
+use std::path::{Path, PathBuf};
 
-/// What the command line says beside the recipe.
-pub struct Settings<'a> {
-    pub dtype: Option<Precision>,
-    pub template_date: Option<String>,
-    /// Benchmarks whose questions are looked for in the training pairs.
-    pub tasks: Option<&'a Path>,
+/// Measure how often a run gives the chosen completion of a pair the higher implicit reward
+///
+/// Example: lpc eval preference runs/0123456789abcdef --data pairs.jsonl
+#[derive(Debug, Args)]
+pub(super) struct PreferenceArguments {
+    /// Folder of a run that holds its model
+    run: PathBuf,
+    /// Score these pairs (.jsonl, .jsonl.gz or .parquet) instead of the recipe's test pairs
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    /// At most N pairs
+    #[arg(long, value_name = "N", value_parser = values::at_least_1)]
+    limit: Option<usize>,
+    /// How the latent z is chosen, instead of the recipe's way
+    #[arg(long, value_enum)]
+    latent: Option<LatentAtTest>,
+    /// Write one line for each pair to this file
+    #[arg(long, value_name = "FILE")]
+    records: Option<PathBuf>,
+    #[command(flatten)]
+    date: DateArgument,
 }
 
-pub fn train(recipe: &Path, settings: Settings<'_>, runs: &Path, device: &Device) -> Result<()> {
-    let mut recipe = Recipe::read(recipe)?;
-    recipe.template_date = settings.template_date.or(recipe.template_date);
-    recipe.training.dtype = settings.dtype.unwrap_or(recipe.training.dtype);
+pub(super) fn run(arguments: PreferenceArguments, runs: &Path, device: &Device) -> Result<()> {
     let progress = Progress::stderr();
-    let text = TextPairs::load(&recipe.data)?;
-    if let Some(tasks) = settings.tasks {
-        let items = questions(tasks, &[])?;
-        print(overlap::count(&items, &text.train, &overlap::find(&items, &text.train)))?;
-    }
-    let prepared = Prepared::load(
-        &recipe.model,
-        &text,
-        &recipe.truncation,
-        recipe.objective.needs_reference(),
-        &recipe.training,
-        Where { runs, device, template_date: recipe.template_date.as_deref() },
-        &progress,
-    )?;
-    let store = Store::new(runs);
-    let manifest = cell::run(&recipe, "train", &prepared, &store, true, &progress)?;
-    let data = &prepared.data;
-    for note in text.notes.iter().chain(&data.notes("model", &recipe.truncation)) {
-        print_line(note)?;
-    }
-    print_accuracy(&store.records(&manifest.run)?)?;
-    print_line(format_args!("run: {}", store.folder(&manifest.run).display()))
-}
-
-pub fn evaluate(arguments: PreferenceArguments, runs: &Path, device: &Device) -> Result<()> {
-    let progress = Progress::stderr();
-    let (mut recipe, mut loaded, policy) = saved::load(&arguments.run, device)?;
-    arguments.date.apply(&mut loaded.tokenizer)?;
-    recipe.evaluation.latent = arguments.latent.unwrap_or(recipe.evaluation.latent);
+    let choices = Choices { template_date: arguments.date.as_deref(), latent: arguments.latent };
+    let (recipe, Subject { loaded, policy, .. }) = Subject::open_run(&arguments.run, choices, device)?;
     let mut text = match &arguments.data {
         Some(file) => {
             let read = pairs::read(file, arguments.limit, EmptyCompletion::Refuse)?;
@@ -111,7 +97,7 @@ pub fn evaluate(arguments: PreferenceArguments, runs: &Path, device: &Device) ->
     print_accuracy(&records)
 }
 
-fn print_accuracy(records: &[Record]) -> Result<()> {
+pub(super) fn print_accuracy(records: &[Record]) -> Result<()> {
     let correct = records.iter().filter(|r| r.correct).count();
     let interval = wilson_interval(correct, records.len())?;
     let percent = |x: f64| 100.0 * x;

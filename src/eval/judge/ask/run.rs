@@ -1,171 +1,31 @@
-//! Asking a judge many questions: some at a time, again where it helps, never twice for one answer.
+//! The threads that ask.
 
-use super::{Failure, Judge, Message, Missing, Reply, Verdict, verdict};
-use crate::error::{Error, Result};
+use super::question::has_verdict;
+use super::{Counts, Limits, Question, Spent, Stop};
+use crate::error::Result;
 use crate::eval::journal::Journal;
-use crate::files::sha256;
+use crate::eval::judge::{Failure, Judge, Missing, Reply, Verdict, verdict};
 use crate::interrupt;
 use crate::progress::Task;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// One prompt and the key its reply is kept under.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Question {
-    messages: Vec<Message>,
-    key: String,
-}
-
-impl Question {
-    pub fn new(judge: &impl Judge, messages: Vec<Message>) -> Self {
-        let key = sha256(judge.identity(&messages).as_bytes());
-        Self { messages, key }
-    }
-
-    pub(crate) fn key(&self) -> &str {
-        &self.key
-    }
-
-    /// Where the n-th reply is kept. There is a second where the first held no verdict: all were paid for.
-    fn key_of_reply(&self, n: usize) -> String {
-        if n == 0 { self.key.clone() } else { format!("{}.{n}", self.key) }
-    }
-
-    fn replies(&self, journal: &Journal<Reply>) -> Vec<Reply> {
-        (0..).map_while(|n| journal.get(&self.key_of_reply(n))).collect()
-    }
-
-    /// Four characters a token is what English text comes to.
-    fn estimated_tokens(&self) -> u64 {
-        self.messages.iter().map(|m| m.content.chars().count() as u64).sum::<u64>() / 4 + 10
-    }
-}
-
-/// How hard to try.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Requests at a time.
-    pub concurrency: usize,
-    /// Attempts at one question.
-    pub attempts: u32,
-    /// Wait after a first failure; it doubles with each further one.
-    pub first_wait: Duration,
-    pub budget: Option<Budget>,
-}
-
-/// No wait that was not asked for by the server is longer.
+/// The longest wait that the server did not ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// No server is believed that asks for more.
+/// The longest wait that a server can ask for.
 const LONGEST_OBEYED: Duration = Duration::from_secs(24 * 3600);
 
-/// Waits that are not longer end before anyone wonders.
+/// Waits up to this long are not announced.
 const UNNOTICED: Duration = Duration::from_millis(900);
 
-/// How long a wait may go on without looking for an interruption.
+/// A wait checks for an interruption at least this often.
 const LONGEST_NAP: Duration = Duration::from_millis(50);
 
-/// When so many questions in a row get no verdict and none ever got one, something is wrong with all.
+/// After so many questions in a row without a verdict, and none before, the work stops: something is wrong
+/// with all of them.
 const HOPELESS: usize = 8;
-
-/// Units: US dollars, and dollars for a million tokens.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Budget {
-    pub most: Option<f64>,
-    pub price_in: f64,
-    pub price_out: f64,
-}
-
-impl Budget {
-    fn cost(&self, tokens_in: u64, tokens_out: u64) -> f64 {
-        (self.price_in * tokens_in as f64 + self.price_out * tokens_out as f64) / 1e6
-    }
-}
-
-/// What happened on the way.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Verdicts that were there before, and replies that were asked for.
-    pub cached: usize,
-    pub asked: usize,
-    /// Questions whose earlier replies held no verdict.
-    pub again: usize,
-    /// Replies asked for that hold none either.
-    pub without: usize,
-    /// Attempts that failed, by kind.
-    pub throttled: usize,
-    pub server: usize,
-    pub broken: usize,
-    /// Questions the endpoint does not accept.
-    pub refused: usize,
-    /// Questions that failed at every attempt.
-    pub failed: usize,
-}
-
-impl std::fmt::Display for Counts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Counts { cached, asked, again, throttled, server, broken, refused, failed, .. } = self;
-        let again =
-            if *again > 0 { format!(" ({again} of them had no verdict before)") } else { String::new() };
-        write!(
-            f,
-            "{cached} replies from the cache, {asked} asked for{again}; {throttled} attempts throttled, {server} server errors, \
-             {broken} broken off; {refused} refused, {failed} given up"
-        )
-    }
-}
-
-impl Counts {
-    /// Questions that no later call asks again.
-    pub fn kept(&self) -> usize {
-        self.cached + self.asked - self.without
-    }
-}
-
-/// What the questions have cost, earlier runs included.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Spent {
-    pub tokens_in: u64,
-    pub tokens_out: u64,
-    /// 0 without prices. A reply that broke off counts with its estimate: it may have been charged.
-    pub dollars: f64,
-}
-
-/// Why not every question has an outcome.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Stop {
-    Interrupted,
-    Budget,
-    /// The endpoint accepts nothing, or nothing it says is a verdict.
-    Fatal(String),
-    /// The last failure of questions that got no reply.
-    Failed(String),
-}
-
-/// What is expected of the questions that have no verdict yet: their number, tokens and dollars.
-pub fn estimate(
-    questions: &[Question],
-    journal: &Journal<Reply>,
-    budget: Option<&Budget>,
-) -> (usize, u64, Option<f64>) {
-    let answered = |q: &Question| q.replies(journal).last().is_some_and(has_verdict);
-    let open = questions.iter().filter(|q| !answered(q));
-    let (n, tokens) = open.fold((0, 0), |(n, tokens), q| (n + 1, tokens + q.estimated_tokens()));
-    (n, tokens, budget.map(|b| b.cost(tokens, n as u64)))
-}
-
-fn has_verdict(reply: &Reply) -> bool {
-    matches!(verdict(reply), Verdict::Preference(_))
-}
-
-/// [`estimate`] in a line, to be read before the first question is asked.
-pub fn forecast(questions: &[Question], journal: &Journal<Reply>, limits: &Limits, judge: &str) -> String {
-    let (open, tokens, dollars) = estimate(questions, journal, limits.budget.as_ref());
-    let dollars = dollars.map_or("unknown cost (no prices given)".into(), |d| format!("about ${d:.2}"));
-    let seconds = open.div_ceil(limits.concurrency.max(1));
-    format!("{open} to ask {judge}: about {tokens} tokens, {dollars}, {seconds} s at a second a reply")
-}
 
 /// Shared between the threads that ask.
 struct State {
@@ -177,90 +37,79 @@ struct State {
     reserved: f64,
     /// Estimates of replies that broke off: they may have been charged.
     broken_off: f64,
-    /// How many times its estimate a reply has cost at most: some texts have more tokens.
+    /// The largest ratio of a reply's cost to its estimate: some texts have more tokens than estimated.
     underestimate: f64,
     verdicts: usize,
     without: usize,
     failures_in_a_row: usize,
     last_failure: Option<String>,
     stop: Option<Stop>,
-    /// Nobody asks before.
+    /// No request is made before this time.
     resume: Instant,
-    /// Until when the user knows that there is a wait.
+    /// The end of the wait that was announced last.
     announced: Instant,
     outcomes: Vec<Option<Verdict>>,
 }
 
 impl State {
-    /// Spent, with what broke off at the worst price seen: nobody says what it cost.
+    /// The cost so far. Replies that broke off, whose cost is unknown, count at the largest ratio seen.
     fn dollars(&self) -> f64 {
         self.spent.dollars + self.broken_off * self.underestimate
     }
 }
 
-/// Asks every question that `journal` has no verdict on, once, and returns all verdicts, or why not.
-///
-/// A reply is in the journal before it counts, so that asking again after any stop pays only for
-/// what is missing. One without a verdict counts as such until the next call, which asks again: judges are
-/// mended. Requests on their way when a stop is asked for are waited for.
-///
-/// Errors: the journal cannot be written.
-pub fn ask_all(
-    judge: &impl Judge,
-    questions: &[Question],
-    journal: &Journal<Reply>,
-    limits: &Limits,
-    task: &Task,
-) -> Result<(Result<Vec<Verdict>, Stop>, Counts, Spent)> {
-    let state = Mutex::new(State {
-        next: 0,
-        counts: Counts::default(),
-        spent: Spent::default(),
-        on_their_way: 0,
-        reserved: 0.0,
-        broken_off: 0.0,
-        underestimate: 1.0,
-        verdicts: 0,
-        without: 0,
-        failures_in_a_row: 0,
-        last_failure: None,
-        stop: None,
-        resume: Instant::now(),
-        announced: Instant::now(),
-        outcomes: vec![None; questions.len()],
-    });
-    let run = Run { judge, questions, journal, limits, task, state, ended: Condvar::new() };
-    run.take_known();
-    let written: Result<Vec<()>> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..limits.concurrency.max(1)).map(|_| scope.spawn(|| run.work())).collect();
-        let joined = workers.into_iter().map(|worker| match worker.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
-        joined.collect()
-    });
-    written?;
-    let state = run.state.into_inner().unwrap_or_else(|e| e.into_inner());
-    let spent = Spent { dollars: state.dollars(), ..state.spent };
-    let outcomes: Option<Vec<Verdict>> = state.outcomes.into_iter().collect();
-    let result = match (outcomes, state.stop, state.last_failure) {
-        (_, Some(stop), _) => Err(stop),
-        (Some(outcomes), None, _) => Ok(outcomes),
-        (None, None, Some(why)) => Err(Stop::Failed(why)),
-        (None, None, None) => Err(Stop::Interrupted),
-    };
-    Ok((result, state.counts, spent))
-}
-
-struct Run<'a, J> {
+pub struct Run<'a, J> {
     judge: &'a J,
     questions: &'a [Question],
     journal: &'a Journal<Reply>,
     limits: &'a Limits,
     task: &'a Task,
     state: Mutex<State>,
-    /// A request has ended, and with it its claim on the budget.
+    /// Signals that a request has ended, so that its part of the budget is free again.
     ended: Condvar,
+}
+
+impl<'a, J: Judge> Run<'a, J> {
+    pub fn new(
+        judge: &'a J,
+        questions: &'a [Question],
+        journal: &'a Journal<Reply>,
+        limits: &'a Limits,
+        task: &'a Task,
+    ) -> Self {
+        let state = State {
+            next: 0,
+            counts: Counts::default(),
+            spent: Spent::default(),
+            on_their_way: 0,
+            reserved: 0.0,
+            broken_off: 0.0,
+            underestimate: 1.0,
+            verdicts: 0,
+            without: 0,
+            failures_in_a_row: 0,
+            last_failure: None,
+            stop: None,
+            resume: Instant::now(),
+            announced: Instant::now(),
+            outcomes: vec![None; questions.len()],
+        };
+        Self { judge, questions, journal, limits, task, state: Mutex::new(state), ended: Condvar::new() }
+    }
+
+    /// All verdicts, or why there are not all; the counts; the cost.
+    pub fn finish(self) -> (Result<Vec<Verdict>, Stop>, Counts, Spent) {
+        let state = self.state.into_inner().unwrap_or_else(|e| e.into_inner());
+        let spent = Spent { dollars: state.dollars(), ..state.spent };
+        let outcomes: Option<Vec<Verdict>> = state.outcomes.into_iter().collect();
+        let result = match (outcomes, state.stop, state.last_failure) {
+            (_, Some(stop), _) => Err(stop),
+            (Some(outcomes), None, _) => Ok(outcomes),
+            (None, None, Some(why)) => Err(Stop::Failed(why)),
+            (None, None, None) => Err(Stop::Interrupted),
+        };
+        (result, state.counts, spent)
+    }
 }
 
 impl<J: Judge> Run<'_, J> {
@@ -268,7 +117,8 @@ impl<J: Judge> Run<'_, J> {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn take_known(&self) {
+    /// Takes the verdicts that the journal has, and the costs of all of its replies.
+    pub(super) fn take_known(&self) {
         let mut state = self.lock();
         for (i, question) in self.questions.iter().enumerate() {
             let replies = question.replies(self.journal);
@@ -306,7 +156,8 @@ impl<J: Judge> Run<'_, J> {
         }
     }
 
-    fn work(&self) -> Result<()> {
+    /// Asks one question after the other, until all are asked or the work stops.
+    pub fn work(&self) -> Result<()> {
         while let Some((index, expected)) = self.take() {
             let outcome = self.ask(&self.questions[index], expected);
             if let Ok(reply) = &outcome {
@@ -370,9 +221,9 @@ impl<J: Judge> Run<'_, J> {
         self.limits.budget.map_or(0.0, |budget| budget.cost(self.questions[question].estimated_tokens(), 1))
     }
 
-    /// The next open question and its estimated cost, unless the work stops here. A question that only
-    /// the claims of others forbid waits for what they really cost, so that where a budget ends does
-    /// not depend on who answers first.
+    /// The next open question and its estimated cost, or none if the work stops here. If the budget is too small only
+    /// because of the estimates of requests that have been sent, it waits for their real cost. So the point where a
+    /// budget ends does not depend on the order of the replies.
     fn take(&self) -> Option<(usize, f64)> {
         let most = self.limits.budget.and_then(|b| b.most).unwrap_or(f64::INFINITY);
         let mut state = self.lock();
@@ -404,7 +255,7 @@ impl<J: Judge> Run<'_, J> {
         }
     }
 
-    /// Up to the allowed attempts; `None` when a stop was asked for between two.
+    /// Asks up to the allowed number of attempts. The error is none if the work was stopped between two of them.
     fn ask(&self, question: &Question, expected: f64) -> Result<Reply, Option<Failure>> {
         let mut attempt = 0;
         loop {
@@ -450,7 +301,7 @@ impl<J: Judge> Run<'_, J> {
         }
     }
 
-    /// Says that nothing happens for a while, and why; once for all who wait for the same.
+    /// Announces a wait and its reason, once for all threads that wait for the same.
     fn announce(&self, state: &mut State, wait: Duration, failure: &Failure) {
         let end = Instant::now() + wait;
         // A request that fails a little later waits for the same; only a much later end is told anew.
@@ -472,7 +323,7 @@ impl<J: Judge> Run<'_, J> {
         }
     }
 
-    /// False when the work is to stop.
+    /// False if the work must stop.
     fn sleep_until(&self, end: Instant) -> bool {
         loop {
             if interrupt::requested() || self.lock().stop.is_some() {
@@ -483,25 +334,6 @@ impl<J: Judge> Run<'_, J> {
                 return true;
             }
             thread::sleep(left.min(LONGEST_NAP));
-        }
-    }
-}
-
-impl Stop {
-    /// The error a user sees.
-    pub fn into_error(self, endpoint: &str, done: usize, of: usize) -> Error {
-        let state = format!("{done} of {of} comparisons are kept");
-        let again = "the same command goes on from there";
-        let failed = |why: &str| {
-            let place = crate::error::Place::file(endpoint);
-            Error::input(place, "an answer to every comparison", format!("{why}; {state}, {again}"))
-        };
-        match self {
-            Self::Interrupted => Error::Interrupted { resume: format!("{state}; {again}") },
-            Self::Budget => {
-                Error::argument("lpc judge", "--budget", "used up", format!("more; {state}, {again}"))
-            }
-            Self::Fatal(why) | Self::Failed(why) => failed(&why),
         }
     }
 }

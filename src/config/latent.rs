@@ -1,0 +1,135 @@
+//! How the latent enters the policy, in training and at test time.
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// How the latent code enters the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Latent {
+    /// The plain objective: no codebook. Braces, or serde would let unknown keys pass.
+    None {},
+    /// The paper's: relaxed Gumbel samples of prior and posterior, mixed by (11).
+    Gumbel {
+        /// K.
+        codes: usize,
+        gumbel_tau: f64,
+        kl_weight: f64,
+        prior_weight: PriorWeight,
+        /// Standard deviation of the codebook's normal initialisation.
+        codebook_std: f64,
+        /// Learning rate of codebook, prior and posterior; absent: the backbone's.
+        /// 0 freezes them and leaves them out of the clipping norm.
+        heads_learning_rate: Option<f64>,
+    },
+    /// (7) with its expectation taken over every code: no sample, no relaxation.
+    ExactElbo { codes: usize, kl_weight: f64, codebook_std: f64, heads_learning_rate: Option<f64> },
+    /// (6) itself: no posterior either.
+    Marginal { codes: usize, codebook_std: f64, heads_learning_rate: Option<f64> },
+    /// h_z = MLP(h_x), with the parameters of LPC at K = `match_codes`: neither codes nor samples
+    /// nor a divergence. A reviewer's question: is it the latent, or more parameters?
+    Control {
+        match_codes: usize,
+        /// Scale of h_z as training begins; see `model::heads`.
+        output_std: f64,
+        heads_learning_rate: Option<f64>,
+    },
+    /// z ~ N(μ, diag σ²) in the place of a code: prior, posterior, their KL and (11) as LPC has them,
+    /// h_z = Σ_i z_i e_i. A reviewer's question: why discrete?
+    Gaussian {
+        /// Of z.
+        dimension: usize,
+        kl_weight: f64,
+        prior_weight: PriorWeight,
+        /// Scale of h_z as training begins; see `model::heads`.
+        output_std: f64,
+        heads_learning_rate: Option<f64>,
+    },
+    /// h_z = Σ_f w_f(x) e_f with the built-in world's true weights of the prompt's factors, given in
+    /// training and at test: what a latent could know at most. A reviewer's question: does LPC beat
+    /// explicit multi-objective training?
+    Factors {
+        /// Scale of h_z as training begins; see `model::heads`.
+        output_std: f64,
+        heads_learning_rate: Option<f64>,
+    },
+}
+
+/// What every latent of discrete codes has: the codebook, and how it begins.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Codes {
+    /// K.
+    pub codes: usize,
+    pub codebook_std: f64,
+}
+
+impl Latent {
+    /// None for a latent without a codebook, and for the plain objective.
+    pub fn codes(&self) -> Option<Codes> {
+        match *self {
+            Self::None {} | Self::Control { .. } | Self::Gaussian { .. } | Self::Factors { .. } => None,
+            Self::Gumbel { codes, codebook_std, .. }
+            | Self::ExactElbo { codes, codebook_std, .. }
+            | Self::Marginal { codes, codebook_std, .. } => Some(Codes { codes, codebook_std }),
+        }
+    }
+
+    /// Whether the policy has parameters of the latent's, beside the decoder's.
+    pub fn has_heads(&self) -> bool {
+        *self != Self::None {}
+    }
+
+    /// The heads' own learning rate, if the recipe sets one.
+    pub fn heads_learning_rate(&self) -> Option<f64> {
+        match *self {
+            Self::None {} => None,
+            Self::Gumbel { heads_learning_rate, .. }
+            | Self::ExactElbo { heads_learning_rate, .. }
+            | Self::Marginal { heads_learning_rate, .. }
+            | Self::Control { heads_learning_rate, .. }
+            | Self::Gaussian { heads_learning_rate, .. }
+            | Self::Factors { heads_learning_rate, .. } => heads_learning_rate,
+        }
+    }
+
+    /// The schedule of (11)'s α, where samples are mixed.
+    pub fn prior_weight(&self) -> Option<PriorWeight> {
+        match *self {
+            Self::Gumbel { prior_weight, .. } | Self::Gaussian { prior_weight, .. } => Some(prior_weight),
+            _ => None,
+        }
+    }
+
+    /// Refuses what this latent cannot be at test time.
+    pub fn validate_at_test(&self, at_test: LatentAtTest) -> Result<()> {
+        if at_test == LatentAtTest::Exact && self.has_heads() && self.codes().is_none() {
+            let expected = "mean or sample where latent.mode has no codes to sum over";
+            return Err(Error::argument("recipe", "evaluation.latent", "exact", expected));
+        }
+        Ok(())
+    }
+}
+
+/// α of (11), the share of the prior's sample in h_z.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum PriorWeight {
+    /// 0 at the first step, 1 at the last.
+    Linear {},
+    Fixed {
+        value: f64,
+    },
+}
+
+/// h_z from the prior alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "train", derive(clap::ValueEnum))]
+#[serde(rename_all = "kebab-case")]
+pub enum LatentAtTest {
+    /// The prior's mean: Σ_k p(k|x) e_k, or the mean of a Gaussian prior. Nothing is random.
+    Mean,
+    /// One sample of p(z|x), drawn with the run's seed. A sample of codes is relaxed as in training.
+    Sample,
+    /// All codes: Σ_k p(k|x) π(y|x, k), the likelihood under every code, weighted by the prior.
+    Exact,
+}
