@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// A change outside these cannot change a run's records: tables, figures and benchmarks are made
 /// of finished runs, and editing them trains nothing anew.
-const DECIDE_NUMBERS: [&str; 15] = [
+const DECIDE_NUMBERS: [&str; 16] = [
     "Cargo.toml",
     "Cargo.lock",
     "src/config.rs",
@@ -16,6 +16,7 @@ const DECIDE_NUMBERS: [&str; 15] = [
     "src/tensor",
     "src/text",
     "src/model",
+    "src/passes",
     "src/data",
     "src/train",
     "src/eval/preference.rs",
