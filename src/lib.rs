@@ -5,6 +5,7 @@
 //! | §3.1–3.4, Appendix A: the formulas, for reading | [`spec`] (ndarray, f64) |
 //! | the same formulas, for training | [`tensor`] (candle) |
 //! | §3.3, Figure 1: decoder, codebook, prior and posterior | [`model`] |
+//! | who computes with them, forward and backward | [`passes`] |
 //! | messages, chat templates, tokenizers: which tokens are scored | [`text`] |
 //! | §4.1: preference data; the built-in world | [`data`] |
 //! | §4.1: optimiser, schedule, batches | [`train`] |
@@ -43,6 +44,8 @@ pub mod files;
 pub mod interrupt;
 #[cfg(feature = "train")]
 pub mod model;
+#[cfg(feature = "train")]
+pub mod passes;
 #[cfg(feature = "train")]
 pub mod plan;
 #[cfg(feature = "train")]

@@ -2,8 +2,7 @@
 
 use crate::eval::predictor::{ContextLatent, Predictor, first_largest};
 use crate::interrupt;
-use crate::model::inference::linear::FEW;
-use crate::model::inference::{Extension, KvCache};
+use crate::passes::cached::{Extension, FEW, KvCache};
 use crate::text::tokenizer::TextTokenizer;
 use crate::{Error, Result, seed};
 use candle_core::{Device, Tensor};

@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::eval::predictor::{ContextLatent, Predictor, first_largest};
 use crate::eval::preference::mixture;
-use crate::model::inference::{Extension, KvCache};
+use crate::passes::cached::{Extension, KvCache};
 use crate::text::tokenizer::TextTokenizer;
 use candle_core::Tensor;
 use rayon::prelude::*;
@@ -161,7 +161,7 @@ impl<'p, 'a> Scorer<'p, 'a> {
     ) -> Result<Vec<Vec<Likelihood>>> {
         let parts: Vec<(usize, &Part)> =
             documents.iter().enumerate().flat_map(|(i, d)| d.parts.iter().map(move |p| (i, p))).collect();
-        let mut caches = vec![KvCache::default(); parts.len()];
+        let mut caches: Vec<KvCache> = parts.iter().map(|_| KvCache::default()).collect();
         let behind = |part: &Part| if self.shared_by(part) > 0 { vec![&self.cache] } else { vec![] };
         let mut contexts: Vec<Extension<'_>> = parts
             .iter()
@@ -186,7 +186,7 @@ impl<'p, 'a> Scorer<'p, 'a> {
         let all =
             all().flat_map(|(p, ((_, part), cache))| part.continuations.iter().map(move |c| (p, cache, c)));
         let all: Vec<_> = all.collect();
-        let mut own_caches = vec![KvCache::default(); all.len()];
+        let mut own_caches: Vec<KvCache> = all.iter().map(|_| KvCache::default()).collect();
         let mut extensions = vec![];
         let mut queries: Vec<Query> =
             (0..parts.len()).map(|part| Query { part, state: part, asked: vec![] }).collect();

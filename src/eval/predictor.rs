@@ -4,8 +4,8 @@ use crate::config::Recipe;
 use crate::error::{Error, Result};
 use crate::eval::preference::{PriorLatent, prior_latent};
 use crate::model::heads::Heads;
-use crate::model::inference::Inference;
-use crate::model::policy::Policy;
+use crate::passes::cached::Inference;
+use crate::passes::policy::Policy;
 use crate::tensor::exp::{exp, exp_in_place, max, sum};
 use candle_core::Tensor;
 use rayon::prelude::*;
@@ -49,7 +49,7 @@ impl<'a> Predictor<'a> {
             let expected = "a mode whose h_z follows from the context alone";
             return Err(Error::argument("predictor", "latent.mode", "factors", expected));
         }
-        let inference = Inference::new(&policy.decoder)?;
+        let inference = Inference::new(policy.passes, &policy.decoder)?;
         let exact = recipe.is_some_and(|r| r.evaluation.latent == crate::config::LatentAtTest::Exact);
         let mut biases = vec![];
         if let Some(heads) = policy.codes().filter(|_| exact && code.is_none()) {

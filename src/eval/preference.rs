@@ -5,7 +5,7 @@ use crate::data::tokenize::TokenizedPair;
 use crate::interrupt;
 use crate::model::batch::PairBatch;
 use crate::model::heads::Heads;
-use crate::model::policy::{PairStates, Policy};
+use crate::passes::policy::{PairStates, Policy};
 use crate::progress::Task;
 use crate::tensor::codebook;
 use crate::tensor::gaussian::{gaussian_sample, mean_and_log_std};
@@ -69,7 +69,7 @@ pub fn score_pairs(
         interrupt::check("evaluation")?;
         let chunk: Vec<&TokenizedPair> = members.iter().map(|&i| &pairs[i]).collect();
         let batch = PairBatch::new(&chunk, decoder.dtype(), decoder.device())?;
-        let states = PairStates::select(&decoder.hidden_values(&batch.rows)?, &batch)?;
+        let states = PairStates::select(&policy.hidden(&batch.rows)?, &batch)?;
         let streams = chunk.iter().map(|p| format!("gumbel/test/{}", p.index));
         let weights = batch.factor_weights.as_ref();
         let logps = match prior_latent(recipe, policy, &states.prompt_hidden, weights, recipe.seed, streams)?

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::eval::clusters::{against_permutations, distances, neighbours, silhouettes, votes_right};
 use crate::interrupt;
 use crate::model::batch::PairBatch;
-use crate::model::policy::{PairStates, Policy};
+use crate::passes::policy::{PairStates, Policy};
 use crate::progress::Task;
 use crate::run::map::{Map, Means};
 use crate::seed;
@@ -46,7 +46,7 @@ impl Latents {
             interrupt::check("latents")?;
             let chunk: Vec<&TokenizedPair> = members.iter().map(|&i| &pairs[i]).collect();
             let batch = PairBatch::new(&chunk, policy.decoder.dtype(), policy.decoder.device())?;
-            let states = PairStates::select(&policy.decoder.hidden_values(&batch.rows)?, &batch)?;
+            let states = PairStates::select(&policy.hidden(&batch.rows)?, &batch)?;
             let prior = softmax(&prior_logits(&heads.prior, &states.prompt_hidden)?)?;
             let posterior =
                 posterior_logits(&heads.posterior, &states.chosen_hidden, &states.rejected_hidden)?;

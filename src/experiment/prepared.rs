@@ -8,7 +8,7 @@ use crate::experiment::reference::Reference;
 use crate::experiment::template_date;
 use crate::model::load::Loaded;
 use crate::model::parameters::Parameters;
-use crate::model::policy::Policy;
+use crate::passes::policy::Policy;
 use crate::progress::Progress;
 use candle_core::Device;
 use std::path::Path;

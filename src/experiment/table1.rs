@@ -16,7 +16,7 @@ use crate::experiment::prepared::reference_policy;
 use crate::experiment::saved::{self, with_model};
 use crate::experiment::table2::{Reproduced, Settings, header, label};
 use crate::model::load::Loaded;
-use crate::model::policy::Policy;
+use crate::passes::policy::Policy;
 use crate::plan::Table;
 use crate::plan::matrix::{Matrix, MatrixCell};
 use crate::progress::Progress;

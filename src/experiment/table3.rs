@@ -20,7 +20,7 @@ use crate::experiment::saved::{self, with_model};
 use crate::experiment::table2::{Reproduced, Settings, header, label};
 use crate::files::{sha256, sha256_file};
 use crate::model::load::Loaded;
-use crate::model::policy::Policy;
+use crate::passes::policy::Policy;
 use crate::plan::Scale;
 use crate::plan::Table;
 use crate::plan::matrix::Matrix;

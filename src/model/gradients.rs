@@ -49,10 +49,14 @@ impl InplaceOp1 for AddRows<'_> {
 
 impl Gradients {
     /// Adds what autograd found for the named parameters.
-    pub fn collect(&mut self, parameters: &Parameters, store: &GradStore) -> Result<()> {
-        for (name, var) in parameters.iter() {
-            if let Some(gradient) = store.get(var.as_tensor()) {
-                self.add(name, gradient)?;
+    pub fn collect<'a>(
+        &mut self,
+        parameters: impl Iterator<Item = (impl AsRef<str>, &'a Tensor)>,
+        store: &GradStore,
+    ) -> Result<()> {
+        for (name, parameter) in parameters {
+            if let Some(gradient) = store.get(parameter) {
+                self.add(name.as_ref(), gradient)?;
             }
         }
         Ok(())

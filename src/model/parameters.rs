@@ -1,7 +1,6 @@
 //! Named trainable tensors, by their Hugging Face names.
 
 use crate::model::config::DecoderConfig;
-use crate::tensor::kernels::Kernels;
 use crate::{Error, Result, seed};
 use candle_core::{DType, Device, Tensor, Var};
 use rand::Rng;
@@ -11,7 +10,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Default)]
 pub struct Parameters {
     vars: BTreeMap<String, Var>,
-    composed: bool,
+    for_any_device: bool,
 }
 
 impl Parameters {
@@ -21,7 +20,7 @@ impl Parameters {
         for (name, tensor) in tensors {
             vars.insert(name.clone(), Var::from_tensor(&tensor.copy()?)?);
         }
-        Ok(Self { vars, composed: false })
+        Ok(Self { vars, for_any_device: false })
     }
 
     /// A freshly initialised decoder: matrices N(0, 1/inputs), embeddings N(0, 0.02²), norms 1.
@@ -86,7 +85,7 @@ impl Parameters {
             let tensor = var.as_detached_tensor().to_device(device)?.to_dtype(dtype)?;
             vars.insert(name.clone(), Var::from_tensor(&tensor.copy()?)?);
         }
-        Ok(Self { vars, composed: self.composed })
+        Ok(Self { vars, for_any_device: self.for_any_device })
     }
 
     /// The same values on a device: the variables themselves where they are there.
@@ -95,16 +94,13 @@ impl Parameters {
         if there { Ok(self) } else { self.to(DType::F32, device) }
     }
 
-    /// The same variables for composed kernels, wherever they are: the oracle of the fused ones.
+    /// The same variables for what computes on any device, wherever they are.
     pub fn composed(&self) -> Self {
-        Self { composed: true, ..self.clone() }
+        Self { for_any_device: true, ..self.clone() }
     }
 
-    /// Who computes with them.
-    pub fn kernels(&self) -> Kernels {
-        match self.vars.values().next() {
-            Some(var) if !self.composed => Kernels::of(var),
-            _ => Kernels::Composed,
-        }
+    /// Whether only what computes on any device is to compute with them.
+    pub fn for_any_device(&self) -> bool {
+        self.for_any_device
     }
 }

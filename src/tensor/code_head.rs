@@ -9,7 +9,6 @@ use crate::config::Precision;
 use crate::tensor::exp::{exp, exp_in_place, max, wide};
 use crate::tensor::gemm::bf16::{Factor, Numbers};
 use crate::tensor::gemm::{Matrix, Prepared, Threads, multiplied, multiply, product};
-use crate::tensor::kernels::Kernels;
 use crate::tensor::lm_head::fused::{KEPT, round};
 use crate::tensor::lm_head::{chunks, logsumexp};
 use crate::tensor::logprob::{check_codes, code_logps};
@@ -30,11 +29,10 @@ const SAFE_SUM: f32 = 1e-26;
 /// Source: (6), (10). Twin: `spec::logprob::code_logps`.
 /// Shapes: hidden [N, d] (no h_z added), lm_head [V, d], codebook [K, d], tokens [N] → [N, K].
 /// Units: nats.
-/// Errors: those of [`code_logps`].
+/// Errors: those of [`code_logps`]; numbers that are not f32 on the CPU.
 /// Numerics: f32, each state's and each code's largest score subtracted. Where their peaks lie so
 /// far apart that the product underflows, the cell is summed term by term. With bf16, factors of
-/// the products with the head are rounded to it. Where its kernels are not [`Kernels::Fused`] it
-/// is [`code_logps_composed`].
+/// the products with the head are rounded to it.
 ///
 /// ```
 /// use candle_core::{Device::Cpu, Tensor};
@@ -53,9 +51,6 @@ pub fn code_logps_fused(
     tokens: &[u32],
     precision: Precision,
 ) -> Result<Tensor> {
-    if Kernels::of(hidden) == Kernels::Composed {
-        return code_logps_composed(hidden, lm_head, codebook, tokens, precision);
-    }
     check_codes(hidden, lm_head, codebook, tokens)?;
     let op = FusedCodeLogps { tokens: tokens.to_vec(), precision, saved: OnceLock::new() };
     Ok(hidden.contiguous()?.apply_op3(&lm_head.contiguous()?, &codebook.contiguous()?, op)?)

@@ -10,7 +10,6 @@ pub(crate) mod exp;
 pub mod gaussian;
 pub mod gemm;
 pub mod gumbel;
-pub mod kernels;
 pub mod latent;
 pub mod lm_head;
 pub mod logprob;

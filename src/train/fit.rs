@@ -7,7 +7,7 @@ use crate::model::batch::PairBatch;
 use crate::model::config::DecoderConfig;
 use crate::model::gradients::Gradients;
 use crate::model::parameters::Parameters;
-use crate::model::policy::{PairStates, Policy};
+use crate::passes::policy::{PairStates, Policy};
 use crate::progress::Task;
 use crate::tensor::elbo::SampleNoise;
 use crate::tensor::latent::prior_weight;

@@ -3,7 +3,7 @@
 use crate::config::{Latent, Objective};
 use crate::model::batch::PairBatch;
 use crate::model::heads::{CodeHeads, Heads};
-use crate::model::policy::{PairStates, Policy};
+use crate::passes::policy::{PairStates, Policy};
 use crate::tensor::codebook::linear_latent;
 use crate::tensor::elbo::{
     SampleNoise, draw_latent, expectation, negative_elbo_exact, negative_elbo_sampled,

@@ -3,20 +3,13 @@
 use crate::config::Training;
 use crate::model::heads;
 use crate::model::parameters::Parameters;
-use crate::tensor::exp::{square_sum as squares, wide};
-use crate::tensor::kernels::Kernels;
-use crate::tensor::slices::{Held, contiguous};
+use crate::passes::adamw::{Moments, Numbers, Update};
+use crate::passes::{self, Passes};
 use crate::{Error, Result};
-use candle_core::{CpuStorage, D, DType, InplaceOp2, Layout, Tensor, Var, bail};
-use rayon::prelude::*;
+use candle_core::{Tensor, Var};
 use safetensors::{Dtype, View};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-
-/// Numbers a task works on; also the fixed unit in which sums are formed, so that they do not
-/// depend on the number of threads.
-const CHUNK: usize = 1 << 15;
 
 /// Learning-rate factor: 0 → 1 over the warm-up, then linearly to 0 after the last step.
 ///
@@ -39,7 +32,7 @@ pub fn linear_schedule(step: usize, steps: usize, warmup_ratio: f64) -> f64 {
 /// AdamW (Loshchilov & Hutter 2019). Decay applies to matrices only.
 pub struct AdamW {
     slots: BTreeMap<String, Slot>,
-    kernels: Kernels,
+    passes: &'static dyn Passes,
     settings: Training,
     steps_taken: usize,
 }
@@ -47,43 +40,22 @@ pub struct AdamW {
 struct Slot {
     var: Var,
     peak_learning_rate: f64,
-    moments: Moments,
-}
-
-/// Means of the gradients and of their squares, in f32, where the update wants them.
-enum Moments {
-    Composed { first: Tensor, second: Tensor },
-    Fused { first: Vec<f32>, second: Vec<f32> },
-}
-
-impl Moments {
-    fn zeros(kernels: Kernels, like: &Tensor) -> Result<Self> {
-        Ok(match kernels {
-            Kernels::Composed => {
-                let zeros = || Tensor::zeros(like.shape(), DType::F32, like.device());
-                Self::Composed { first: zeros()?, second: zeros()? }
-            }
-            Kernels::Fused => {
-                let zeros = || vec![0.0; like.elem_count()];
-                Self::Fused { first: zeros(), second: zeros() }
-            }
-        })
-    }
+    moments: Box<dyn Moments>,
 }
 
 impl AdamW {
     /// Parameters whose learning rate is 0 are frozen: neither moved nor part of the norm.
     pub fn new(parameters: &Parameters, settings: &Training, heads_learning_rate: f64) -> Result<Self> {
-        let (mut slots, kernels) = (BTreeMap::new(), parameters.kernels());
+        let (mut slots, passes) = (BTreeMap::new(), passes::of(parameters));
         for (name, var) in parameters.iter() {
             let is_head = name.starts_with(heads::PREFIX);
             let peak_learning_rate = if is_head { heads_learning_rate } else { settings.learning_rate };
             if peak_learning_rate > 0.0 {
-                let moments = Moments::zeros(kernels, var)?;
+                let moments = passes.moments(var)?;
                 slots.insert(name.clone(), Slot { var: var.clone(), peak_learning_rate, moments });
             }
         }
-        Ok(Self { slots, kernels, settings: settings.clone(), steps_taken: 0 })
+        Ok(Self { slots, passes, settings: settings.clone(), steps_taken: 0 })
     }
 
     /// Clips to the global norm, then updates in place. Returns the norm before clipping.
@@ -93,7 +65,7 @@ impl AdamW {
     pub fn step(&mut self, gradients: &BTreeMap<String, Tensor>, schedule: f64) -> Result<f64> {
         let gradients = self.slots.iter().map(|(name, slot)| slot.gradient(name, gradients));
         let gradients: Vec<Tensor> = gradients.collect::<Result<_>>()?;
-        let norm = square_sum(self.kernels, &gradients)?.sqrt();
+        let norm = self.passes.square_sum(&gradients)?.sqrt();
         if !norm.is_finite() {
             return Ok(norm);
         }
@@ -112,13 +84,7 @@ impl AdamW {
                 epsilon: t.adam_epsilon as f32,
                 keep: if decays { (1.0 - rate * t.weight_decay) as f32 } else { 1.0 },
             };
-            match &mut slot.moments {
-                Moments::Composed { first, second } => update.composed(&slot.var, gradient, first, second)?,
-                Moments::Fused { first, second } => {
-                    let fused = FusedUpdate { update, moments: Mutex::new((first, second)) };
-                    slot.var.inplace_op2(gradient, &fused)?;
-                }
-            }
+            slot.moments.update(&slot.var, gradient, &update)?;
         }
         Ok(norm)
     }
@@ -127,15 +93,12 @@ impl AdamW {
     pub fn state(&self) -> BTreeMap<String, StateTensor<'_>> {
         let mut state = BTreeMap::new();
         for (name, slot) in &self.slots {
-            let (first, second) = match &slot.moments {
-                Moments::Composed { first, second } => (Numbers::Tensor(first), Numbers::Tensor(second)),
-                Moments::Fused { first, second } => (Numbers::Slice(first), Numbers::Slice(second)),
-            };
-            state.insert(format!("first.{name}"), StateTensor::new(first));
-            state.insert(format!("second.{name}"), StateTensor::new(second));
+            let [first, second] = slot.moments.numbers().map(StateTensor::moment);
+            state.insert(format!("first.{name}"), first);
+            state.insert(format!("second.{name}"), second);
         }
-        let steps = StateTensor::new(Numbers::Count(self.steps_taken as u32));
-        state.insert("steps_taken".into(), steps);
+        let steps = Piece::StepsTaken(self.steps_taken as u32);
+        state.insert("steps_taken".into(), StateTensor { piece: steps, shape: [1] });
         state
     }
 
@@ -154,16 +117,7 @@ impl AdamW {
                     }
                 }
             };
-            let stored = (moment("first")?, moment("second")?);
-            match &mut slot.moments {
-                Moments::Composed { first, second } => {
-                    let place = |t: &Tensor| t.to_device(slot.var.device())?.reshape(slot.var.shape());
-                    (*first, *second) = (place(stored.0)?, place(stored.1)?);
-                }
-                Moments::Fused { first, second } => {
-                    (*first, *second) = (stored.0.to_vec1()?, stored.1.to_vec1()?);
-                }
-            }
+            slot.moments.restore(&slot.var, [moment("first")?, moment("second")?])?;
         }
         self.steps_taken = match find("steps_taken")?.flatten_all()?.to_vec1::<u32>()?.as_slice() {
             [steps] => *steps as usize,
@@ -175,32 +129,26 @@ impl AdamW {
 
 /// A piece of the optimiser's state as safetensors writes it.
 pub struct StateTensor<'a> {
-    numbers: Numbers<'a>,
+    piece: Piece<'a>,
     shape: [usize; 1],
 }
 
-enum Numbers<'a> {
-    Slice(&'a [f32]),
-    Tensor(&'a Tensor),
-    Count(u32),
+enum Piece<'a> {
+    Moment(Numbers<'a>),
+    StepsTaken(u32),
 }
 
 impl<'a> StateTensor<'a> {
-    fn new(numbers: Numbers<'a>) -> Self {
-        let n = match numbers {
-            Numbers::Slice(moment) => moment.len(),
-            Numbers::Tensor(moment) => moment.elem_count(),
-            Numbers::Count(_) => 1,
-        };
-        Self { numbers, shape: [n] }
+    fn moment(numbers: Numbers<'a>) -> Self {
+        Self { shape: [numbers.count()], piece: Piece::Moment(numbers) }
     }
 }
 
 impl View for StateTensor<'_> {
     fn dtype(&self) -> Dtype {
-        match self.numbers {
-            Numbers::Slice(_) | Numbers::Tensor(_) => Dtype::F32,
-            Numbers::Count(_) => Dtype::U32,
+        match self.piece {
+            Piece::Moment(_) => Dtype::F32,
+            Piece::StepsTaken(_) => Dtype::U32,
         }
     }
 
@@ -209,10 +157,9 @@ impl View for StateTensor<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        match self.numbers {
-            Numbers::Slice(moment) => moment.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Numbers::Tensor(moment) => View::data(moment),
-            Numbers::Count(count) => count.to_le_bytes().to_vec().into(),
+        match &self.piece {
+            Piece::Moment(numbers) => numbers.bytes(),
+            Piece::StepsTaken(steps) => steps.to_le_bytes().to_vec().into(),
         }
     }
 
@@ -230,96 +177,5 @@ impl Slot {
             None if heads::NETWORKS.iter().any(|n| name.starts_with(n)) => Ok(self.var.zeros_like()?),
             None => Err(Error::argument("backward", name, "no gradient", "one for each trained parameter")),
         }
-    }
-}
-
-/// Σ g² of all gradients, in f64 over fixed chunks, or over rows that are summed in f32.
-fn square_sum(kernels: Kernels, gradients: &[Tensor]) -> Result<f64> {
-    match kernels {
-        Kernels::Composed => {
-            let rows = |g: &Tensor| g.sqr()?.sum(D::Minus1)?.to_dtype(DType::F64)?.sum_all();
-            let sums = gradients.iter().map(rows).collect::<candle_core::Result<Vec<_>>>()?;
-            match sums.as_slice() {
-                [] => Ok(0.0),
-                // A device answers once.
-                sums => Ok(Tensor::stack(sums, 0)?.sum_all()?.to_scalar()?),
-            }
-        }
-        Kernels::Fused => {
-            let sum = |g: &Tensor| -> Result<f64> {
-                let chunks: Vec<f64> = Held::new(g)?.slice().par_chunks(CHUNK).map(squares).collect();
-                Ok(chunks.iter().sum())
-            };
-            gradients.iter().map(sum).sum()
-        }
-    }
-}
-
-/// One parameter's update.
-struct Update {
-    clip: f32,
-    beta1: f32,
-    beta2: f32,
-    step_size: f32,
-    second_scale: f32,
-    epsilon: f32,
-    keep: f32,
-}
-
-impl Update {
-    fn composed(&self, var: &Var, gradient: &Tensor, first: &mut Tensor, second: &mut Tensor) -> Result<()> {
-        let mean =
-            |old: &Tensor, new: &Tensor, beta: f32| (old * f64::from(beta))? + (new * f64::from(1.0 - beta))?;
-        let gradient = (gradient * f64::from(self.clip))?;
-        *first = mean(first, &gradient, self.beta1)?;
-        *second = mean(second, &gradient.sqr()?, self.beta2)?;
-        let scale = ((second.sqrt()? * f64::from(self.second_scale))? + f64::from(self.epsilon))?;
-        let step = ((&*first * f64::from(self.step_size))? / scale)?;
-        Ok(var.set(&((var.as_detached_tensor() * f64::from(self.keep))? - step)?)?)
-    }
-}
-
-/// Applied to the parameter's storage in place.
-struct FusedUpdate<'a> {
-    update: Update,
-    moments: Mutex<(&'a mut Vec<f32>, &'a mut Vec<f32>)>,
-}
-
-impl InplaceOp2 for FusedUpdate<'_> {
-    fn name(&self) -> &'static str {
-        "adamw"
-    }
-
-    fn cpu_fwd(
-        &self,
-        parameter: &mut CpuStorage,
-        parameter_layout: &Layout,
-        gradient: &CpuStorage,
-        gradient_layout: &Layout,
-    ) -> candle_core::Result<()> {
-        let Some((start, end)) = parameter_layout.contiguous_offsets() else {
-            bail!("adamw: expected a contiguous parameter")
-        };
-        let CpuStorage::F32(values) = parameter else { bail!("adamw: expected f32 parameters") };
-        let gradient = contiguous(gradient, gradient_layout)?;
-        let mut moments = self.moments.lock().unwrap_or_else(|e| e.into_inner());
-        let (first, second) = &mut *moments;
-        let Update { clip, beta1, beta2, step_size, second_scale, epsilon, keep } = self.update;
-        values[start..end]
-            .par_chunks_mut(CHUNK)
-            .zip(gradient.par_chunks(CHUNK))
-            .zip(first.par_chunks_mut(CHUNK))
-            .zip(second.par_chunks_mut(CHUNK))
-            .for_each(|(((values, gradient), first), second)| {
-                wide!({
-                    for (((w, &g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second) {
-                        let g = g * clip;
-                        *m = beta1 * *m + (1.0 - beta1) * g;
-                        *v = beta2 * *v + (1.0 - beta2) * g * g;
-                        *w = *w * keep - step_size * *m / (v.sqrt() * second_scale + epsilon);
-                    }
-                });
-            });
-        Ok(())
     }
 }

@@ -7,6 +7,7 @@ use crate::model::decoder::Decoder;
 use crate::model::gradients::Gradients;
 use crate::model::parameters::Parameters;
 use crate::model::rows::{Row, TokenRows};
+use crate::passes;
 use crate::progress::Task;
 use crate::train::optim::{AdamW, linear_schedule};
 use crate::train::step::backward;
@@ -64,7 +65,7 @@ fn language_model_step(
     let targets: Vec<u32> = rows.iter().flat_map(|(_, row)| row.ids[1..].iter().copied()).collect();
     backward(decoder, parameters, &rows, recompute, gradients, |hidden| {
         let states = hidden.index_select(&predictors, 0)?;
-        let loss = decoder.token_logps(&states, &targets)?.mean_all()?.neg()?;
+        let loss = passes::of(parameters).token_logps(decoder, &states, &targets)?.mean_all()?.neg()?;
         let value = f64::from(loss.to_scalar::<f32>()?);
         Ok((loss, value))
     })

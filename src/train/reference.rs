@@ -3,7 +3,7 @@
 use crate::data::tokenize::TokenizedPair;
 use crate::interrupt;
 use crate::model::batch::PairBatch;
-use crate::model::policy::{PairStates, Policy};
+use crate::passes::policy::{PairStates, Policy};
 use crate::progress::Task;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -32,7 +32,7 @@ pub fn reference_logps(
         interrupt::check("reference log-probabilities")?;
         let chunk: Vec<&TokenizedPair> = members.iter().map(|&i| &pairs[i]).collect();
         let batch = PairBatch::new(&chunk, decoder.dtype(), decoder.device())?;
-        let states = PairStates::select(&decoder.hidden_values(&batch.rows)?, &batch)?;
+        let states = PairStates::select(&policy.hidden(&batch.rows)?, &batch)?;
         let sums = policy.pair_logps(&states, &batch, None)?;
         let (chosen, rejected) = (sums.chosen.to_vec1::<f32>()?, sums.rejected.to_vec1::<f32>()?);
         for (&i, (chosen, rejected)) in members.iter().zip(chosen.into_iter().zip(rejected)) {

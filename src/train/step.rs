@@ -5,8 +5,7 @@ use crate::model::decoder::Decoder;
 use crate::model::gradients::Gradients;
 use crate::model::parameters::Parameters;
 use crate::model::rows::TokenRows;
-use crate::model::{by_hand, fused};
-use crate::tensor::kernels::Kernels;
+use crate::passes;
 use crate::train::loss::PairOutputs;
 use crate::{Error, Result};
 use candle_core::{DType, Tensor, Var};
@@ -85,8 +84,7 @@ impl StepSums {
 /// Adds to `gradients` those of `scalar(hidden)`, where `hidden` [tokens, d] are the decoder's
 /// states of `rows` and `scalar` returns the loss with anything else of interest.
 ///
-/// With `recompute`, each block's activations are dropped in the forward pass and rebuilt in
-/// the backward pass, block by block: the same operations on the same numbers. Autograd keeps all.
+/// Below the states the parameters' passes go back, above them autograd.
 pub fn backward<T>(
     decoder: &Decoder,
     parameters: &Parameters,
@@ -95,38 +93,12 @@ pub fn backward<T>(
     gradients: &mut Gradients,
     scalar: impl FnOnce(&Tensor) -> Result<(Tensor, T)>,
 ) -> Result<T> {
-    match (decoder.kernels(), decoder.dtype()) {
-        (Kernels::Fused, _) => {
-            let (hidden, pass) = fused::Pass::forward(decoder, rows, recompute)?;
-            let (upstream, other) = above(hidden, scalar, parameters, gradients)?;
-            pass.backward(&upstream, gradients)?;
-            Ok(other)
-        }
-        (Kernels::Composed, DType::F32) => {
-            let (hidden, pass) = by_hand::Pass::forward(decoder, rows, recompute)?;
-            let (upstream, other) = above(hidden, scalar, parameters, gradients)?;
-            pass.backward(&upstream, gradients)?;
-            Ok(other)
-        }
-        (Kernels::Composed, _) => {
-            let (loss, other) = scalar(&decoder.hidden(rows)?)?;
-            gradients.collect(parameters, &loss.backward()?)?;
-            Ok(other)
-        }
-    }
-}
-
-/// Autograd of what is above the decoder's states: their gradient, and the parameters' to `gradients`.
-fn above<T>(
-    hidden: Tensor,
-    scalar: impl FnOnce(&Tensor) -> Result<(Tensor, T)>,
-    parameters: &Parameters,
-    gradients: &mut Gradients,
-) -> Result<(Tensor, T)> {
+    let (hidden, pass) = passes::of(parameters).forward(decoder, rows, recompute)?;
     let hidden = Var::from_tensor(&hidden)?;
     let (loss, other) = scalar(&hidden)?;
     let mut store = loss.backward()?;
-    gradients.collect(parameters, &store)?;
+    gradients.collect(parameters.iter().map(|(name, var)| (name, var.as_tensor())), &store)?;
     let none = || Error::argument("backward", "hidden states", "no gradient", "one");
-    Ok((store.remove(&hidden).ok_or_else(none)?, other))
+    pass.backward(&store.remove(&hidden).ok_or_else(none)?, gradients)?;
+    Ok(other)
 }

@@ -10,7 +10,7 @@ use lpc::model::batch::PairBatch;
 use lpc::model::config::DecoderConfig;
 use lpc::model::heads::init_heads;
 use lpc::model::parameters::Parameters;
-use lpc::model::policy::{PairStates, Policy};
+use lpc::passes::policy::{PairStates, Policy};
 use lpc::seed;
 use lpc::tensor::elbo::SampleNoise;
 use lpc::tensor::objective::PairLogps;

@@ -6,7 +6,7 @@ use lpc::data::tokenize::TokenizedPair;
 use lpc::eval::preference::score_pairs;
 use lpc::model::heads::init_heads;
 use lpc::model::parameters::Parameters;
-use lpc::model::policy::Policy;
+use lpc::passes::policy::Policy;
 use lpc::progress::Progress;
 use lpc::seed;
 use lpc::train::fit::{FitInputs, fit};

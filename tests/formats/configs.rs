@@ -10,6 +10,8 @@ use lpc::model::load::{Loaded, huggingface};
 use lpc::model::parameters::Parameters;
 use lpc::model::rows::{Row, TokenRows};
 use lpc::model::save::{save, save_weights};
+use lpc::passes::Passes;
+use lpc::passes::fused::Fused;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -33,7 +35,7 @@ fn write(folder: &Path, case: &Value, plain: &DecoderConfig) {
 fn last_logits(loaded: &Loaded, text: &[u32]) -> Vec<f32> {
     let parameters = Parameters::from_tensors(&loaded.weights).unwrap();
     let decoder = Decoder::new(&loaded.config, &parameters, lpc::config::Precision::F32).unwrap();
-    let hidden = decoder.hidden_values(&TokenRows::new(vec![Row::causal(text)])).unwrap();
+    let hidden = Fused.hidden(&decoder, &TokenRows::new(vec![Row::causal(text)])).unwrap();
     logits(&decoder, &hidden).pop().unwrap()
 }
 

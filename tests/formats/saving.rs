@@ -150,7 +150,7 @@ fn train(folder: &Path, latent: &str) -> PathBuf {
 /// Logits at every position, with the prompt's latent and without.
 fn logits(run: &Path, ids: &[u32]) -> [Tensor; 2] {
     let (recipe, _, policy) = saved::load(run, &Device::Cpu).unwrap();
-    let hidden = policy.decoder.hidden_values(&TokenRows::new(vec![Row::causal(ids)])).unwrap();
+    let hidden = policy.hidden(&TokenRows::new(vec![Row::causal(ids)])).unwrap();
     let head = policy.decoder.lm_head().t().unwrap();
     let prompt = hidden.narrow(0, ids.len() - 1, 1).unwrap();
     // The card's, for a policy that is told a prompt's factors.

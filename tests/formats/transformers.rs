@@ -6,11 +6,13 @@ use crate::tiny;
 use candle_core::{Device, Tensor};
 use lpc::files::write_json;
 use lpc::model::decoder::Decoder;
-use lpc::model::inference::{Extension, Inference, KvCache};
 use lpc::model::load::{gguf, huggingface};
 use lpc::model::parameters::Parameters;
 use lpc::model::rows::{Row, TokenRows};
 use lpc::model::save::save_weights;
+use lpc::passes::Passes;
+use lpc::passes::cached::{Extension, Inference, KvCache};
+use lpc::passes::fused::Fused;
 use lpc::text::chat_template::Conversation;
 use lpc::text::message::Message;
 use serde_json::Value;
@@ -41,7 +43,7 @@ pub fn logits(decoder: &Decoder, hidden: &Tensor) -> Vec<Vec<f32>> {
 }
 
 fn greedy(decoder: &Decoder, prompt: &[u32], count: usize) -> Vec<u32> {
-    let inference = Inference::new(decoder).unwrap();
+    let inference = Inference::new(&Fused, decoder).unwrap();
     let mut cache = KvCache::default();
     let (mut new, mut next) = (vec![], prompt.to_vec());
     while new.len() < count {
@@ -78,7 +80,7 @@ fn tiny_models() {
         .unwrap();
 
         let prompt = ids(&case["ids"]);
-        let hidden = decoder.hidden_values(&TokenRows::new(vec![Row::causal(&prompt)])).unwrap();
+        let hidden = Fused.hidden(&decoder, &TokenRows::new(vec![Row::causal(&prompt)])).unwrap();
         let ours = logits(&decoder, &hidden);
         let mut worst: f32 = 0.0;
         for (position, expected) in
@@ -152,7 +154,7 @@ fn smollm2() {
         let text = case["text"].as_str().unwrap();
         let prompt = loaded.tokenizer.encode(text, false).unwrap();
         assert_eq!(prompt, ids(&case["ids"]), "{text:?}");
-        let hidden = decoder.hidden_values(&TokenRows::new(vec![Row::causal(&prompt)])).unwrap();
+        let hidden = Fused.hidden(&decoder, &TokenRows::new(vec![Row::causal(&prompt)])).unwrap();
         let last = logits(&decoder, &hidden).pop().unwrap();
         let mut worst: f32 = 0.0;
         for pair in case["top"].as_array().unwrap() {

@@ -234,7 +234,9 @@ fn the_whole_loss_and_its_gradient() {
             let batch = case.pair.with(|pair| Batch::new(&[*pair], p.dtype));
             let Settings { objective, gumbel_tau, prior_weight, kl_weight } = case.settings;
             let settings = Relaxed { objective, gumbel_tau, prior_weight, kl_weight };
-            for head in [Head::Plain, Head::Fused] {
+            // The fused one is for f32 alone.
+            let fused = (p.dtype == DType::F32).then_some(Head::Fused);
+            for head in [Head::Plain].into_iter().chain(fused) {
                 let got = batch.blocks(&settings, &[1.0], head);
                 for (what, expected) in expected(case) {
                     let (_, got) = got.iter().find(|(name, _)| *name == what).unwrap();

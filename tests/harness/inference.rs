@@ -1,13 +1,17 @@
 //! The inference path is the plain decoder, however a sequence is cut into caches and batches.
 
 use crate::support::{decoder_config, max_abs_diff, parameters};
+use crate::tiny;
 use candle_core::{DType, Device, Tensor};
 use lpc::config::Precision;
 use lpc::model::config::DecoderConfig;
 use lpc::model::decoder::Decoder;
-use lpc::model::inference::{Extension, Inference, KvCache};
 use lpc::model::rows::{Row, TokenRows};
-use lpc::tensor::kernels::Kernels;
+use lpc::passes::Passes;
+use lpc::passes::autograd::hidden;
+use lpc::passes::by_hand::ByHand;
+use lpc::passes::cached::{Extension, Inference, KvCache};
+use lpc::passes::fused::Fused;
 use proptest::prelude::*;
 
 /// f32 against f32 in another order of sums, on states of order one; 6e-6 was the most seen.
@@ -17,24 +21,22 @@ fn tokens(n: usize, step: usize, vocab: usize) -> Vec<u32> {
     (0..n).map(|i| ((i * step + 1) % vocab) as u32).collect()
 }
 
-fn decoder(config: &DecoderConfig, seed: u64, kernels: Kernels) -> Decoder {
-    let parameters = parameters(config, 0, seed, DType::F32);
-    let parameters = match kernels {
-        Kernels::Composed => parameters.composed(),
-        Kernels::Fused => parameters,
-    };
-    Decoder::new(config, &parameters, Precision::F32).unwrap()
+/// On slices, and in candle's operations.
+const PASSES: [&dyn Passes; 2] = [&Fused, &ByHand];
+
+fn decoder(config: &DecoderConfig, seed: u64) -> Decoder {
+    Decoder::new(config, &parameters(config, 0, seed, DType::F32), Precision::F32).unwrap()
 }
 
 proptest! {
     #[test]
     fn caches_and_batches_change_nothing(
         config in decoder_config(), seed: u64, shared in 1usize..20, own in 1usize..20, rest in 1usize..5,
-        window in prop::option::of(1usize..9), kernels in prop::sample::select(vec![Kernels::Fused, Kernels::Composed]),
+        window in prop::option::of(1usize..9), passes in prop::sample::select(PASSES.to_vec()),
     ) {
         let config = DecoderConfig { sliding_window: window, ..config };
-        let decoder = decoder(&config, seed, kernels);
-        let inference = Inference::new(&decoder).unwrap();
+        let decoder = decoder(&config, seed);
+        let inference = Inference::new(passes, &decoder).unwrap();
         let prefix = tokens(shared, 3, config.vocab_size);
         let branches = [tokens(own + rest, 7, config.vocab_size), tokens(own + rest, 5, config.vocab_size)];
         let mut prefix_cache = KvCache::default();
@@ -51,7 +53,7 @@ proptest! {
         let later: Vec<_> = (own..own + rest).map(|t| pass(t..t + 1)).collect();
         for (b, branch) in branches.iter().enumerate() {
             let whole = [prefix.as_slice(), branch].concat();
-            let oracle = decoder.hidden(&TokenRows::new(vec![Row::causal(&whole)])).unwrap();
+            let oracle = hidden(&decoder, &TokenRows::new(vec![Row::causal(&whole)])).unwrap();
             let at = oracle.narrow(0, shared, own).unwrap();
             prop_assert!(max_abs_diff(&first.narrow(0, b * own, own).unwrap(), &at) < ORDER_TOLERANCE);
             for (t, states) in later.iter().enumerate() {
@@ -86,18 +88,16 @@ fn long_prompts() {
         sliding_window: Some(100),
         tie_word_embeddings: false,
     };
-    for kernels in [Kernels::Fused, Kernels::Composed] {
-        long_prompt(&decoder(&config, 3, kernels));
-    }
+    PASSES.iter().for_each(|passes| long_prompt(*passes, &decoder(&config, 3)));
 }
 
-fn long_prompt(decoder: &Decoder) {
-    let inference = Inference::new(decoder).unwrap();
+fn long_prompt(passes: &dyn Passes, decoder: &Decoder) {
+    let inference = Inference::new(passes, decoder).unwrap();
     let text = tokens(200, 11, 64);
     let mut cache = KvCache::default();
     let ours =
         inference.extend(&mut [Extension { behind: vec![], cache: &mut cache, tokens: &text }]).unwrap();
-    let oracle = decoder.hidden(&TokenRows::new(vec![Row::causal(&text)])).unwrap();
+    let oracle = hidden(decoder, &TokenRows::new(vec![Row::causal(&text)])).unwrap();
     assert!(max_abs_diff(&ours, &oracle) < ORDER_TOLERANCE);
     assert_eq!(cache.tokens(), 200);
 
@@ -107,4 +107,19 @@ fn long_prompt(decoder: &Decoder) {
     let unknown =
         inference.extend(&mut [Extension { behind: vec![], cache: &mut KvCache::default(), tokens: &[64] }]);
     assert_eq!(unknown.unwrap_err().to_string(), "inference: token = 64, expected below 64");
+}
+
+/// Keys and values of one pass mean nothing to another.
+#[test]
+fn a_cache_of_another_pass() {
+    let decoder = decoder(&tiny::config(), 3);
+    let mut cache = KvCache::default();
+    let mut extend = |passes: &dyn Passes| {
+        let inference = Inference::new(passes, &decoder).unwrap();
+        inference.extend(&mut [Extension { behind: vec![], cache: &mut cache, tokens: &[1, 2] }])
+    };
+    extend(&Fused).unwrap();
+    let refused = extend(&ByHand).unwrap_err().to_string();
+    assert_eq!(refused, "inference: cache = one of another pass, expected one of this pass");
+    assert_eq!(cache.tokens(), 2);
 }

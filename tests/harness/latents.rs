@@ -15,8 +15,9 @@ use lpc::eval::predictor::Predictor;
 use lpc::eval::tasks::Task;
 use lpc::model::config::DecoderConfig;
 use lpc::model::parameters::Parameters;
-use lpc::model::policy::Policy;
 use lpc::model::rows::{Row, TokenRows};
+use lpc::passes::autograd::hidden;
+use lpc::passes::policy::Policy;
 use lpc::progress::Progress;
 use lpc::tensor::latent::prior_logits;
 
@@ -132,7 +133,7 @@ fn by_hand(parameters: &Parameters, ids: &[u32]) -> (Vec<f64>, Vec<Vec<Vec<f64>>
     let policy =
         Policy::new(&config(), &parameters, &recipe(LatentAtTest::Mean).latent, Precision::F32).unwrap();
     let heads = policy.codes().unwrap();
-    let hidden = policy.decoder.hidden(&TokenRows::new(vec![Row::causal(ids)])).unwrap();
+    let hidden = hidden(&policy.decoder, &TokenRows::new(vec![Row::causal(ids)])).unwrap();
     let context = tiny::tokenizer(None).encode(CONTEXT, true).unwrap().len();
     let log_softmax = |row: Vec<f64>| {
         let normaliser = row.iter().map(|x| x.exp()).sum::<f64>().ln();

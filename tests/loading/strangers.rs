@@ -11,6 +11,8 @@ use lpc::model::load::{gguf, huggingface};
 use lpc::model::parameters::Parameters;
 use lpc::model::rows::{Row, TokenRows};
 use lpc::model::save::save;
+use lpc::passes::Passes;
+use lpc::passes::fused::Fused;
 use lpc::text::panics::caught;
 use serde_json::{Value, json};
 use std::fs;
@@ -237,7 +239,7 @@ fn tables_are_as_long_as_used() {
     // Shorter tables, longer ones, and the shorter ones again.
     for position in [0, 253, 254, 690, 3] {
         let (both, allocation) =
-            largest(|| [&small, &large].map(|d| d.hidden_values(&rows(position)).unwrap()));
+            largest(|| [&small, &large].map(|d| Fused.hidden(d, &rows(position)).unwrap()));
         assert_eq!(bits(&both[0]), bits(&both[1]), "{position}");
         assert!(allocation < 1 << 20, "{allocation} bytes");
         let (cos, sin) = large.turns(&rows(position)).unwrap();
@@ -248,8 +250,8 @@ fn tables_are_as_long_as_used() {
             assert_eq!([cos, sin], [angle.cos() as f32, angle.sin() as f32], "{position} {i}");
         }
     }
-    assert!(small.hidden_values(&rows(697)).is_ok());
-    assert!(message(small.hidden_values(&rows(698))).contains("below the context of 700"));
+    assert!(Fused.hidden(&small, &rows(697)).is_ok());
+    assert!(message(Fused.hidden(&small, &rows(698))).contains("below the context of 700"));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use lpc::model::batch::PairBatch;
 use lpc::model::config::DecoderConfig;
 use lpc::model::heads::FACTORS;
 use lpc::model::parameters::Parameters;
-use lpc::model::policy::{PairStates, Policy};
+use lpc::passes::policy::{PairStates, Policy};
 use lpc::spec::codebook::{linear_latent, linear_latent_gradient};
 use lpc::spec::gaussian::*;
 use lpc::spec::gradient::{LatentLoss, LpcPair, loss_at_latent};

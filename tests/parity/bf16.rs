@@ -5,12 +5,11 @@
 //! rounding to bf16. Gradients are rounded at other places in the two: they agree as vectors.
 
 use crate::gradients::problem;
-use crate::support::places;
+use crate::support::{Kernels, places};
 use candle_core::{DType, Device, Tensor, Var};
 use lpc::config::Precision::{Bf16, F32};
 use lpc::seed;
 use lpc::tensor::code_head::{code_logps_composed, code_logps_fused};
-use lpc::tensor::kernels::Kernels;
 use lpc::tensor::lm_head::{token_logps_composed, token_logps_fused};
 use proptest::prelude::*;
 

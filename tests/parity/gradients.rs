@@ -1,6 +1,6 @@
 //! Gradients: finite differences of every parameter, and the ways of computing them.
 
-use crate::support::{decoder_config, max_abs_diff, pairs, parameters, parameters_of};
+use crate::support::{Kernels, decoder_config, max_abs_diff, pairs, parameters, parameters_of};
 use candle_core::{DType, Device, Tensor};
 use lpc::config::{Latent, Objective, Precision, PriorWeight};
 use lpc::data::tokenize::TokenizedPair;
@@ -8,10 +8,9 @@ use lpc::model::batch::PairBatch;
 use lpc::model::config::DecoderConfig;
 use lpc::model::gradients::Gradients;
 use lpc::model::parameters::Parameters;
-use lpc::model::policy::{PairStates, Policy};
+use lpc::passes::policy::{PairStates, Policy};
 use lpc::seed;
 use lpc::tensor::elbo::SampleNoise;
-use lpc::tensor::kernels::Kernels;
 use lpc::tensor::lm_head::{token_logps_composed, token_logps_fused};
 use lpc::tensor::objective::PairLogps;
 use lpc::train::loss::{LatentInputs, pair_losses};
@@ -97,13 +96,8 @@ impl Problem {
         kernels: Kernels,
         recompute: bool,
     ) -> (f64, BTreeMap<String, Tensor>) {
-        let composed = parameters.composed();
-        let parameters = match kernels {
-            Kernels::Composed => &composed,
-            Kernels::Fused => parameters,
-        };
+        let parameters = &kernels.given(parameters);
         let policy = Policy::new(&self.config, parameters, &self.latent, precision).unwrap();
-        assert_eq!(policy.decoder.kernels(), kernels);
         let members: Vec<&TokenizedPair> = self.pairs.iter().collect();
         let dtype = policy.decoder.dtype();
         let device = policy.decoder.device();

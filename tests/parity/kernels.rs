@@ -5,7 +5,7 @@
 //! caches: `harness::inference`.
 
 use crate::gradients::{CODES, Problem, largest, problem};
-use crate::support::{max_abs_diff, pairs, parameters, places};
+use crate::support::{Kernels, max_abs_diff, pairs, parameters, places};
 use candle_core::{DType, Device, Tensor};
 use lpc::config::{Latent, LatentAtTest, Precision, Recipe, Training};
 use lpc::data::tokenize::TokenizedPair;
@@ -13,10 +13,9 @@ use lpc::eval::preference::{Preference, score_pairs};
 use lpc::model::batch::PairBatch;
 use lpc::model::config::DecoderConfig;
 use lpc::model::parameters::Parameters;
-use lpc::model::policy::{PairStates, Policy};
+use lpc::passes::policy::{PairStates, Policy};
 use lpc::progress::Progress;
 use lpc::seed;
-use lpc::tensor::kernels::Kernels;
 use lpc::train::fit::{FitInputs, fit};
 use lpc::train::metrics::StepMetrics;
 use lpc::train::optim::AdamW;
@@ -43,7 +42,7 @@ fn values(problem: &Problem, parameters: &Parameters) -> [Tensor; 5] {
     let policy = Policy::new(&problem.config, parameters, &Latent::None {}, Precision::F32).unwrap();
     let members: Vec<&TokenizedPair> = problem.pairs.iter().collect();
     let batch = PairBatch::new(&members, DType::F32, policy.decoder.device()).unwrap();
-    let hidden = policy.decoder.hidden_values(&batch.rows).unwrap();
+    let hidden = policy.hidden(&batch.rows).unwrap();
     let states = PairStates::select(&hidden, &batch).unwrap();
     let (_, codebook) = parameters.iter().find(|(name, _)| *name == "lpc.codebook").unwrap();
     let plain = policy.pair_logps(&states, &batch, None).unwrap();

@@ -7,7 +7,7 @@ use lpc::config::*;
 use lpc::eval::preference::score_pairs;
 use lpc::model::config::DecoderConfig;
 use lpc::model::parameters::Parameters;
-use lpc::model::policy::Policy;
+use lpc::passes::policy::Policy;
 use lpc::progress::Progress;
 use lpc::run::numerics::NUMERICS;
 use lpc::train::fit::{FitInputs, fit};

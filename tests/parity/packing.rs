@@ -6,8 +6,9 @@ use lpc::config::{Latent, Precision};
 use lpc::data::tokenize::TokenizedPair;
 use lpc::model::batch::PairBatch;
 use lpc::model::config::DecoderConfig;
-use lpc::model::policy::{PairStates, Policy};
 use lpc::model::rows::{Row, TokenRows};
+use lpc::passes::autograd::hidden;
+use lpc::passes::policy::{PairStates, Policy};
 use lpc::tensor::logprob::token_logps;
 use proptest::prelude::*;
 
@@ -17,7 +18,7 @@ const ORDER_TOLERANCE: f64 = 1e-11;
 /// log π(completion | prompt) by a pass of its own: prompt and completion, nothing else.
 fn separate(policy: &Policy, prompt: &[u32], completion: &[u32]) -> (f64, Tensor, Tensor) {
     let tokens: Vec<u32> = prompt.iter().chain(completion).copied().collect();
-    let hidden = policy.decoder.hidden(&TokenRows::new(vec![Row::causal(&tokens)])).unwrap();
+    let hidden = hidden(&policy.decoder, &TokenRows::new(vec![Row::causal(&tokens)])).unwrap();
     let predictors = hidden.narrow(0, prompt.len() - 1, completion.len()).unwrap();
     let targets = Tensor::new(completion, &Device::Cpu).unwrap();
     let sum = token_logps(&predictors, policy.decoder.lm_head(), &targets).unwrap().sum_all().unwrap();
@@ -41,7 +42,7 @@ proptest! {
         let pairs = pairs(config.vocab_size, &lengths, seed);
         let members: Vec<&TokenizedPair> = pairs.iter().collect();
         let batch = PairBatch::new(&members, DType::F64, &Device::Cpu).unwrap();
-        let states = PairStates::select(&policy.decoder.hidden(&batch.rows).unwrap(), &batch).unwrap();
+        let states = PairStates::select(&hidden(&policy.decoder, &batch.rows).unwrap(), &batch).unwrap();
         let logps = policy.pair_logps(&states, &batch, None).unwrap();
         for (i, pair) in pairs.iter().enumerate() {
             let sides = [(&pair.chosen, &logps.chosen, &states.chosen_hidden), (&pair.rejected, &logps.rejected, &states.rejected_hidden)];

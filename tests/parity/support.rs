@@ -88,6 +88,24 @@ pub fn max_abs_diff(a: &Tensor, b: &Tensor) -> f64 {
     diff.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
 }
 
+/// Who is to compute with a test's parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernels {
+    /// What any device has.
+    Composed,
+    /// What f32 on the CPU has.
+    Fused,
+}
+
+impl Kernels {
+    pub fn given(self, parameters: &Parameters) -> Parameters {
+        match self {
+            Self::Composed => parameters.composed(),
+            Self::Fused => parameters.clone(),
+        }
+    }
+}
+
 /// Where composed kernels are tried: the CPU and, with the feature `cuda` on a machine that has one, a GPU.
 pub fn places() -> &'static [Device] {
     static PLACES: OnceLock<Vec<Device>> = OnceLock::new();

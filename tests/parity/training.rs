@@ -9,7 +9,7 @@ use lpc::data::tokenize::TokenizedPair;
 use lpc::model::batch::PairBatch;
 use lpc::model::config::DecoderConfig;
 use lpc::model::parameters::Parameters;
-use lpc::model::policy::{PairStates, Policy};
+use lpc::passes::policy::{PairStates, Policy};
 use lpc::spec::gradient::{LatentRule, LpcPair, LpcSettings, lpc_loss};
 use lpc::spec::latent::{
     Mlp, posterior_logits, posterior_logits_gradient, prior_logits, prior_logits_gradient,

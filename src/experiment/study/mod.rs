@@ -11,7 +11,7 @@ use crate::experiment::saved::{self, with_model};
 use crate::experiment::second_data::SecondData;
 use crate::experiment::table2::{Reproduced, Settings};
 use crate::experiment::{cell, cells};
-use crate::model::policy::Policy;
+use crate::passes::policy::Policy;
 use crate::plan::matrix::{Matrix, MatrixCell};
 use crate::plan::study::{Planned, Study};
 use crate::plan::{Scale, Table};

@@ -6,7 +6,6 @@ pub(super) mod fused;
 use crate::Result;
 use crate::config::Precision;
 use crate::tensor::exp::{exp_in_place, max, sum};
-use crate::tensor::kernels::Kernels;
 use crate::tensor::logprob::{check_tokens, token_logps};
 use crate::tensor::numerics::rounded;
 use candle_core::Tensor;
@@ -19,10 +18,9 @@ const CHUNK_SCORES: usize = 1 << 23;
 ///
 /// Source: (10). Twin: `spec::logprob::token_logps`.
 /// Shapes: hidden [N, d], lm_head [V, d], tokens [N] → [N]. Units: nats.
-/// Errors: those of [`token_logps`].
+/// Errors: those of [`token_logps`]; numbers that are not f32 on the CPU.
 /// Numerics: f32 with each row's maximum subtracted, row sums in f64; with bf16, states and head
-/// are rounded to it before the product, and in the backward pass the probabilities. Where its
-/// kernels are not [`Kernels::Fused`] it is [`token_logps_composed`].
+/// are rounded to it before the product, and in the backward pass the probabilities.
 ///
 /// ```
 /// use candle_core::{Device::Cpu, Tensor};
@@ -38,9 +36,6 @@ pub fn token_logps_fused(
     tokens: &[u32],
     precision: Precision,
 ) -> Result<Tensor> {
-    if Kernels::of(hidden) == Kernels::Composed {
-        return token_logps_composed(hidden, lm_head, tokens, precision);
-    }
     check_tokens(hidden, lm_head, tokens)?;
     let operation = fused::FusedTokenLogps::new(tokens, precision, hidden.track_op());
     Ok(hidden.contiguous()?.apply_op2(&lm_head.contiguous()?, operation)?)

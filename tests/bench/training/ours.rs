@@ -12,6 +12,7 @@ use lpc::model::gradients::Gradients;
 use lpc::model::heads::init_heads;
 use lpc::model::parameters::Parameters;
 use lpc::model::rows::{Row, TokenRows};
+use lpc::passes;
 use lpc::progress::Progress;
 use lpc::run::manifest::peak_memory_mib;
 use lpc::seed;
@@ -119,7 +120,7 @@ pub fn plain(arguments: &Plain) -> lpc::Result<()> {
         let begun = Instant::now();
         let mut gradients = Gradients::default();
         backward(&decoder, &parameters, &rows, false, &mut gradients, |hidden| {
-            Ok((decoder.token_logps(hidden, &targets)?.mean_all()?.neg()?, ()))
+            Ok((passes::of(&parameters).token_logps(&decoder, hidden, &targets)?.mean_all()?.neg()?, ()))
         })?;
         seconds.push(begun.elapsed().as_secs_f64());
     }

@@ -1,6 +1,6 @@
 //! Row-wise pieces of a block, forward and backward, on slices.
 
-use crate::tensor::exp::{dot, dot3, exp, wide};
+use crate::tensor::exp::{dot, dot3, exp, sum, wide};
 use crate::tensor::slices::written;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
@@ -51,6 +51,17 @@ pub fn rms_scaled(x: &[f32], weight: &[f32], inverse: &[f32]) -> Vec<f32> {
 #[inline(always)]
 fn scale(out: &mut [MaybeUninit<f32>], x: &[f32], weight: &[f32], inverse: f32) {
     out.iter_mut().zip(x).zip(weight).for_each(|((o, x), w)| _ = o.write(x * inverse * w));
+}
+
+/// [`rms_norm`] with 1/rms from sums in f64, into memory that is used again.
+pub fn rms_norm_into(x: &[f32], weight: &[f32], eps: f64, out: &mut Vec<f32>) {
+    let d = weight.len();
+    out.clear();
+    out.extend(x.iter().map(|x| x * x));
+    for (row, x) in out.chunks_mut(d).zip(x.chunks(d)) {
+        let inverse = (sum(row) / d as f64 + eps).sqrt().recip() as f32;
+        row.iter_mut().zip(x).zip(weight).for_each(|((out, x), w)| *out = x * inverse * w);
+    }
 }
 
 /// Adds to `dx` and `d_weight` what flows back through [`rms_norm`].
@@ -104,6 +115,13 @@ pub fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
     assert_eq!(gate.len(), up.len(), "gate and up");
     // SAFETY: gate and up are of the length asked for.
     unsafe { written(gate.len(), write) }
+}
+
+/// gate becomes silu(gate) · up, by a division where [`swiglu`] has two products: the last bits differ.
+pub fn swiglu_in_place(gate: &mut [f32], up: &[f32]) {
+    gate.par_chunks_mut(4096).zip(up.par_chunks(4096)).for_each(|(gate, up)| {
+        gate.iter_mut().zip(up).for_each(|(g, u)| *g = *g / (1.0 + exp(-*g)) * u);
+    });
 }
 
 /// Turns the gradient of [`swiglu`]'s result into that result, and in place of gate and up leaves
@@ -192,8 +210,29 @@ fn turn(x: &[f32], out: &mut [MaybeUninit<f32>], angles: Option<(&[f32], &[f32])
     let ((low, high), (out_low, out_high)) = (x.split_at(half), out.split_at_mut(half));
     let pairs = out_low.iter_mut().zip(out_high).zip(low.iter().zip(high));
     for (((out_low, out_high), (a, b)), (c, s)) in pairs.zip(cos.iter().zip(sin)) {
-        let s = sign * s;
-        out_low.write(a * c - b * s);
-        out_high.write(b * c + a * s);
+        let (low, high) = turned(*a, *b, *c, sign * s);
+        out_low.write(low);
+        out_high.write(high);
     }
+}
+
+/// Rotates x [tokens, heads, head_dim] in place.
+pub fn rotate(x: &mut [f32], head_dim: usize, turns: &Turns) {
+    let half = head_dim / 2;
+    let width = x.len() / (turns.cos.len() / half);
+    for (t, token) in x.chunks_mut(width).enumerate() {
+        let (cos, sin) = turns.at(t, half);
+        for head in token.chunks_mut(head_dim) {
+            let (first, second) = head.split_at_mut(half);
+            for (((a, b), c), s) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                (*a, *b) = turned(*a, *b, *c, *s);
+            }
+        }
+    }
+}
+
+/// Two coordinates of a head that belong together, rotated by an angle of this cosine and sine.
+#[inline(always)]
+fn turned(a: f32, b: f32, cos: f32, sin: f32) -> (f32, f32) {
+    (a * cos - b * sin, b * cos + a * sin)
 }

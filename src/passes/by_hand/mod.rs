@@ -1,9 +1,12 @@
 //! The decoder in candle's operations with a backward pass by hand: for any device, in f32. A GPU
 //! waits for launches, and autograd's backward pass has five times as many: each path of a gradient
-//! begins with zeros and is added. [`Decoder::hidden`] under autograd is its oracle.
+//! begins with zeros and is added. [`super::autograd`] is its oracle.
 
+use super::autograd::Context;
+use super::{Backward, Passes};
 use crate::Result;
-use crate::model::decoder::{Block, Context, Decoder};
+use crate::config::Precision;
+use crate::model::decoder::{Block, Decoder};
 use crate::model::gradients::Gradients;
 use crate::model::rotary::Angles;
 use crate::model::rows::TokenRows;
@@ -11,8 +14,30 @@ use crate::tensor::numerics::matmul;
 use candle_core::{D, Tensor};
 use candle_nn::ops::{rms_norm, sigmoid, softmax_last_dim};
 
+#[derive(Debug)]
+pub struct ByHand;
+
+impl Passes for ByHand {
+    fn hidden(&self, decoder: &Decoder, rows: &TokenRows) -> Result<Tensor> {
+        Ok(run(decoder, rows, |_, _| {})?.0)
+    }
+
+    fn forward<'a>(
+        &self,
+        decoder: &'a Decoder,
+        rows: &'a TokenRows,
+        recompute: bool,
+    ) -> Result<(Tensor, Box<dyn Backward + 'a>)> {
+        let mut saved = Vec::with_capacity(decoder.blocks().len());
+        let (hidden, batch, top) = run(decoder, rows, |input, inner| {
+            saved.push(Saved { input, inner: (!recompute).then_some(inner) });
+        })?;
+        Ok((hidden, Box::new(Pass { decoder, batch, saved, top })))
+    }
+}
+
 /// One forward pass, with what its backward pass needs.
-pub struct Pass<'a> {
+struct Pass<'a> {
     decoder: &'a Decoder,
     batch: Batch,
     saved: Vec<Saved>,
@@ -53,19 +78,9 @@ struct Inner {
     up: Tensor,
 }
 
-impl<'a> Pass<'a> {
-    /// [`Decoder::hidden`], [tokens, d], and the pass for [`Self::backward`].
-    pub fn forward(decoder: &'a Decoder, rows: &TokenRows, recompute: bool) -> Result<(Tensor, Self)> {
-        let mut saved = Vec::with_capacity(decoder.blocks().len());
-        let (hidden, batch, top) = run(decoder, rows, |input, inner| {
-            saved.push(Saved { input, inner: (!recompute).then_some(inner) });
-        })?;
-        Ok((hidden, Self { decoder, batch, saved, top }))
-    }
-
-    /// Adds every block's, the final norm's and the embeddings' gradients, from that of the states.
-    pub fn backward(self, d_hidden: &Tensor, gradients: &mut Gradients) -> Result<()> {
-        let Self { decoder, batch, saved, top } = self;
+impl Backward for Pass<'_> {
+    fn backward(self: Box<Self>, d_hidden: &Tensor, gradients: &mut Gradients) -> Result<()> {
+        let Self { decoder, batch, saved, top } = *self;
         let nothing = Tensor::zeros((1, d_hidden.dim(1)?), d_hidden.dtype(), d_hidden.device())?;
         let d_hidden = Tensor::cat(&[&d_hidden.detach(), &nothing], 0)?.index_select(&batch.places, 0)?;
         let norm = decoder.final_norm_weight().detach();
@@ -83,18 +98,14 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// [`Decoder::hidden`], [tokens, d], for values only.
-pub fn hidden(decoder: &Decoder, rows: &TokenRows) -> Result<Tensor> {
-    Ok(run(decoder, rows, |_, _| {})?.0)
-}
-
+/// Last hidden states [tokens, d], and what `keep` does not get of a backward pass's needs.
 fn run(
     decoder: &Decoder,
     rows: &TokenRows,
     mut keep: impl FnMut(Tensor, Inner),
 ) -> Result<(Tensor, Batch, Tensor)> {
     let padded = rows.padded(decoder.config.sliding_window, decoder.device())?;
-    let context = decoder.context(&padded)?;
+    let context = Context::of(decoder, &padded)?;
     let (b, t) = padded.ids.dims2()?;
     let mut places = vec![rows.tokens() as u32; b * t];
     for (r, (start, row)) in rows.iter().enumerate() {
@@ -140,6 +151,7 @@ struct Steps<'a> {
     kv_heads: usize,
     head_dim: usize,
     eps: f64,
+    precision: Precision,
 }
 
 impl<'a> Steps<'a> {
@@ -148,17 +160,18 @@ impl<'a> Steps<'a> {
         Self {
             block,
             batch,
-            weights: block.weights().map(Tensor::detach),
+            weights: block.weights().each_ref().map(|weight| weight.detach()),
             heads: c.num_attention_heads,
             kv_heads: c.num_key_value_heads,
             head_dim: c.head_dim,
             eps: c.rms_norm_eps,
+            precision: decoder.precision(),
         }
     }
 
     /// x·Wᵀ for x [n, inputs], W [outputs, inputs].
     fn linear(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-        matmul(x, &weight.t()?, self.block.precision())
+        matmul(x, &weight.t()?, self.precision)
     }
 
     fn norm(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
@@ -220,7 +233,7 @@ impl<'a> Steps<'a> {
     ) -> Result<Tensor> {
         let [attention_norm, wq, wk, wv, wo, mlp_norm, w_gate, w_up, w_down] = &self.weights;
         let Inner { q, k, v, weights, joined, middle, gate, up } = inner;
-        let precision = self.block.precision();
+        let precision = self.precision;
         // Of x·Wᵀ: that of x, and W's to its sum.
         let mut linear = |name: &str, d_out: &Tensor, x: &Tensor, weight: &Tensor| -> Result<Tensor> {
             gradients.add(&self.name(name), &matmul(&d_out.t()?, x, precision)?)?;

@@ -1,6 +1,5 @@
 //! Attention of new tokens over a chain of caches.
 
-use super::{Extension, Head};
 use crate::tensor::exp::{exp_in_place, max, sum};
 use crate::tensor::gemm::{Matrix, Threads, product};
 use rayon::prelude::*;
@@ -8,6 +7,23 @@ use std::ops::Range;
 
 /// Tokens worked on at a time: bounds the scores and skips most of the future.
 const QUERIES: usize = 64;
+
+/// One key head's keys and values of the tokens of a cache, [tokens, head_dim] each.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Head {
+    k: Vec<f32>,
+    v: Vec<f32>,
+}
+
+/// What a cache holds: a block's key heads, one block after the other.
+pub(super) type KeyHeads = Vec<Head>;
+
+/// A sequence that grows by so many tokens, which see those `behind` them, in order, then its `own`.
+pub(super) struct Sequence<'c> {
+    pub behind: Vec<&'c KeyHeads>,
+    pub own: &'c mut KeyHeads,
+    pub tokens: usize,
+}
 
 #[derive(Clone, Copy)]
 pub(super) struct Shape {
@@ -41,13 +57,13 @@ struct Task<'t> {
 impl Step {
     /// Appends k and v [n, kv heads · head_dim] to the caches and lets q [n, heads · head_dim] look at
     /// all that stands there. → [n, heads · head_dim]
-    pub fn attend(&self, q: &[f32], k: &[f32], v: &[f32], extensions: &mut [Extension<'_>]) -> Vec<f32> {
+    pub fn attend(&self, q: &[f32], k: &[f32], v: &[f32], sequences: &mut [Sequence<'_>]) -> Vec<f32> {
         let Shape { heads, kv_heads, head_dim: hd } = self.shape;
         let (width, kv_width) = (heads * hd, kv_heads * hd);
         let mut tokens = k.chunks(kv_width).zip(v.chunks(kv_width));
-        for e in extensions.iter_mut() {
-            let own = &mut e.cache.heads[self.layer * kv_heads..(self.layer + 1) * kv_heads];
-            for (k, v) in tokens.by_ref().take(e.tokens.len()) {
+        for sequence in sequences.iter_mut() {
+            let own = &mut sequence.own[self.layer * kv_heads..(self.layer + 1) * kv_heads];
+            for (k, v) in tokens.by_ref().take(sequence.tokens) {
                 for ((head, k), v) in own.iter_mut().zip(k.chunks(hd)).zip(v.chunks(hd)) {
                     head.k.extend_from_slice(k);
                     head.v.extend_from_slice(v);
@@ -56,17 +72,16 @@ impl Step {
         }
         let mut tasks = vec![];
         let mut first = 0;
-        for e in extensions.iter() {
-            let n = e.tokens.len();
+        for sequence in sequences.iter() {
+            let n = sequence.tokens;
             for kv in 0..kv_heads {
                 let mut start = 0;
-                let caches = e.behind.iter().copied().chain([&*e.cache]);
+                let caches = sequence.behind.iter().copied().chain([&*sequence.own]);
                 let chain: Vec<(usize, &Head)> = caches
-                    .filter_map(|cache| {
-                        let head = cache.heads.get(self.layer * kv_heads + kv)?;
-                        let at = start;
+                    .map(|heads| {
+                        let (at, head) = (start, &heads[self.layer * kv_heads + kv]);
                         start += head.k.len() / hd;
-                        Some((at, head))
+                        (at, head)
                     })
                     .collect();
                 for block in (0..n).step_by(QUERIES).map(|b| b..(b + QUERIES).min(n)) {

@@ -1,10 +1,8 @@
 //! x·Wᵀ where x has few rows: reading W is then all the work, so each of its rows is read once.
 
+use crate::passes::cached::FEW;
 use crate::tensor::gemm::{Matrix, Threads, product};
 use rayon::prelude::*;
-
-/// Up to here a row of the result does not depend on how many rows there are, to the last bit.
-pub(crate) const FEW: usize = 8;
 
 const LANES: usize = 8;
 
@@ -12,12 +10,12 @@ const LANES: usize = 8;
 const STRETCH: usize = 64;
 
 /// x [rows, inputs], weight [outputs, inputs] → out [rows, outputs], whose memory is used again.
-pub(crate) fn linear(x: &[f32], rows: usize, weight: &[f32], outputs: usize, out: &mut Vec<f32>) {
+pub(super) fn linear(x: &[f32], rows: usize, weight: &[f32], outputs: usize, out: &mut Vec<f32>) {
     linears(x, rows, [(weight, outputs)], [out]);
 }
 
 /// [`linear`] by several weights at once.
-pub(crate) fn linears<const N: usize>(
+pub(super) fn linears<const N: usize>(
     x: &[f32],
     rows: usize,
     weights: [(&[f32], usize); N],

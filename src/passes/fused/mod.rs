@@ -1,24 +1,79 @@
-//! The decoder's blocks on the CPU, forward and backward written by hand: no padding, no
-//! autograd graph, buffers of plain numbers. [`crate::model::decoder`] is its oracle.
+//! f32 on the CPU: the decoder's blocks on slices, forward and backward written by hand. No padding, no
+//! autograd graph, buffers of plain numbers. [`super::autograd`] is its oracle.
 
+mod adamw;
 mod attention;
+mod cached;
 mod pointwise;
 
+use super::adamw::Moments;
+use super::cached::Cached;
+use super::{Backward, Passes};
 use crate::Result;
 use crate::config::Precision;
 use crate::model::decoder::{Block, Decoder};
 use crate::model::gradients::Gradients;
 use crate::model::rows::TokenRows;
+use crate::tensor::code_head::code_logps_fused;
 use crate::tensor::gemm::{Matrix, Prepared, multiplied, multiply};
+use crate::tensor::lm_head::token_logps_fused;
 use crate::tensor::slices::Held;
 use attention::{Heads, Mixed, Sight, sights};
-use candle_core::Tensor;
+use candle_core::{Tensor, Var};
 use pointwise::{
     Turns, join_heads, rms_norm, rms_norm_backward, rms_scaled, split_heads, swiglu, swiglu_backward,
 };
 
+#[derive(Debug)]
+pub struct Fused;
+
+impl Passes for Fused {
+    fn hidden(&self, decoder: &Decoder, rows: &TokenRows) -> Result<Tensor> {
+        Ok(run(decoder, rows, |_, _| {})?.0)
+    }
+
+    fn forward<'a>(
+        &self,
+        decoder: &'a Decoder,
+        rows: &'a TokenRows,
+        recompute: bool,
+    ) -> Result<(Tensor, Box<dyn Backward + 'a>)> {
+        let mut saved = Vec::with_capacity(decoder.blocks().len());
+        let (hidden, batch, top) = run(decoder, rows, |input, inner| {
+            saved.push(Saved { input, inner: (!recompute).then_some(inner) });
+        })?;
+        Ok((hidden, Box::new(Pass { decoder, rows, batch, saved, top })))
+    }
+
+    fn token_logps(&self, decoder: &Decoder, hidden: &Tensor, tokens: &[u32]) -> Result<Tensor> {
+        token_logps_fused(hidden, decoder.lm_head(), tokens, decoder.precision())
+    }
+
+    fn code_logps(
+        &self,
+        decoder: &Decoder,
+        hidden: &Tensor,
+        codebook: &Tensor,
+        tokens: &[u32],
+    ) -> Result<Tensor> {
+        code_logps_fused(hidden, decoder.lm_head(), codebook, tokens, decoder.precision())
+    }
+
+    fn cached<'a>(&self, decoder: &'a Decoder) -> Result<Box<dyn Cached + 'a>> {
+        Ok(Box::new(cached::Together::new(decoder)?))
+    }
+
+    fn moments(&self, parameter: &Var) -> Result<Box<dyn Moments>> {
+        Ok(Box::new(adamw::InSlices::zeros(parameter)))
+    }
+
+    fn square_sum(&self, gradients: &[Tensor]) -> Result<f64> {
+        adamw::square_sum(gradients)
+    }
+}
+
 /// One forward pass, with what its backward pass needs.
-pub struct Pass<'a> {
+struct Pass<'a> {
     decoder: &'a Decoder,
     rows: &'a TokenRows,
     batch: Batch,
@@ -69,18 +124,8 @@ struct Inner {
     up: Vec<f32>,
 }
 
-impl<'a> Pass<'a> {
-    /// [`Decoder::hidden`], [tokens, d], and the pass for [`Self::backward`].
-    pub fn forward(decoder: &'a Decoder, rows: &'a TokenRows, recompute: bool) -> Result<(Tensor, Self)> {
-        let mut saved = Vec::with_capacity(decoder.blocks().len());
-        let (hidden, batch, top) = run(decoder, rows, |input, inner| {
-            saved.push(Saved { input, inner: (!recompute).then_some(inner) });
-        })?;
-        Ok((hidden, Self { decoder, rows, batch, saved, top }))
-    }
-
-    /// Adds every block's, the final norm's and the embeddings' gradients, from that of the states.
-    pub fn backward(self, d_hidden: &Tensor, gradients: &mut Gradients) -> Result<()> {
+impl Backward for Pass<'_> {
+    fn backward(self: Box<Self>, d_hidden: &Tensor, gradients: &mut Gradients) -> Result<()> {
         let d_hidden = d_hidden.contiguous()?;
         let (d_hidden, norm) = (Held::new(&d_hidden)?, Held::new(self.decoder.final_norm_weight())?);
         let Top { states, inverse } = self.top;
@@ -102,11 +147,7 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// [`Decoder::hidden`], [tokens, d], for values only.
-pub fn hidden(decoder: &Decoder, rows: &TokenRows) -> Result<Tensor> {
-    Ok(run(decoder, rows, |_, _| {})?.0)
-}
-
+/// Last hidden states [tokens, d], and what `keep` does not get of a backward pass's needs.
 fn run(
     decoder: &Decoder,
     rows: &TokenRows,
@@ -212,7 +253,8 @@ impl Sink<'_> {
 
 impl<'a> Weights<'a> {
     fn new(block: &'a Block) -> Result<Self> {
-        let [attention_norm, q, k, v, o, mlp_norm, gate, up, down] = block.weights().map(Held::new);
+        let [attention_norm, q, k, v, o, mlp_norm, gate, up, down] =
+            block.weights().each_ref().map(Held::new);
         Ok(Self {
             attention_norm: attention_norm?,
             q: q?,

@@ -1,5 +1,6 @@
-//! The policy: a decoder, and LPC's heads where the objective has a latent.
+//! The policy: a decoder, LPC's heads where the objective has a latent, and who computes with them.
 
+use super::Passes;
 use crate::Result;
 use crate::config::{Latent, Precision};
 use crate::model::batch::PairBatch;
@@ -7,8 +8,7 @@ use crate::model::config::DecoderConfig;
 use crate::model::decoder::Decoder;
 use crate::model::heads::{CodeHeads, Heads};
 use crate::model::parameters::Parameters;
-use crate::tensor::code_head::{code_logps_composed, code_logps_fused};
-use crate::tensor::kernels::Kernels;
+use crate::model::rows::TokenRows;
 use crate::tensor::logprob::{add_latent, completion_logps_sum};
 use crate::tensor::objective::PairLogps;
 use candle_core::Tensor;
@@ -17,6 +17,7 @@ use candle_core::Tensor;
 pub struct Policy {
     pub decoder: Decoder,
     pub heads: Option<Heads>,
+    pub passes: &'static dyn Passes,
 }
 
 /// The hidden states a pair's loss is made of.
@@ -53,7 +54,8 @@ impl Policy {
         precision: Precision,
     ) -> Result<Self> {
         let heads = Heads::new(parameters, config.hidden_size, latent)?;
-        Ok(Self { decoder: Decoder::new(config, parameters, precision)?, heads })
+        let decoder = Decoder::new(config, parameters, precision)?;
+        Ok(Self { decoder, heads, passes: super::of(parameters) })
     }
 
     /// Codebook and networks, of a policy with discrete codes.
@@ -62,6 +64,11 @@ impl Policy {
             Some(Heads::Codes(codes)) => Some(codes),
             Some(Heads::Control(_) | Heads::Gaussian(_) | Heads::Factors(_)) | None => None,
         }
+    }
+
+    /// [`Passes::hidden`] of its decoder.
+    pub fn hidden(&self, rows: &TokenRows) -> Result<Tensor> {
+        self.passes.hidden(&self.decoder, rows)
     }
 
     /// Sequence log-probabilities, with h_z [B, d] added to every predicting state if given.
@@ -77,7 +84,7 @@ impl Policy {
             Some(latent) => add_latent(&states.predictor_hidden, latent, &batch.token_pair)?,
             None => states.predictor_hidden.clone(),
         };
-        completion_sums(&self.decoder.token_logps(&hidden, &batch.targets)?, batch)
+        completion_sums(&self.passes.token_logps(&self.decoder, &hidden, &batch.targets)?, batch)
     }
 
     /// Sequence log-probabilities under each code alone, [B, K].
@@ -89,12 +96,8 @@ impl Policy {
         batch: &PairBatch,
         codebook: &Tensor,
     ) -> Result<PairLogps> {
-        let (head, precision) = (self.decoder.lm_head(), self.decoder.precision());
-        let logps = match self.decoder.kernels() {
-            Kernels::Composed => code_logps_composed,
-            Kernels::Fused => code_logps_fused,
-        };
-        completion_sums(&logps(&states.predictor_hidden, head, codebook, &batch.targets, precision)?, batch)
+        let (decoder, hidden) = (&self.decoder, &states.predictor_hidden);
+        completion_sums(&self.passes.code_logps(decoder, hidden, codebook, &batch.targets)?, batch)
     }
 }
 

@@ -1,0 +1,98 @@
+//! Who computes: forward, backward and cached decoding of a decoder behind one trait, each
+//! implementation in a folder of its own, and the one place that chooses among them.
+//!
+//! A new device is a folder here and an arm in [`of`]. What it has no faster way for, the trait's own
+//! methods do in candle's operations.
+
+pub mod adamw;
+pub mod autograd;
+pub mod by_hand;
+pub mod cached;
+pub mod fused;
+pub mod policy;
+
+use crate::Result;
+use crate::model::decoder::Decoder;
+use crate::model::gradients::Gradients;
+use crate::model::parameters::Parameters;
+use crate::model::rows::TokenRows;
+use crate::tensor::code_head::code_logps_composed;
+use crate::tensor::lm_head::token_logps_composed;
+use adamw::{InTensors, Moments};
+use autograd::Autograd;
+use by_hand::ByHand;
+use cached::Cached;
+use candle_core::{DType, Tensor, Var};
+use fused::Fused;
+use std::fmt::Debug;
+
+/// What computes with a decoder's parameters.
+pub trait Passes: Debug + Send + Sync {
+    /// Last hidden states, after the final norm, for values only. Shapes: → [tokens, d].
+    ///
+    /// Source: §3.3's h. A row's values do not depend on the other rows but for rounding.
+    fn hidden(&self, decoder: &Decoder, rows: &TokenRows) -> Result<Tensor>;
+
+    /// [`Self::hidden`], and what its backward pass needs.
+    ///
+    /// With `recompute`, each block's activations are dropped in the forward pass and rebuilt in the
+    /// backward pass, block by block: the same operations on the same numbers.
+    fn forward<'a>(
+        &self,
+        decoder: &'a Decoder,
+        rows: &'a TokenRows,
+        recompute: bool,
+    ) -> Result<(Tensor, Box<dyn Backward + 'a>)>;
+
+    /// log π of the token that follows each state [N, d], tracked by autograd. Shapes: → [N].
+    ///
+    /// Source: (10). It is [`crate::tensor::logprob::token_logps`] of factors rounded to the precision.
+    fn token_logps(&self, decoder: &Decoder, hidden: &Tensor, tokens: &[u32]) -> Result<Tensor> {
+        token_logps_composed(hidden, decoder.lm_head(), tokens, decoder.precision())
+    }
+
+    /// [`Self::token_logps`] under each code alone. Shapes: codebook [K, d] → [N, K].
+    ///
+    /// Source: (6), (10). It is [`crate::tensor::logprob::code_logps`] of rounded factors.
+    fn code_logps(
+        &self,
+        decoder: &Decoder,
+        hidden: &Tensor,
+        codebook: &Tensor,
+        tokens: &[u32],
+    ) -> Result<Tensor> {
+        code_logps_composed(hidden, decoder.lm_head(), codebook, tokens, decoder.precision())
+    }
+
+    /// The decoder behind caches of keys and values.
+    fn cached<'a>(&self, decoder: &'a Decoder) -> Result<Box<dyn Cached + 'a>> {
+        Ok(Box::new(autograd::cached::OneByOne::new(decoder)))
+    }
+
+    /// AdamW's moments of a parameter, all 0.
+    fn moments(&self, parameter: &Var) -> Result<Box<dyn Moments>> {
+        Ok(Box::new(InTensors::zeros(parameter)?))
+    }
+
+    /// Σ g² of all gradients.
+    fn square_sum(&self, gradients: &[Tensor]) -> Result<f64> {
+        adamw::square_sum(gradients)
+    }
+}
+
+/// What a forward pass has kept.
+pub trait Backward {
+    /// Adds to `gradients` those of the decoder's parameters below the head, from that of the states
+    /// [tokens, d].
+    fn backward(self: Box<Self>, d_hidden: &Tensor, gradients: &mut Gradients) -> Result<()>;
+}
+
+/// Who computes with parameters where and as they are: the one place that decides.
+pub fn of(parameters: &Parameters) -> &'static dyn Passes {
+    let Some((_, first)) = parameters.iter().next() else { return &Autograd };
+    match (first.dtype(), first.device().is_cpu() && !parameters.for_any_device()) {
+        (DType::F32, true) => &Fused,
+        (DType::F32, false) => &ByHand,
+        _ => &Autograd,
+    }
+}
