@@ -43,6 +43,8 @@ pub mod files;
 #[cfg(feature = "train")]
 pub mod interrupt;
 #[cfg(feature = "train")]
+pub mod latent;
+#[cfg(feature = "train")]
 pub mod model;
 #[cfg(feature = "train")]
 pub mod passes;

@@ -30,7 +30,7 @@ pub enum Latent {
     /// nor a divergence. A reviewer's question: is it the latent, or more parameters?
     Control {
         match_codes: usize,
-        /// Scale of h_z as training begins; see `model::heads`.
+        /// Scale of h_z as training begins; see `latent`.
         output_std: f64,
         heads_learning_rate: Option<f64>,
     },
@@ -41,7 +41,7 @@ pub enum Latent {
         dimension: usize,
         kl_weight: f64,
         prior_weight: PriorWeight,
-        /// Scale of h_z as training begins; see `model::heads`.
+        /// Scale of h_z as training begins; see `latent`.
         output_std: f64,
         heads_learning_rate: Option<f64>,
     },
@@ -49,7 +49,7 @@ pub enum Latent {
     /// training and at test: what a latent could know at most. A reviewer's question: does LPC beat
     /// explicit multi-objective training?
     Factors {
-        /// Scale of h_z as training begins; see `model::heads`.
+        /// Scale of h_z as training begins; see `latent`.
         output_std: f64,
         heads_learning_rate: Option<f64>,
     },

@@ -2,8 +2,8 @@
 
 use crate::config::Recipe;
 use crate::error::{Error, Result};
-use crate::eval::preference::{PriorLatent, prior_latent};
-use crate::model::heads::Heads;
+use crate::eval::preference::prior_latent;
+use crate::latent::PriorLatent;
 use crate::passes::cached::Inference;
 use crate::passes::policy::Policy;
 use crate::tensor::exp::{exp, exp_in_place, max, sum};
@@ -45,7 +45,7 @@ impl<'a> Predictor<'a> {
                 if codes == 0 { "a model with codes".into() } else { format!("0 to {}", codes - 1) };
             return Err(Error::argument("predictor", "code", code, expected));
         }
-        if let Some(Heads::Factors(_)) = policy.heads {
+        if policy.heads.as_ref().is_some_and(|heads| heads.needs_factor_weights()) {
             let expected = "a mode whose h_z follows from the context alone";
             return Err(Error::argument("predictor", "latent.mode", "factors", expected));
         }
@@ -73,11 +73,11 @@ impl<'a> Predictor<'a> {
         }
         let Some(recipe) = self.recipe else { return all(ContextLatent::Plain) };
         match prior_latent(recipe, self.policy, hidden, None, seed, streams)? {
-            PriorLatent::Plain => all(ContextLatent::Plain),
-            PriorLatent::Latent(latent) => {
+            None => all(ContextLatent::Plain),
+            Some(PriorLatent::Latent(latent)) => {
                 Ok(latent.to_vec2()?.into_iter().map(ContextLatent::Latent).collect())
             }
-            PriorLatent::Mixture(logps) => Ok(logps.into_iter().map(ContextLatent::Mixture).collect()),
+            Some(PriorLatent::Mixture(logps)) => Ok(logps.into_iter().map(ContextLatent::Mixture).collect()),
         }
     }
 

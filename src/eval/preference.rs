@@ -1,22 +1,17 @@
 //! Preference accuracy: the share of pairs whose chosen completion has the higher implicit reward (4).
 
-use crate::config::{Latent, LatentAtTest, Recipe};
+use crate::config::Recipe;
 use crate::data::tokenize::TokenizedPair;
 use crate::interrupt;
+use crate::latent::{Noise, PriorLatent, noise_rows};
 use crate::model::batch::PairBatch;
-use crate::model::heads::Heads;
 use crate::passes::policy::{PairStates, Policy};
 use crate::progress::Task;
-use crate::tensor::codebook;
-use crate::tensor::gaussian::{gaussian_sample, mean_and_log_std};
-use crate::tensor::gumbel::gumbel_softmax;
-use crate::tensor::latent::{control_latent, prior_logits};
-use crate::tensor::numerics::{log_softmax, softmax};
 use crate::tensor::objective::{PairLogps, implicit_rewards};
-use crate::train::fit::{noise_rows, reference_tensors};
+use crate::train::fit::reference_tensors;
 use crate::train::loss::exact_latents;
 use crate::train::reference::{ReferenceLogps, by_length};
-use crate::{Error, Result, seed};
+use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 
 /// A policy's verdict on one pair. Units: nats; rewards as [`implicit_rewards`] scales them.
@@ -74,9 +69,9 @@ pub fn score_pairs(
         let weights = batch.factor_weights.as_ref();
         let logps = match prior_latent(recipe, policy, &states.prompt_hidden, weights, recipe.seed, streams)?
         {
-            PriorLatent::Plain => policy.pair_logps(&states, &batch, None)?,
-            PriorLatent::Latent(latent) => policy.pair_logps(&states, &batch, Some(&latent))?,
-            PriorLatent::Mixture(prior) => mixture_logps(policy, &states, &batch, &prior)?,
+            None => policy.pair_logps(&states, &batch, None)?,
+            Some(PriorLatent::Latent(latent)) => policy.pair_logps(&states, &batch, Some(&latent))?,
+            Some(PriorLatent::Mixture(prior)) => mixture_logps(policy, &states, &batch, &prior)?,
         };
         let reference = reference.map(|r| reference_tensors(members.iter().map(|&i| r[i]), decoder.device()));
         let reference = reference.transpose()?;
@@ -103,17 +98,8 @@ pub fn score_pairs(
     Ok(verdicts.into_iter().flatten().collect())
 }
 
-/// The latent z, given the prompts.
-pub enum PriorLatent {
-    /// A policy without a latent.
-    Plain,
-    /// h_z [B, d].
-    Latent(Tensor),
-    /// log p(k|x), [B][K]: likelihoods are mixtures of the codes'.
-    Mixture(Vec<Vec<f64>>),
-}
-
-/// z at test time, as the recipe chooses it, from the last hidden states of the prompts [B, d].
+/// z at test time, as the recipe chooses it, from the last hidden states of the prompts [B, d]; none for a
+/// plain policy.
 ///
 /// `seed` and `streams` name each row's sample.
 /// `factor_weights` [B, F] are the true ones, where known.
@@ -126,48 +112,15 @@ pub fn prior_latent(
     factor_weights: Option<&Tensor>,
     seed: u64,
     streams: impl Iterator<Item = String>,
-) -> Result<PriorLatent> {
+) -> Result<Option<PriorLatent>> {
     recipe.latent.validate_at_test(recipe.evaluation.latent)?;
-    let noise = |width: usize, draws| noise_rows(seed, streams, width, prompt_hidden.device(), draws);
-    let latent = match &policy.heads {
-        None => return Ok(PriorLatent::Plain),
-        Some(Heads::Control(network)) => control_latent(network, prompt_hidden)?,
-        Some(Heads::Factors(vectors)) => {
-            let weights = factor_weights.ok_or_else(|| {
-                let expected = "pairs of the built-in world, which carry their true weights";
-                Error::argument("latent.mode = \"factors\"", "factor weights", "none", expected)
-            })?;
-            codebook::linear_latent(weights, vectors)?
-        }
-        Some(Heads::Gaussian(heads)) => {
-            let outputs = prior_logits(&heads.prior, prompt_hidden)?;
-            let z = match recipe.evaluation.latent {
-                LatentAtTest::Sample => {
-                    gaussian_sample(&outputs, &noise(heads.projection.dim(0)?, seed::normal)?)?
-                }
-                LatentAtTest::Mean | LatentAtTest::Exact => mean_and_log_std(&outputs)?.0,
-            };
-            codebook::linear_latent(&z, &heads.projection)?
-        }
-        Some(Heads::Codes(heads)) => {
-            let logits = prior_logits(&heads.prior, prompt_hidden)?;
-            let noise = || noise(heads.codebook.dim(0)?, seed::gumbel);
-            let code_weights = match (recipe.evaluation.latent, recipe.latent) {
-                (LatentAtTest::Exact, _) => {
-                    let logps = log_softmax(&logits.to_dtype(DType::F64)?)?;
-                    return Ok(PriorLatent::Mixture(logps.to_vec2()?));
-                }
-                (LatentAtTest::Mean, _) => softmax(&logits)?,
-                (LatentAtTest::Sample, Latent::Gumbel { gumbel_tau, .. }) => {
-                    gumbel_softmax(&logits, &noise()?, gumbel_tau)?
-                }
-                // What was trained on codes, not on mixtures of them, is given one.
-                (LatentAtTest::Sample, _) => one_code(&(&logits + noise()?)?)?,
-            };
-            codebook::latent(&code_weights, &heads.codebook)?
-        }
+    let Some(heads) = &policy.heads else { return Ok(None) };
+    let mut streams = Some(streams);
+    let mut noise = |noise: Noise| {
+        let streams = streams.take().into_iter().flatten();
+        noise_rows(seed, streams, noise, prompt_hidden.device())
     };
-    Ok(PriorLatent::Latent(latent))
+    heads.at_test(recipe.evaluation.latent, prompt_hidden, factor_weights, &mut noise).map(Some)
 }
 
 /// log Σ_k p(k|x) π(y|x, k) of both completions.
@@ -211,11 +164,4 @@ pub fn mixture(log_weights: &[f64], logps: &[f64]) -> f64 {
     let total: f64 = log_weights.iter().map(|w| (w - heaviest).exp()).sum();
     let mixed: f64 = log_weights.iter().zip(logps).map(|(w, l)| (w - heaviest + l - top).exp()).sum();
     top + (mixed / total).ln()
-}
-
-/// 1 at each row's largest score, 0 elsewhere.
-fn one_code(scores: &Tensor) -> Result<Tensor> {
-    let codes = Tensor::arange(0, scores.dim(1)? as u32, scores.device())?;
-    let best = scores.argmax_keepdim(1)?;
-    Ok(codes.unsqueeze(0)?.broadcast_eq(&best)?.to_dtype(scores.dtype())?)
 }

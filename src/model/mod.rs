@@ -1,10 +1,9 @@
-//! Decoder, heads, weights in and out.
+//! Decoder, weights in and out.
 
 pub mod batch;
 pub mod config;
 pub mod decoder;
 pub mod gradients;
-pub mod heads;
 pub mod load;
 pub mod parameters;
 pub mod rotary;

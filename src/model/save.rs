@@ -1,13 +1,9 @@
 //! Writing a model as a folder that `transformers` reads.
 
-use crate::config::{Codes, Latent, Recipe};
-use crate::data::world::Factor;
 use crate::error::{Error, Result};
 use crate::files::{write_json, write_tensors};
 use crate::model::config::DecoderConfig;
-use crate::model::heads;
 use crate::model::load::huggingface::{INDEX, WEIGHTS};
-use crate::model::parameters::Parameters;
 use crate::text::tokenizer::TextTokenizer;
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Map, Value, json};
@@ -96,63 +92,6 @@ pub fn save_weights(folder: &Path, tensors: Vec<(String, Tensor)>, shard: usize)
         }
     }
     Ok(())
-}
-
-/// Files of LPC's own, beside `model.safetensors`: its parameters, and what they are.
-pub const HEADS: &str = "lpc.safetensors";
-pub const HEADS_CONFIG: &str = "lpc_config.json";
-
-/// Writes a policy: LPC's heads in `lpc.safetensors` and `lpc_config.json` if it has any, then the
-/// decoder as [`save`].
-///
-/// # Errors
-/// As [`save`].
-pub fn save_policy(
-    folder: &Path,
-    config: &DecoderConfig,
-    parameters: &Parameters,
-    tokenizer: &TextTokenizer,
-    recipe: &Recipe,
-) -> Result<()> {
-    let (heads, decoder): (HashMap<_, _>, HashMap<_, _>) =
-        parameters.tensors().into_iter().partition(|(name, _)| name.starts_with(heads::PREFIX));
-    if recipe.latent.has_heads() {
-        write_tensors(&folder.join(HEADS), heads, None)?;
-        write_json(&folder.join(HEADS_CONFIG), &heads_json(config, recipe))?;
-    }
-    save(folder, config, &decoder, tokenizer)
-}
-
-/// What the heads' parameters are, and what is made of them.
-fn heads_json(config: &DecoderConfig, recipe: &Recipe) -> Value {
-    let network = "w2 @ silu(w1 @ input + b1) + b2";
-    let of_prompt = json!({ "network": network, "input": "last hidden state of the prompt" });
-    let of_pair = json!({
-        "network": network,
-        "input": "last hidden states of prompt with chosen, then of prompt with rejected",
-    });
-    let mut json = json!({
-        "hidden_size": config.hidden_size,
-        "latent": recipe.latent,
-        "latent_at_test": recipe.evaluation.latent,
-    });
-    if let Some(Codes { codes, .. }) = recipe.latent.codes() {
-        json["codes"] = codes.into();
-        json["prior"] = of_prompt;
-        json["posterior"] = of_pair;
-    } else if let Latent::Control { .. } = recipe.latent {
-        json["control"] = of_prompt;
-        json["h_z"] = "control".into();
-    } else if let Latent::Factors { .. } = recipe.latent {
-        json["factors"] = Factor::ALL.map(Factor::name).to_vec().into();
-        json["h_z"] = "true weights of the prompt's factors @ factors".into();
-    } else if let Latent::Gaussian { .. } = recipe.latent {
-        json["prior"] = of_prompt;
-        json["posterior"] = of_pair;
-        json["outputs"] = "mean, then log of the standard deviation".into();
-        json["h_z"] = "z @ projection".into();
-    }
-    json
 }
 
 /// `config.json` as `save_pretrained` writes it. A decoder with a sliding window is a Mistral,

@@ -3,20 +3,21 @@
 use super::Passes;
 use crate::Result;
 use crate::config::{Latent, Precision};
+use crate::latent::{self, CodeHeads, Heads, Seen};
 use crate::model::batch::PairBatch;
 use crate::model::config::DecoderConfig;
 use crate::model::decoder::Decoder;
-use crate::model::heads::{CodeHeads, Heads};
 use crate::model::parameters::Parameters;
 use crate::model::rows::TokenRows;
 use crate::tensor::logprob::{add_latent, completion_logps_sum};
 use crate::tensor::objective::PairLogps;
 use candle_core::Tensor;
+use std::sync::Arc;
 
 #[derive(Debug, Clone)]
 pub struct Policy {
     pub decoder: Decoder,
-    pub heads: Option<Heads>,
+    pub heads: Option<Arc<dyn Heads>>,
     pub passes: &'static dyn Passes,
 }
 
@@ -44,6 +45,16 @@ impl PairStates {
             predictor_hidden: at(&batch.predictors)?,
         })
     }
+
+    /// What a latent is made of.
+    pub fn seen<'a>(&'a self, batch: &'a PairBatch) -> Seen<'a> {
+        Seen {
+            prompt_hidden: &self.prompt_hidden,
+            chosen_hidden: &self.chosen_hidden,
+            rejected_hidden: &self.rejected_hidden,
+            factor_weights: batch.factor_weights.as_ref(),
+        }
+    }
 }
 
 impl Policy {
@@ -53,17 +64,14 @@ impl Policy {
         latent: &Latent,
         precision: Precision,
     ) -> Result<Self> {
-        let heads = Heads::new(parameters, config.hidden_size, latent)?;
+        let heads = latent::heads(parameters, config.hidden_size, latent)?;
         let decoder = Decoder::new(config, parameters, precision)?;
         Ok(Self { decoder, heads, passes: super::of(parameters) })
     }
 
     /// Codebook and networks, of a policy with discrete codes.
     pub fn codes(&self) -> Option<&CodeHeads> {
-        match &self.heads {
-            Some(Heads::Codes(codes)) => Some(codes),
-            Some(Heads::Control(_) | Heads::Gaussian(_) | Heads::Factors(_)) | None => None,
-        }
+        self.heads.as_ref()?.codes()
     }
 
     /// [`Passes::hidden`] of its decoder.

@@ -1,11 +1,10 @@
 //! `README.md` beside a saved model: what it is, how it was trained and scored, and how to use it
 //! from Python.
 
-use crate::config::{DataSource, Latent, ModelSource, Recipe};
-use crate::data::world::Factor;
+use crate::config::{DataSource, ModelSource, Recipe};
 use crate::error::{Error, Result};
 use crate::files::write_atomic;
-use crate::model::heads::FACTORS;
+use crate::latent::{self, Words};
 use crate::model::load::Loaded;
 use crate::model::load::huggingface::CARD;
 use crate::run::manifest::Outcome;
@@ -42,25 +41,8 @@ fn quoted(text: &str) -> String {
 }
 
 fn title(run: &str, recipe: &Recipe, base: &Loaded) -> String {
-    let kind = match recipe.latent {
-        Latent::None {} => "preference training without a latent code".into(),
-        Latent::Gumbel { codes, .. } | Latent::ExactElbo { codes, .. } | Latent::Marginal { codes, .. } => {
-            format!("Latent Preference Coding with {codes} codes")
-        }
-        Latent::Control { match_codes, .. } => format!(
-            "preference training with a control for Latent Preference Coding: no codes, but a network of the prompt \
-             with as many parameters as {match_codes} codes and their networks have"
-        ),
-        Latent::Factors { .. } => {
-            "preference training told the true weights of every prompt's factors, in the place of codes"
-                .into()
-        }
-        Latent::Gaussian { dimension, .. } => {
-            format!(
-                "preference training with a Gaussian latent of {dimension} dimensions in the place of codes"
-            )
-        }
-    };
+    let kind = latent::kind(&recipe.latent)
+        .map_or_else(|| "preference training without a latent code".into(), |kind| kind.words().title);
     let data = match &recipe.data {
         DataSource::World(world) => format!("the built-in preference world, seed {}", world.seed),
         DataSource::Jsonl { folder, .. } => {
@@ -107,39 +89,17 @@ fn usage(recipe: &Recipe, base: &Loaded) -> String {
                 model = AutoModelForCausalLM.from_pretrained(folder)\n\
                 tokenizer = AutoTokenizer.from_pretrained(folder)\n";
     let generate = "print(tokenizer.decode(model.generate(ids, max_new_tokens=64)[0]))\n";
-    let network = |name: &str| {
-        format!(
-            "silu(h_x @ lpc[\"{name}.w1\"].T + lpc[\"{name}.b1\"]) @ lpc[\"{name}.w2\"].T + lpc[\"{name}.b2\"]"
-        )
+    let Some(kind) = latent::kind(&recipe.latent) else {
+        return format!("## Use\n\n```python\n{load}{text}{ids}{generate}```\n\n");
     };
-    let (what, h_z) = match recipe.latent {
-        Latent::None {} => return format!("## Use\n\n```python\n{load}{text}{ids}{generate}```\n\n"),
-        Latent::Gumbel { .. } | Latent::ExactElbo { .. } | Latent::Marginal { .. } => (
-            "the prior's mean over the codes",
-            format!("logits = {}\nlatent = logits.softmax(-1) @ lpc[\"codebook\"]\n", network("prior")),
-        ),
-        Latent::Factors { .. } => {
-            let (names, ones) = (Factor::ALL.map(Factor::name).join(", "), ["1.0"; FACTORS].join(", "));
-            let h_z = format!(
-                "weights = h_x.new_tensor([[{ones}]]) # {names}\nlatent = weights @ lpc[\"factors\"]\n"
-            );
-            ("of a prompt whose factors all weigh 1; only the built-in world knows the true weights", h_z)
-        }
-        Latent::Gaussian { .. } => (
-            "the prior's mean, projected",
-            format!("mean = ({}).chunk(2, -1)[0]\nlatent = mean @ lpc[\"projection\"]\n", network("prior")),
-        ),
-        Latent::Control { .. } => {
-            ("a network of the prompt's last state", format!("latent = {}\n", network("control")))
-        }
-    };
+    let Words { at_test, python, .. } = kind.words();
     let latent = "lpc = {name.removeprefix(\"lpc.\"): t for name, t in load_file(f\"{folder}/lpc.safetensors\").items()}\n";
     let h_x = "h_x = model.model(ids).last_hidden_state[:, -1].detach()\n";
     let hook = "hook = model.lm_head.register_forward_pre_hook(lambda _, states: (states[0] + latent,))\n";
     format!(
         "## Use\n\nThe decoder alone is an ordinary model. The latent adds a bias to its logits, the same at every \
-         position: here {what}, for one prompt; `hook.remove()` before the next.\n\n\
+         position: here {at_test}, for one prompt; `hook.remove()` before the next.\n\n\
          ```python\nfrom safetensors.torch import load_file\nfrom torch.nn.functional import silu\n\
-         {load}{latent}{text}{ids}{h_x}{h_z}{hook}{generate}```\n\n"
+         {load}{latent}{text}{ids}{h_x}{python}{hook}{generate}```\n\n"
     )
 }

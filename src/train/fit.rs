@@ -1,8 +1,9 @@
 //! The training loop: a recipe, a base model and pairs in; a trained model out.
 
-use crate::config::{Latent, PriorWeight, Recipe};
+use crate::config::{PriorWeight, Recipe};
 use crate::data::tokenize::TokenizedPair;
 use crate::interrupt;
+use crate::latent::{LatentInputs, Noise, noise_rows};
 use crate::model::batch::PairBatch;
 use crate::model::config::DecoderConfig;
 use crate::model::gradients::Gradients;
@@ -13,14 +14,13 @@ use crate::tensor::elbo::SampleNoise;
 use crate::tensor::latent::prior_weight;
 use crate::tensor::objective::PairLogps;
 use crate::train::checkpoint::{self, Checkpoint};
-use crate::train::loss::{ExactLatents, LatentInputs, exact_latents, pair_losses};
+use crate::train::loss::{ExactLatents, exact_latents, pair_losses};
 use crate::train::metrics::{MetricsFile, StepMetrics};
 use crate::train::optim::{AdamW, linear_schedule};
 use crate::train::reference::ReferenceLogps;
 use crate::train::step::{StepSums, backward};
 use crate::{Error, Result, seed};
 use candle_core::{DType, Device, Tensor};
-use rand_chacha::ChaCha12Rng;
 use std::path::Path;
 use std::time::Instant;
 
@@ -156,19 +156,17 @@ fn accumulate(
         let reference = reference.map(|r| reference_tensors(micro.iter().map(|&i| r[i]), decoder.device()));
         let reference = reference.transpose()?;
         // A stream for each pair and network: the draws do not depend on the batching.
-        let inputs = |kind: &str, width: usize, draws: Draws| -> Result<LatentInputs> {
-            let draw = |network: &str| {
-                let names = members.iter().map(|p| format!("{kind}/{network}/{epoch}/{}", p.index));
-                noise_rows(recipe.seed, names, width, decoder.device(), draws)
-            };
-            let noise = SampleNoise { prior: draw("prior")?, posterior: draw("posterior")? };
-            Ok(LatentInputs { noise, prior_weight: alpha })
+        let draw = |network: &str, noise: Noise| {
+            let names = members.iter().map(|p| format!("{}/{network}/{epoch}/{}", noise.stream, p.index));
+            noise_rows(recipe.seed, names, noise, decoder.device())
         };
-        let latent = match recipe.latent {
-            Latent::None {} | Latent::ExactElbo { .. } | Latent::Marginal { .. } => None,
-            Latent::Control { .. } | Latent::Factors { .. } => None,
-            Latent::Gumbel { codes, .. } => Some(inputs("gumbel", codes, seed::gumbel)?),
-            Latent::Gaussian { dimension, .. } => Some(inputs("gaussian", dimension, seed::normal)?),
+        let latent = match policy.heads.as_ref().and_then(|heads| heads.noise()) {
+            None => None,
+            Some(noise) => {
+                let noise =
+                    SampleNoise { prior: draw("prior", noise)?, posterior: draw("posterior", noise)? };
+                Some(LatentInputs { noise, prior_weight: alpha })
+            }
         };
         let sums =
             backward(decoder, parameters, &rows.rows, recipe.training.recompute, gradients, |hidden| {
@@ -179,7 +177,6 @@ fn accumulate(
                     &rows,
                     reference.as_ref(),
                     recipe.objective,
-                    recipe.latent,
                     latent.as_ref(),
                 )?;
                 let mean = (outputs.loss.sum_all()? / batch.len() as f64)?;
@@ -202,21 +199,4 @@ fn accumulate(
 pub fn reference_tensors(logps: impl Iterator<Item = ReferenceLogps>, device: &Device) -> Result<PairLogps> {
     let (chosen, rejected): (Vec<f32>, Vec<f32>) = logps.map(|r| (r.chosen, r.rejected)).unzip();
     Ok(PairLogps { chosen: Tensor::new(chosen, device)?, rejected: Tensor::new(rejected, device)? })
-}
-
-/// As many independent draws as asked for.
-pub type Draws = fn(&mut ChaCha12Rng, usize) -> Vec<f64>;
-
-/// One row of `width` draws for each named stream.
-pub fn noise_rows(
-    seed: u64,
-    streams: impl Iterator<Item = String>,
-    width: usize,
-    device: &Device,
-    draws: Draws,
-) -> Result<Tensor> {
-    let rows = streams.map(|name| draws(&mut seed::stream(seed, &name), width));
-    let values: Vec<f32> = rows.flatten().map(|g| g as f32).collect();
-    let rows = values.len() / width;
-    Ok(Tensor::from_vec(values, (rows, width), device)?)
 }

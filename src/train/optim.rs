@@ -1,7 +1,7 @@
 //! AdamW with f32 moments, gradient clipping and the linear schedule.
 
 use crate::config::Training;
-use crate::model::heads;
+use crate::latent;
 use crate::model::parameters::Parameters;
 use crate::passes::adamw::{Moments, Numbers, Update};
 use crate::passes::{self, Passes};
@@ -48,7 +48,7 @@ impl AdamW {
     pub fn new(parameters: &Parameters, settings: &Training, heads_learning_rate: f64) -> Result<Self> {
         let (mut slots, passes) = (BTreeMap::new(), passes::of(parameters));
         for (name, var) in parameters.iter() {
-            let is_head = name.starts_with(heads::PREFIX);
+            let is_head = name.starts_with(latent::PREFIX);
             let peak_learning_rate = if is_head { heads_learning_rate } else { settings.learning_rate };
             if peak_learning_rate > 0.0 {
                 let moments = passes.moments(var)?;
@@ -174,7 +174,7 @@ impl Slot {
     fn gradient(&self, name: &str, gradients: &BTreeMap<String, Tensor>) -> Result<Tensor> {
         match gradients.get(name) {
             Some(gradient) => Ok(gradient.contiguous()?),
-            None if heads::NETWORKS.iter().any(|n| name.starts_with(n)) => Ok(self.var.zeros_like()?),
+            None if latent::NETWORKS.iter().any(|n| name.starts_with(n)) => Ok(self.var.zeros_like()?),
             None => Err(Error::argument("backward", name, "no gradient", "one for each trained parameter")),
         }
     }

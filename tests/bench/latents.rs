@@ -6,15 +6,16 @@
 use candle_core::{DType, Device, Tensor, Var};
 use lpc::config::{Latent, Objective, Precision, PriorWeight};
 use lpc::data::tokenize::TokenizedPair;
+use lpc::latent::LatentInputs;
+use lpc::latent::init_heads;
 use lpc::model::batch::PairBatch;
 use lpc::model::config::DecoderConfig;
-use lpc::model::heads::init_heads;
 use lpc::model::parameters::Parameters;
 use lpc::passes::policy::{PairStates, Policy};
 use lpc::seed;
 use lpc::tensor::elbo::SampleNoise;
 use lpc::tensor::objective::PairLogps;
-use lpc::train::loss::{LatentInputs, pair_losses};
+use lpc::train::loss::pair_losses;
 use std::time::Instant;
 
 #[global_allocator]
@@ -96,8 +97,7 @@ fn main() -> lpc::Result<()> {
         let begun = Instant::now();
         let states = PairStates::select(&hidden, &batch)?;
         let objective = Objective::Dpo { beta: 0.1 };
-        let outputs =
-            pair_losses(&policy, &states, &batch, Some(&reference), objective, latent, Some(&inputs))?;
+        let outputs = pair_losses(&policy, &states, &batch, Some(&reference), objective, Some(&inputs))?;
         let gradients = outputs.loss.mean_all()?.backward()?;
         let seconds = begun.elapsed().as_secs_f64();
         drop(gradients);

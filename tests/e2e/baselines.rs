@@ -2,7 +2,7 @@
 
 use crate::support::{Lpc, Settings};
 use lpc::config::Latent;
-use lpc::model::heads::init_heads;
+use lpc::latent::init_heads;
 use lpc::model::parameters::Parameters;
 use lpc::seed;
 use serde_json::Value;

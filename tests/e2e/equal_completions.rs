@@ -4,7 +4,7 @@ use crate::one_code::{config, recipe};
 use lpc::config::*;
 use lpc::data::tokenize::TokenizedPair;
 use lpc::eval::preference::score_pairs;
-use lpc::model::heads::init_heads;
+use lpc::latent::init_heads;
 use lpc::model::parameters::Parameters;
 use lpc::passes::policy::Policy;
 use lpc::progress::Progress;

@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 use lpc::config::*;
 use lpc::data::tokenize::TokenizedPair;
+use lpc::latent::init_heads;
 use lpc::model::config::DecoderConfig;
-use lpc::model::heads::init_heads;
 use lpc::model::parameters::Parameters;
 use lpc::progress::Progress;
 use lpc::seed;

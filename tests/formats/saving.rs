@@ -4,10 +4,11 @@ use crate::support::message;
 use crate::tiny::{self, bits};
 use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device, Tensor};
-use lpc::eval::preference::{PriorLatent, prior_latent};
+use lpc::eval::preference::prior_latent;
 use lpc::experiment::saved;
+use lpc::latent::FACTORS;
+use lpc::latent::PriorLatent;
 use lpc::model::config::DecoderConfig;
-use lpc::model::heads::FACTORS;
 use lpc::model::load::{gguf, huggingface};
 use lpc::model::rows::{Row, TokenRows};
 use lpc::model::save::{save, save_weights};
@@ -157,8 +158,8 @@ fn logits(run: &Path, ids: &[u32]) -> [Tensor; 2] {
     let weights = Tensor::ones((1, FACTORS), DType::F32, &Device::Cpu).unwrap();
     let biased = match prior_latent(&recipe, &policy, &prompt, Some(&weights), 0, std::iter::empty()).unwrap()
     {
-        PriorLatent::Latent(latent) => hidden.broadcast_add(&latent).unwrap(),
-        PriorLatent::Plain | PriorLatent::Mixture(_) => hidden.clone(),
+        Some(PriorLatent::Latent(latent)) => hidden.broadcast_add(&latent).unwrap(),
+        None | Some(PriorLatent::Mixture(_)) => hidden.clone(),
     };
     [biased, hidden].map(|states| states.matmul(&head).unwrap())
 }

@@ -7,9 +7,10 @@ use crate::twins::{Draw, assert_close, log_uniform, objective, size, var2};
 use candle_core::{DType, Device, Tensor};
 use lpc::config::{Latent, Objective, Precision, PriorWeight};
 use lpc::data::tokenize::TokenizedPair;
+use lpc::latent::FACTORS;
+use lpc::latent::LatentInputs;
 use lpc::model::batch::PairBatch;
 use lpc::model::config::DecoderConfig;
-use lpc::model::heads::FACTORS;
 use lpc::model::parameters::Parameters;
 use lpc::passes::policy::{PairStates, Policy};
 use lpc::spec::codebook::{linear_latent, linear_latent_gradient};
@@ -18,7 +19,7 @@ use lpc::spec::gradient::{LatentLoss, LpcPair, loss_at_latent};
 use lpc::spec::latent::*;
 use lpc::tensor::elbo::SampleNoise;
 use lpc::tensor::objective::PairLogps;
-use lpc::train::loss::{LatentInputs, pair_losses};
+use lpc::train::loss::pair_losses;
 use ndarray::{Array1, Array2, ArrayRef1, ArrayView1, Axis};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -83,8 +84,7 @@ impl Batch {
         let [prior, posterior] = self.noise.each_ref().map(|n| var2(n).as_tensor().clone());
         let inputs =
             LatentInputs { noise: SampleNoise { prior, posterior }, prior_weight: prior_weight(latent) };
-        let outputs =
-            pair_losses(policy, &states, &batch, reference, objective, latent, Some(&inputs)).unwrap();
+        let outputs = pair_losses(policy, &states, &batch, reference, objective, Some(&inputs)).unwrap();
         let store = (&outputs.loss * vector(&self.upstream)).unwrap().sum_all().unwrap().backward().unwrap();
         let mut found = Numbers::from([
             ("loss".into(), numbers(&outputs.loss)),

@@ -4,6 +4,7 @@ use crate::support::{Kernels, decoder_config, max_abs_diff, pairs, parameters, p
 use candle_core::{DType, Device, Tensor};
 use lpc::config::{Latent, Objective, Precision, PriorWeight};
 use lpc::data::tokenize::TokenizedPair;
+use lpc::latent::LatentInputs;
 use lpc::model::batch::PairBatch;
 use lpc::model::config::DecoderConfig;
 use lpc::model::gradients::Gradients;
@@ -13,7 +14,7 @@ use lpc::seed;
 use lpc::tensor::elbo::SampleNoise;
 use lpc::tensor::lm_head::{token_logps_composed, token_logps_fused};
 use lpc::tensor::objective::PairLogps;
-use lpc::train::loss::{LatentInputs, pair_losses};
+use lpc::train::loss::pair_losses;
 use lpc::train::step::backward;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -115,15 +116,8 @@ impl Problem {
         let mut gradients = Gradients::default();
         let loss = backward(&policy.decoder, parameters, &batch.rows, recompute, &mut gradients, |hidden| {
             let states = PairStates::select(hidden, &batch)?;
-            let outputs = pair_losses(
-                &policy,
-                &states,
-                &batch,
-                Some(&reference),
-                self.objective,
-                self.latent,
-                Some(&inputs),
-            )?;
+            let outputs =
+                pair_losses(&policy, &states, &batch, Some(&reference), self.objective, Some(&inputs))?;
             let loss = outputs.loss.mean_all()?;
             Ok((loss.clone(), loss.to_dtype(DType::F64)?.to_scalar::<f64>()?))
         })

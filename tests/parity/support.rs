@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 use lpc::config::Latent;
 use lpc::data::tokenize::TokenizedPair;
+use lpc::latent::{FACTORS, init_heads};
 use lpc::model::config::{DecoderConfig, RopeScaling};
-use lpc::model::heads::{FACTORS, init_heads};
 use lpc::model::parameters::Parameters;
 use lpc::seed;
 use proptest::prelude::*;

@@ -6,6 +6,7 @@ use crate::twins::{Draw, assert_close, objective, settings, size, var2};
 use candle_core::{DType, Device, Tensor, Var};
 use lpc::config::{Latent, Precision, PriorWeight};
 use lpc::data::tokenize::TokenizedPair;
+use lpc::latent::LatentInputs;
 use lpc::model::batch::PairBatch;
 use lpc::model::config::DecoderConfig;
 use lpc::model::parameters::Parameters;
@@ -17,7 +18,7 @@ use lpc::spec::latent::{
 use lpc::spec::marginal::marginal_loss;
 use lpc::tensor::elbo::SampleNoise;
 use lpc::tensor::objective::PairLogps;
-use lpc::train::loss::{LatentInputs, PairOutputs, exact_latents, pair_losses};
+use lpc::train::loss::{PairOutputs, exact_latents, pair_losses};
 use ndarray::{Array1, Array2, Axis};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -46,12 +47,11 @@ impl Batch {
 
     /// The trainer's own function, and the gradients of Σ_b upstream_b · loss_b.
     fn train(&self, policy: &Policy, parameters: &Parameters, settings: &LpcSettings) -> Trained {
-        let (dtype, codes) = (policy.decoder.dtype(), self.noise[0].ncols());
+        let dtype = policy.decoder.dtype();
         let alpha = match settings.latent {
             LatentRule::Gumbel { prior_weight, .. } => prior_weight,
             _ => 0.0,
         };
-        let latent = latents(codes, settings.latent);
         let single = |t: &Tensor| t.to_dtype(dtype).unwrap();
         let [prior, posterior] = self.noise.each_ref().map(|n| single(&var2(n)));
         let [chosen, rejected] =
@@ -64,8 +64,7 @@ impl Batch {
         let reference = PairLogps { chosen, rejected };
         let reference = settings.objective.needs_reference().then_some(&reference);
         let outputs =
-            pair_losses(policy, &states, &batch, reference, settings.objective, latent, Some(&inputs))
-                .unwrap();
+            pair_losses(policy, &states, &batch, reference, settings.objective, Some(&inputs)).unwrap();
         let upstream = single(&Tensor::new(self.upstream.to_vec(), &Device::Cpu).unwrap());
         let exact = exact_latents(policy, &states, &batch, reference, settings.objective).unwrap();
         let exact = exact.map(|e| [numbers(&e.marginal_loss), numbers(&e.bound_gap)]);

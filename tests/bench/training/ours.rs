@@ -7,9 +7,9 @@ use lpc::config::{
     DataSource, EmptyCompletion, Evaluation, Latent, LatentAtTest, ModelSource, Objective, PriorWeight,
     Recipe, Training,
 };
+use lpc::latent::init_heads;
 use lpc::model::decoder::Decoder;
 use lpc::model::gradients::Gradients;
-use lpc::model::heads::init_heads;
 use lpc::model::parameters::Parameters;
 use lpc::model::rows::{Row, TokenRows};
 use lpc::passes;

@@ -1,0 +1,46 @@
+//! A policy as files: the decoder as others read it, the latent beside it.
+
+use super::{PREFIX, kind};
+use crate::Result;
+use crate::config::Recipe;
+use crate::files::{write_json, write_tensors};
+use crate::model::config::DecoderConfig;
+use crate::model::parameters::Parameters;
+use crate::model::save::save;
+use crate::text::tokenizer::TextTokenizer;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// Files of LPC's own, beside `model.safetensors`: its parameters, and what they are.
+pub const HEADS: &str = "lpc.safetensors";
+pub const HEADS_CONFIG: &str = "lpc_config.json";
+
+/// Writes a policy: LPC's heads in `lpc.safetensors` and `lpc_config.json` if it has any, then the
+/// decoder as [`save`].
+///
+/// # Errors
+/// As [`save`].
+pub fn save_policy(
+    folder: &Path,
+    config: &DecoderConfig,
+    parameters: &Parameters,
+    tokenizer: &TextTokenizer,
+    recipe: &Recipe,
+) -> Result<()> {
+    let (heads, decoder): (HashMap<_, _>, HashMap<_, _>) =
+        parameters.tensors().into_iter().partition(|(name, _)| name.starts_with(PREFIX));
+    if let Some(kind) = kind(&recipe.latent) {
+        let mut json = json!({
+            "hidden_size": config.hidden_size,
+            "latent": recipe.latent,
+            "latent_at_test": recipe.evaluation.latent,
+        });
+        if let Value::Object(entries) = &mut json {
+            entries.extend(kind.words().parameters);
+        }
+        write_tensors(&folder.join(HEADS), heads, None)?;
+        write_json(&folder.join(HEADS_CONFIG), &json)?;
+    }
+    save(folder, config, &decoder, tokenizer)
+}
