@@ -33,7 +33,7 @@ pub(super) struct CodesArguments {
     /// How many of the most used codes answer each prompt
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = values::at_least_1)]
     codes: usize,
-    /// Most tokens of an answer
+    /// Largest number of tokens of an answer
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = values::at_least_1)]
     max_new_tokens: usize,
 }

@@ -87,10 +87,10 @@ pub(super) struct ShowArguments {
     /// organisation/name[@revision]
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
-    /// Most tokens of prompt and completion together
+    /// Largest number of tokens of prompt and completion together
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = values::at_least_1)]
     max_length: usize,
-    /// Most tokens of the prompt in a pair that is too long
+    /// Largest number of tokens of the prompt, in a pair that is too long
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = values::at_least_1)]
     max_prompt_length: usize,
     #[command(flatten)]
@@ -106,10 +106,10 @@ pub(super) struct InspectArguments {
     /// Hugging Face folder, or organisation/name[@revision]
     #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
-    /// Most tokens of prompt and completion together
+    /// Largest number of tokens of prompt and completion together
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = values::at_least_1, requires = "model")]
     max_length: usize,
-    /// Most tokens of the prompt in a pair that is too long
+    /// Largest number of tokens of the prompt, in a pair that is too long
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = values::at_least_1, requires = "model")]
     max_prompt_length: usize,
     /// Compare with these pairs: count the pairs and the prompts that are in both. May be repeated

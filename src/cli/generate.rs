@@ -45,7 +45,7 @@ pub(super) struct GenerateArguments {
     /// Name of the model in --out [default: MODEL]
     #[arg(long, value_name = "GENERATOR", requires = "out")]
     name: Option<String>,
-    /// Most tokens of an answer. Answers that are cut here are counted, and marked with finish_reason in
+    /// Largest number of tokens of an answer. Answers that are cut here are counted, and marked with finish_reason in
     /// --out [default: 128 for --prompt, 2048 for --prompts]
     #[arg(long, value_name = "N", value_parser = values::at_least_1)]
     max_new_tokens: Option<usize>,

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 pub(super) struct TrainArguments {
     /// A recipe. Unknown keys are an error
     recipe: PathBuf,
-    /// Number format in which matrix products are computed, instead of the recipe's
+    /// Number format that the factors of matrix products are rounded to, instead of the recipe's
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
     #[command(flatten)]

@@ -39,6 +39,18 @@ fn train_evaluate_generate() {
     assert!(generated.starts_with("> what is the capital of france ?\n"), "{generated}");
     assert!(generated.lines().nth(1).is_some_and(|l| l.split(' ').count() > 3), "{generated}");
     assert_eq!(lpc.ok(&prompt), generated);
+
+    // Every command tells a run from a base model in the same way; the run's model without its latent is one.
+    let model = format!("{run}/model");
+    let shown = lpc.ok(&["data", "show", "own.jsonl", "--model", run]);
+    assert_eq!(lpc.ok(&["data", "show", "own.jsonl", "--model", &model]), shown);
+    let line = lpc.refused(&["generate", &model, "--prompt", "what", "--latent", "mean"]);
+    assert_eq!(line, "lpc: model: --latent = a model without LPC, expected a run with LPC");
+    for command in [["codes"].as_slice(), &["eval", "preference"]] {
+        let line = lpc.refused(&[command, &[&model]].concat());
+        assert!(line.contains("model: expected a run that holds its model"), "{line}");
+        assert!(line.ends_with("got another folder"), "{line}");
+    }
 }
 
 /// z has draws of its own for every seed and every prompt; a codebook this wide shows them.

@@ -56,7 +56,7 @@ pub(super) struct TrainingArguments {
     /// At most N training pairs and N test pairs, instead of the matrix's limit. The report says so
     #[arg(long, value_name = "N", value_parser = values::at_least_1)]
     limit: Option<usize>,
-    /// Number format in which matrix products are computed, instead of the matrix's
+    /// Number format that the factors of matrix products are rounded to, instead of the matrix's
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
     /// Number of pairs in memory at the same time, instead of the matrix's. Results differ only by rounding

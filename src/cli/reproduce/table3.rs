@@ -32,7 +32,7 @@ pub(super) struct Table3Arguments {
     /// answers]
     #[arg(long, value_name = "FILE", requires = "prompts")]
     baseline: Option<PathBuf>,
-    /// Most tokens of an answer. Answers that are cut here are counted, and marked with finish_reason in
+    /// Largest number of tokens of an answer. Answers that are cut here are counted, and marked with finish_reason in
     /// model_outputs.json
     #[arg(long, value_name = "N", default_value_t = FOR_ALPACA_EVAL, requires = "prompts", value_parser = values::at_least_1)]
     max_new_tokens: usize,
