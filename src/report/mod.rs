@@ -7,7 +7,6 @@ mod drawing;
 mod exhibit;
 pub mod figure1;
 pub mod paper;
-mod picture;
 pub mod publish;
 mod site;
 pub mod study;

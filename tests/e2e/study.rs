@@ -101,7 +101,6 @@ fn a_study_shares_its_runs_and_every_number_follows_from_them() {
     let files = [
         "figure2.md",
         "figure2.svg",
-        "figure2.png",
         "figure2.html",
         "figure2.evidence.jsonl.gz",
         "figure2-codes.csv",

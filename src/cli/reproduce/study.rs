@@ -34,11 +34,11 @@ impl StudyArguments {
 }
 
 pub(super) fn figure2(arguments: StudyArguments, machine: Machine) -> Result<()> {
-    run(Table::Figure2, "figure2.{md,csv,svg,png,tex,html}", arguments, machine)
+    run(Table::Figure2, "figure2.{md,csv,svg,tex,html}", arguments, machine)
 }
 
 pub(super) fn reviews(arguments: StudyArguments, machine: Machine) -> Result<()> {
-    run(Table::Reviews, "reviews.{md,csv,svg,png,tex,html}", arguments, machine)
+    run(Table::Reviews, "reviews.{md,csv,svg,tex,html}", arguments, machine)
 }
 
 fn run(table: Table, files: &str, arguments: StudyArguments, machine: Machine) -> Result<()> {

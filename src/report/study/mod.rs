@@ -11,7 +11,6 @@ pub(super) use words::measured;
 
 use super::document::{Figure, csv};
 use super::exhibit::Exhibit;
-use super::picture;
 use super::table2::{SIGNIFICANCE, Verdict};
 use crate::error::{Error, Result};
 use crate::eval::clusters::AgainstNull;
@@ -308,10 +307,7 @@ pub(super) fn exhibit(evidence: &Evidence) -> Result<Exhibit> {
         Table::Figure2 => figure2::svg(&summary)?,
         _ => forest::svg(&summary)?,
     };
-    let mut files = vec![
-        (format!("{name}.png"), picture::png(&picture)?),
-        (format!("{name}.svg"), picture.clone().into_bytes()),
-    ];
+    let mut files = vec![(format!("{name}.svg"), picture.clone().into_bytes())];
     if let Some(map) = &summary.map {
         files.push((format!("{name}-map.csv"), csv::render(&document::points(map))?));
     }
@@ -320,7 +316,6 @@ pub(super) fn exhibit(evidence: &Evidence) -> Result<Exhibit> {
     if let Some(reading) = &reading {
         let svg = codes::svg(&summary, reading)?;
         files.push((format!("{name}-codes.csv"), csv::render(&codes::numbers(reading.codes))?));
-        files.push((format!("{name}-codes.png"), picture::png(&svg)?));
         files.push((format!("{name}-codes.svg"), svg.clone().into_bytes()));
         let (file, description) = (format!("{name}-codes.svg"), "Codes".to_string());
         codes = Some((reading, Figure { file, description, svg }));
