@@ -1,5 +1,7 @@
 //! How the latent enters the policy, in training and at test time.
 
+use super::DataSource;
+use super::validate::{MOST_AT_ONCE, at_least_0, count, fraction, positive};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +100,47 @@ impl Latent {
             Self::Gumbel { prior_weight, .. } | Self::Gaussian { prior_weight, .. } => Some(prior_weight),
             _ => None,
         }
+    }
+
+    /// Refuses values outside their range, naming the key, and what this latent cannot be with such data or
+    /// at test time.
+    ///
+    /// Numerics: as [`Recipe::validate`](super::Recipe::validate).
+    pub fn validate(&self, at_test: LatentAtTest, data: &DataSource) -> Result<()> {
+        at_least_0("latent.heads_learning_rate", self.heads_learning_rate().unwrap_or(0.0))?;
+        if let Some(Codes { codes, codebook_std }) = self.codes() {
+            count("latent.codes", codes, MOST_AT_ONCE)?;
+            at_least_0("latent.codebook_std", codebook_std)?;
+        }
+        if let Some(PriorWeight::Fixed { value }) = self.prior_weight() {
+            fraction("latent.prior_weight.value", value)?;
+        }
+        match *self {
+            Self::Gumbel { gumbel_tau, kl_weight, .. } => {
+                positive("latent.gumbel_tau", gumbel_tau)?;
+                at_least_0("latent.kl_weight", kl_weight)?;
+            }
+            Self::Gaussian { dimension, kl_weight, output_std, .. } => {
+                count("latent.dimension", dimension, MOST_AT_ONCE)?;
+                at_least_0("latent.kl_weight", kl_weight)?;
+                at_least_0("latent.output_std", output_std)?;
+            }
+            Self::ExactElbo { kl_weight, .. } => at_least_0("latent.kl_weight", kl_weight)?,
+            Self::Control { match_codes, output_std, .. } => {
+                count("latent.match_codes", match_codes, MOST_AT_ONCE)?;
+                at_least_0("latent.output_std", output_std)?;
+            }
+            Self::Factors { output_std, .. } => {
+                at_least_0("latent.output_std", output_std)?;
+                if !matches!(data, DataSource::World(_)) {
+                    let expected =
+                        "another mode where data.kind is not \"world\": no other pairs carry true weights";
+                    return Err(Error::argument("recipe", "latent.mode", "factors", expected));
+                }
+            }
+            Self::Marginal { .. } | Self::None {} => {}
+        }
+        self.validate_at_test(at_test)
     }
 
     /// Refuses what this latent cannot be at test time.

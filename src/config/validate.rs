@@ -1,10 +1,10 @@
 //! The ranges of a recipe's values.
 
-use super::{Codes, DataSource, Latent, PriorWeight, Recipe, Training, Truncation};
+use super::{DataSource, Recipe, Training, Truncation};
 use crate::error::{Error, Result};
 
 // Far above any sensible run, and products of them stay inside 64 bits.
-const MOST_AT_ONCE: usize = 1 << 16;
+pub(super) const MOST_AT_ONCE: usize = 1 << 16;
 const MOST_PAIRS: usize = 10_000_000;
 const MOST_STEPS: usize = 1_000_000_000;
 
@@ -14,8 +14,7 @@ impl Recipe {
     /// Numerics: the range holds for the value as a 32-bit float too, which training computes with.
     pub fn validate(&self) -> Result<()> {
         self.objective.validate()?;
-        self.validate_latent()?;
-        self.latent.validate_at_test(self.evaluation.latent)?;
+        self.latent.validate(self.evaluation.latent, &self.data)?;
         match &self.data {
             DataSource::World(w) => {
                 at_least_0("data.sharpness", w.sharpness)?;
@@ -35,43 +34,6 @@ impl Recipe {
                 max_prompt_length,
                 expected,
             ));
-        }
-        Ok(())
-    }
-
-    fn validate_latent(&self) -> Result<()> {
-        at_least_0("latent.heads_learning_rate", self.latent.heads_learning_rate().unwrap_or(0.0))?;
-        if let Some(Codes { codes, codebook_std }) = self.latent.codes() {
-            count("latent.codes", codes, MOST_AT_ONCE)?;
-            at_least_0("latent.codebook_std", codebook_std)?;
-        }
-        if let Some(PriorWeight::Fixed { value }) = self.latent.prior_weight() {
-            fraction("latent.prior_weight.value", value)?;
-        }
-        match self.latent {
-            Latent::Gumbel { gumbel_tau, kl_weight, .. } => {
-                positive("latent.gumbel_tau", gumbel_tau)?;
-                at_least_0("latent.kl_weight", kl_weight)?;
-            }
-            Latent::Gaussian { dimension, kl_weight, output_std, .. } => {
-                count("latent.dimension", dimension, MOST_AT_ONCE)?;
-                at_least_0("latent.kl_weight", kl_weight)?;
-                at_least_0("latent.output_std", output_std)?;
-            }
-            Latent::ExactElbo { kl_weight, .. } => at_least_0("latent.kl_weight", kl_weight)?,
-            Latent::Control { match_codes, output_std, .. } => {
-                count("latent.match_codes", match_codes, MOST_AT_ONCE)?;
-                at_least_0("latent.output_std", output_std)?;
-            }
-            Latent::Factors { output_std, .. } => {
-                at_least_0("latent.output_std", output_std)?;
-                if !matches!(self.data, DataSource::World(_)) {
-                    let expected =
-                        "another mode where data.kind is not \"world\": no other pairs carry true weights";
-                    return Err(Error::argument("recipe", "latent.mode", "factors", expected));
-                }
-            }
-            Latent::Marginal { .. } | Latent::None {} => {}
         }
         Ok(())
     }
@@ -95,15 +57,15 @@ impl Training {
     }
 }
 
-fn fraction(key: &str, got: f64) -> Result<()> {
+pub(super) fn fraction(key: &str, got: f64) -> Result<()> {
     check(key, got, |v| (0.0..=1.0).contains(&v), "in [0, 1]")
 }
 
-fn at_least_0(key: &str, got: f64) -> Result<()> {
+pub(super) fn at_least_0(key: &str, got: f64) -> Result<()> {
     check(key, got, |v| v.is_finite() && v >= 0.0, "finite and >= 0")
 }
 
-fn count(key: &str, got: usize, most: usize) -> Result<()> {
+pub(super) fn count(key: &str, got: usize, most: usize) -> Result<()> {
     if (1..=most).contains(&got) {
         return Ok(());
     }

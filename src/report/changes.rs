@@ -8,7 +8,7 @@ use crate::files::{sha256, write_atomic};
 use crate::plan::Table;
 use std::path::{Path, PathBuf};
 
-const TITLE: &str = "# Published numbers that moved\n\nA line whenever a number in `reports/<scale>/table*.csv` changes, newest \
+const TITLE: &str = "# Published numbers that moved\n\nA line whenever a number in a `.csv` of `reports/<scale>` changes, newest \
                      last: the table, the hash of its numbers (run ids aside), the reason. `lpc report FOLDER --because REASON` \
                      adds it; tests and `lpc audit` fail without it.\n\n";
 
