@@ -7,7 +7,7 @@ use crate::experiment::prepared::{Where, reference_policy};
 use crate::files::{sha256, write_atomic};
 use crate::model::load::Loaded;
 use crate::progress::Progress;
-use crate::run::manifest::Code;
+use crate::run::numerics::NUMERICS;
 use crate::train::reference::{ReferenceLogps, reference_logps};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,7 @@ pub struct Reference {
 struct Cached {
     model: String,
     data: String,
-    code: String,
+    numerics: u32,
     sha256: String,
     logps: Reference,
 }
@@ -43,8 +43,7 @@ impl Reference {
         progress: &Progress,
     ) -> Result<Self> {
         let model = &base.fingerprint;
-        let code = Code::current().fingerprint;
-        let key = sha256(format!("{model} {} {code} {:?}", data.fingerprint, training.dtype).as_bytes());
+        let key = sha256(format!("{model} {} {NUMERICS} {:?}", data.fingerprint, training.dtype).as_bytes());
         let folder = place.runs.join("reference");
         let path = folder.join(format!("{}.json", &key[..16]));
         let file = || Place::file(&path);
@@ -53,8 +52,8 @@ impl Reference {
             let expected = "reference log-probabilities (delete the file to compute them anew)";
             let cached: Cached =
                 serde_json::from_slice(&text).map_err(|e| Error::input(file(), expected, e))?;
-            if (&cached.model, &cached.data, &cached.code) != (model, &data.fingerprint, &code) {
-                return Err(Error::input(file(), expected, "those of another model, data set or code"));
+            if (&cached.model, &cached.data, cached.numerics) != (model, &data.fingerprint, NUMERICS) {
+                return Err(Error::input(file(), expected, "those of another model, data set or arithmetic"));
             }
             if cached.sha256 != checksum(&cached.logps) {
                 return Err(Error::input(file(), expected, "numbers that do not match their checksum"));
@@ -70,7 +69,7 @@ impl Reference {
         let cached = Cached {
             model: model.clone(),
             data: data.fingerprint.clone(),
-            code,
+            numerics: NUMERICS,
             sha256: checksum(&logps),
             logps,
         };
