@@ -13,9 +13,8 @@ use crate::passes::policy::Policy;
 use crate::progress::Progress;
 use crate::run::manifest::{Machine, Manifest, Outcome, peak_memory_mib};
 use crate::run::model_card;
-use crate::run::numerics::NUMERICS;
 use crate::run::records::Record;
-use crate::run::store::{Begin, RunKey, Store};
+use crate::run::store::{Begin, Store};
 use crate::train::fit::{FitInputs, Fitted, fit, steps};
 use crate::{Error, Result, seed};
 use jiff::Timestamp;
@@ -33,13 +32,8 @@ pub fn run(
     keep_model: bool,
     progress: &Progress,
 ) -> Result<Manifest> {
-    let recipe = &prepared.fixed(recipe);
-    let key = RunKey {
-        recipe: recipe.clone(),
-        data: prepared.data.fingerprint.clone(),
-        model: prepared.base.fingerprint.clone(),
-        numerics: NUMERICS,
-    };
+    let key = prepared.key(recipe);
+    let recipe = &key.recipe;
     let claim = match store.begin(&key)? {
         Begin::Finished(manifest) => {
             let folder = store.folder(&manifest.run);

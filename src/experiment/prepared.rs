@@ -10,6 +10,8 @@ use crate::model::load::Loaded;
 use crate::model::parameters::Parameters;
 use crate::passes::policy::Policy;
 use crate::progress::Progress;
+use crate::run::numerics::NUMERICS;
+use crate::run::store::RunKey;
 use candle_core::Device;
 use std::path::Path;
 
@@ -56,9 +58,14 @@ impl Prepared {
         Ok(Self { base, data, reference, device: place.device.clone(), template_date })
     }
 
-    /// A recipe with what was fixed when its run began.
-    pub fn fixed(&self, recipe: &Recipe) -> Recipe {
-        Recipe { template_date: self.template_date.clone(), ..recipe.clone() }
+    /// What decides the numbers of a recipe's run; the recipe with what is fixed when it begins.
+    pub fn key(&self, recipe: &Recipe) -> RunKey {
+        RunKey {
+            recipe: Recipe { template_date: self.template_date.clone(), ..recipe.clone() },
+            data: self.data.fingerprint.clone(),
+            model: self.base.fingerprint.clone(),
+            numerics: NUMERICS,
+        }
     }
 }
 

@@ -13,8 +13,7 @@ use crate::passes::policy::Policy;
 use crate::plan::matrix::MatrixCell;
 use crate::progress::Progress;
 use crate::run::manifest::Manifest;
-use crate::run::numerics::NUMERICS;
-use crate::run::store::{RunKey, Store};
+use crate::run::store::Store;
 use crate::{Error, Result};
 use candle_core::Device;
 use std::path::Path;
@@ -63,14 +62,7 @@ pub(super) fn with_model(
     store: &Store,
     progress: &Progress,
 ) -> Result<String> {
-    let id = RunKey {
-        recipe: prepared.fixed(&cell.recipe),
-        data: prepared.data.fingerprint.clone(),
-        model: prepared.base.fingerprint.clone(),
-        numerics: NUMERICS,
-    }
-    .id();
-    let folder = store.folder(&id);
+    let folder = store.folder(&prepared.key(&cell.recipe).id());
     if folder.join("manifest.json").is_file() && !folder.join("model/config.json").is_file() {
         std::fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
     }

@@ -143,7 +143,11 @@ impl Manifest {
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
         serde_json::from_str(&text).map_err(|e| {
-            Error::input(Place::file(path).line(e.line()), "a run's manifest", crate::files::json_fault(&e))
+            Error::input(
+                Place::file(path).line(e.line()),
+                "a run's manifest (of an older program: train the run again)",
+                crate::files::json_fault(&e),
+            )
         })
     }
 }

@@ -19,9 +19,10 @@ use std::path::PathBuf;
 
 const WRITE: &str = "LPC_WRITE_NUMERICS";
 
-/// Across kinds of CPU: f32 sums in another order, three steps of training after them. bf16 products
-/// round to 8 bits, and which way they round may differ.
-const F32: f64 = 1e-3;
+/// Across kinds of CPU: f32 sums in another order, three steps of training after them; candle's operations
+/// are the other order at hand. In bf16, which way a number rounds may differ: at most what bf16 moves.
+/// `the_tolerance_is_above_what_another_order_moves` measures both.
+const F32: f64 = 1e-4;
 const BF16: f64 = 5e-2;
 
 #[derive(Serialize, Deserialize)]
@@ -47,7 +48,7 @@ fn cpu() -> String {
 }
 
 fn latents() -> [(&'static str, Latent); 7] {
-    let (codes, heads_learning_rate) = (3, Some(0.02));
+    let (codes, heads_learning_rate) = (3, Some(2e-3));
     let (codebook_std, output_std, kl_weight, prior_weight) = (0.5, 0.5, 0.7, PriorWeight::Linear {});
     [
         ("none", Latent::None {}),
@@ -114,12 +115,13 @@ fn training(dtype: Precision, recompute: bool) -> Training {
         epochs: 1,
         batch_size: 3,
         micro_batch_size: 2,
-        learning_rate: 5e-3,
+        learning_rate: 5e-4,
         warmup_ratio: 0.0,
         weight_decay: 0.01,
         adam_beta1: 0.9,
         adam_beta2: 0.95,
-        adam_epsilon: 1e-8,
+        // Gradients that are rounding alone, as where codes hardly differ, are not blown up to whole steps.
+        adam_epsilon: 1e-3,
         max_grad_norm: 1.0,
         recompute,
         checkpoint_every: usize::MAX,
@@ -230,4 +232,19 @@ fn three_steps_of_everything_give_the_numbers_that_are_kept() {
         moved.len(),
         found.len()
     );
+}
+
+#[test]
+fn the_tolerance_is_above_what_another_order_moves() {
+    let kept: Kept = toml::from_str(&std::fs::read_to_string(file()).unwrap()).unwrap();
+    let worst = |pass: &str, other: &str| {
+        let cases = kept.values.iter().filter_map(|(name, values)| {
+            let name = name.strip_suffix(pass)?;
+            Some(values.iter().zip(&kept.values[&format!("{name}{other}")]))
+        });
+        cases.flatten().map(|(a, b)| (a - b).abs() / (1.0 + b.abs())).fold(0.0, f64::max)
+    };
+    let [sums, rounding] = [worst(" fused", " composed"), worst(" fused-bf16", " fused")];
+    println!("another order of f32 sums moves {sums:.1e}, bf16 moves {rounding:.1e}");
+    assert!(4.0 * sums < F32 && rounding < BF16);
 }

@@ -75,7 +75,7 @@ impl<'a> Exact<'a> {
         Self {
             matrix,
             #[cfg(target_arch = "x86_64")]
-            parts: parts::Parts::new(),
+            parts: parts::Parts::default(),
         }
     }
 }

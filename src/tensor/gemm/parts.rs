@@ -22,8 +22,12 @@ use super::panels::{self, Kernel, Panels};
 use super::{Matrix, Threads, amx};
 use std::sync::OnceLock;
 
-/// A factor's parts, made when the first product wants them.
-pub type Parts = OnceLock<Panels>;
+/// A factor's parts, made when the first product wants them. They lie in another order on each side.
+#[derive(Default)]
+pub struct Parts {
+    left: OnceLock<Panels>,
+    right: OnceLock<Panels>,
+}
 
 /// The smallest dimension of a product that gains: below it, packing costs what tiles save. The
 /// built-in world's decoders are 64 wide, and each of their products has that dimension.
@@ -37,8 +41,7 @@ pub fn pays(m: usize, k: usize, n: usize) -> bool {
 /// out = a·b or, with `accumulate`, out += a·b, on all threads.
 ///
 /// # Safety
-/// `out` has room for the product and, with `accumulate`, holds numbers; it [`pays`]; a factor's
-/// parts were made by no product in which it stood on the other side.
+/// `out` has room for the product and, with `accumulate`, holds numbers; it [`pays`].
 pub unsafe fn multiply_at(
     (a, a_parts): (Matrix<'_>, &Parts),
     (b, b_parts): (Matrix<'_>, &Parts),
@@ -51,8 +54,8 @@ pub unsafe fn multiply_at(
     let ((m, k, ..), (_, n, ..)) = (a.view(), b.view());
     let left = Layout { outer: m, summed: k, along: !a.transposed };
     let right = Layout { outer: n, summed: k, along: b.transposed };
-    let left = a_parts.get_or_init(|| panels(Side::Left, a, left));
-    let right = b_parts.get_or_init(|| panels(Side::Right, b, right));
+    let left = a_parts.left.get_or_init(|| panels(Side::Left, a, left));
+    let right = b_parts.right.get_or_init(|| panels(Side::Right, b, right));
     // SAFETY: the caller's.
     unsafe { panels::multiply_at(left, right, out, accumulate, Threads::All) }
 }
@@ -110,6 +113,23 @@ mod tests {
     fn worst(out: &[f32], exact: &[(f64, f64)]) -> f64 {
         let error = |(out, (sum, size)): (&f32, &(f64, f64))| (f64::from(*out) - sum).abs() / size;
         out.iter().zip(exact).map(error).fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn a_factor_may_stand_on_both_sides() {
+        if !amx::available() {
+            return;
+        }
+        let (x, y) = (draw(1, "x", 160 * 288), draw(2, "y", 160 * 160));
+        let factor = F32.left(Matrix::new(&x, 160, 288));
+        let mut out = vec![f32::NAN; 160 * 288];
+        // As the right factor first: its panels have 288 lines, as the left one's 160.
+        multiply(&F32.left(Matrix::new(&y, 160, 160)), &factor, &mut out, false);
+        assert_eq!(out, by_parts(&y, &x, (160, 160, 288), [false; 2]));
+        let z = draw(3, "z", 288 * 130);
+        let mut out = vec![f32::NAN; 160 * 130];
+        multiply(&factor, &F32.right(Matrix::new(&z, 288, 130)), &mut out, false);
+        assert_eq!(out, by_parts(&x, &z, (160, 288, 130), [false; 2]));
     }
 
     /// Sizes around a tile, a block and a task. Summed dimensions scaled by 2^±40, against each other
