@@ -4,6 +4,7 @@
 //! |---|---|
 //! | §3.1–3.4, Appendix A: the formulas, for reading | [`spec`] (ndarray, f64) |
 //! | the same formulas, for training | [`tensor`] (candle) |
+//! | loops, matrix products and memory for this machine; the only unsafe code | [`machine`] |
 //! | §3.3, Figure 1: decoder, codebook, prior and posterior | [`model`] |
 //! | who computes with them, forward and backward | [`passes`] |
 //! | messages, chat templates, tokenizers: which tokens are scored | [`text`] |
@@ -20,12 +21,10 @@
 //!
 //! Without the default feature `train` there are [`spec`] and [`verify`] alone, and no candle is built.
 
-#[cfg(feature = "train")]
-pub mod allocator;
+#![deny(unsafe_code)]
+
 #[cfg(feature = "train")]
 pub mod audit;
-#[cfg(feature = "train")]
-pub mod bounded;
 #[cfg(feature = "train")]
 pub mod check;
 #[cfg(feature = "train")]
@@ -44,6 +43,9 @@ pub mod files;
 pub mod interrupt;
 #[cfg(feature = "train")]
 pub mod latent;
+#[cfg(feature = "train")]
+#[allow(unsafe_code)]
+pub mod machine;
 #[cfg(feature = "train")]
 pub mod model;
 #[cfg(feature = "train")]

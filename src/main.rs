@@ -1,5 +1,7 @@
 //! `lpc`: see `lpc --help`.
 
+#![forbid(unsafe_code)]
+
 use lpc::cli::{Arguments, run};
 use lpc::interrupt;
 use std::io::Write;
@@ -10,17 +12,15 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{fmt, registry};
 
 #[global_allocator]
-static ALLOCATOR: lpc::allocator::Allocator = lpc::allocator::ALLOCATOR;
+static ALLOCATOR: lpc::machine::allocator::Allocator = lpc::machine::allocator::ALLOCATOR;
 
 fn main() -> ExitCode {
-    lpc::allocator::keep_freed_memory();
+    lpc::machine::allocator::keep_freed_memory();
     let arguments = match Arguments::read(std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(e) => e.exit(),
     };
-    // candle and gemm read this variable, rayon too; nothing else runs yet.
-    // SAFETY: the process has a single thread here.
-    unsafe { std::env::set_var("RAYON_NUM_THREADS", arguments.threads_a_run().to_string()) };
+    lpc::machine::threads::set(arguments.threads_a_run());
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,usvg=error"));
     // At its finest the HTTP library logs every byte it sends, keys included.
     let no_wire = filter_fn(|event| !event.target().starts_with("ureq"));

@@ -4,9 +4,9 @@ use crate::config::Recipe;
 use crate::error::{Error, Result};
 use crate::eval::preference::prior_latent;
 use crate::latent::PriorLatent;
+use crate::machine::exp::{exp, exp_in_place, max, sum};
 use crate::passes::cached::Inference;
 use crate::passes::policy::Policy;
-use crate::tensor::exp::{exp, exp_in_place, max, sum};
 use candle_core::Tensor;
 use rayon::prelude::*;
 

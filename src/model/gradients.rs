@@ -1,7 +1,7 @@
 //! Gradients by parameter name, accumulated over micro-batches.
 
+use crate::machine::gemm::{Prepared, multiplied, multiply};
 use crate::model::parameters::Parameters;
-use crate::tensor::gemm::{Prepared, multiplied, multiply};
 use crate::{Error, Result};
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Tensor, bail};

@@ -6,9 +6,9 @@
 
 use crate::Result;
 use crate::config::Precision;
-use crate::tensor::exp::{exp, exp_in_place, max, wide};
-use crate::tensor::gemm::bf16::{Factor, Numbers};
-use crate::tensor::gemm::{Matrix, Prepared, Threads, multiplied, multiply, product};
+use crate::machine::exp::{exp, exp_in_place, max, wide};
+use crate::machine::gemm::bf16::{Factor, Numbers};
+use crate::machine::gemm::{Matrix, Prepared, Threads, multiplied, multiply, product};
 use crate::tensor::lm_head::fused::{KEPT, round};
 use crate::tensor::lm_head::{chunks, logsumexp};
 use crate::tensor::logprob::{check_codes, code_logps};

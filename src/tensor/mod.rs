@@ -6,9 +6,7 @@
 pub mod code_head;
 pub mod codebook;
 pub mod elbo;
-pub(crate) mod exp;
 pub mod gaussian;
-pub mod gemm;
 pub mod gumbel;
 pub mod latent;
 pub mod lm_head;

@@ -1,7 +1,6 @@
-//! Borrowing a CPU tensor's numbers as a slice, and making slices.
+//! Borrowing a CPU tensor's numbers as a slice.
 
 use candle_core::{CpuStorage, Layout, Storage, StorageRef, Tensor, bail};
-use std::mem::MaybeUninit;
 
 /// A read lock on a contiguous f32 CPU tensor.
 pub(crate) struct Held<'a> {
@@ -33,16 +32,4 @@ pub(crate) fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle
         Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
         None => bail!("expected a contiguous tensor"),
     }
-}
-
-/// `len` numbers from `write`, not zeroed first: that would take a good part of a small operation's time.
-///
-/// # Safety
-/// `write` writes every one of them.
-pub(crate) unsafe fn written(len: usize, write: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
-    let mut values = Vec::with_capacity(len);
-    write(&mut values.spare_capacity_mut()[..len]);
-    // SAFETY: the caller's.
-    unsafe { values.set_len(len) };
-    values
 }

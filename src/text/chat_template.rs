@@ -2,8 +2,8 @@
 //! They come from strangers, so they are parsed and run with a bounded number of instructions, bytes and
 //! seconds, on a stack that values nested as deep as those bytes allow do not overflow.
 
-use crate::bounded::{self, Limits};
 use crate::error::{Error, Result};
+use crate::machine::bounded::{self, Limits};
 use crate::text::message::Message;
 use crate::text::panics::caught;
 use crate::text::python_json;

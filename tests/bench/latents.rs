@@ -19,7 +19,7 @@ use lpc::train::loss::pair_losses;
 use std::time::Instant;
 
 #[global_allocator]
-static ALLOCATOR: lpc::allocator::Allocator = lpc::allocator::ALLOCATOR;
+static ALLOCATOR: lpc::machine::allocator::Allocator = lpc::machine::allocator::ALLOCATOR;
 
 /// SmolLM2-135M's head; two pairs of 64 + 64 completion tokens.
 const CONFIG: DecoderConfig = DecoderConfig {
@@ -66,7 +66,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn main() -> lpc::Result<()> {
-    lpc::allocator::keep_freed_memory();
+    lpc::machine::allocator::keep_freed_memory();
     let mut rng = seed::stream(1, "bench");
     let mut parameters = Parameters::random_decoder(&CONFIG, &mut rng)?;
     // All but the first share their heads.

@@ -1,6 +1,6 @@
 //! The largest single allocation of a thread, to show that a lying file cannot ask for memory.
 
-use lpc::bounded::Counting;
+use lpc::machine::bounded::Counting;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 

@@ -6,7 +6,7 @@ use crate::Result;
 use crate::cli::shared::{EffortArguments, FOR_ALPACA_EVAL, address};
 use crate::cli::values;
 use crate::eval::judge::Prompt;
-use crate::experiment::table3::{self, Endpoint, Files, Source};
+use crate::experiment::table3::{self, Endpoint, Files};
 use crate::plan::Scale;
 use crate::progress::Progress;
 use clap::Args;
@@ -55,9 +55,9 @@ impl Table3Arguments {
         self.training.matrix.scale()
     }
 
-    /// Prompts and judge: files and an endpoint, or the built-in world.
-    fn source(&self, runs: &Path) -> Result<Source> {
-        let Some(prompts) = &self.prompts else { return Ok(Source::World) };
+    /// Prompts and judge: files and an endpoint, or, without any, the built-in world.
+    fn files(&self, runs: &Path) -> Result<Option<Files>> {
+        let Some(prompts) = &self.prompts else { return Ok(None) };
         let endpoint = match (&self.base_url, &self.judge) {
             (Some(url), Some(judge)) => Some(Endpoint {
                 client: self.effort.client(url, judge)?,
@@ -70,7 +70,7 @@ impl Table3Arguments {
             _ => None,
         };
         let baseline = self.baseline.as_deref();
-        Ok(Source::Files(Box::new(Files::read(prompts, baseline, self.max_new_tokens, endpoint)?)))
+        Files::read(prompts, baseline, self.max_new_tokens, endpoint).map(Some)
     }
 }
 
@@ -78,8 +78,8 @@ pub(super) fn run(arguments: Table3Arguments, machine: Machine) -> Result<()> {
     let mut matrix = arguments.training.read()?;
     arguments.objectives.keep(&mut matrix)?;
     let matrix = valid(matrix)?;
-    let source = arguments.source(&machine.runs)?;
+    let files = arguments.files(&machine.runs)?;
     let settings = arguments.training.settings(machine)?;
-    let reproduced = table3::reproduce(&matrix, &settings, &source, &Progress::stderr())?;
+    let reproduced = table3::reproduce(&matrix, &settings, files.as_ref(), &Progress::stderr())?;
     show("table3", "table3.{md,csv,tex} and index.html", &reproduced)
 }

@@ -1,8 +1,8 @@
 //! AdamW's update in one reading of the parameter's numbers.
 
 use crate::Result;
+use crate::machine::exp::{square_sum as squares, wide};
 use crate::passes::adamw::{Moments, Numbers, Update};
-use crate::tensor::exp::{square_sum as squares, wide};
 use crate::tensor::slices::{Held, contiguous};
 use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, Var, bail};
 use rayon::prelude::*;

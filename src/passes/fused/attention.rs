@@ -1,12 +1,10 @@
 //! Attention over rows of any lengths, forward and backward, without keeping the weights: the
 //! backward pass rebuilds them from queries, keys and each row's log-normaliser.
 
+use crate::machine::exp::{LANES, dot, exp, folded, wide};
+use crate::machine::gemm::{Matrix, Threads, product, product_strided};
 use crate::model::rows::TokenRows;
-use crate::tensor::exp::{LANES, dot, exp, folded, wide};
-use crate::tensor::gemm::{Matrix, Threads, product, product_new, product_strided};
-use crate::tensor::slices::written;
 use rayon::prelude::*;
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Queries worked on at a time: bounds the buffer of scores and skips most of the future.
@@ -85,9 +83,10 @@ impl Heads {
     pub fn forward(&self, q: &[f32], k: &[f32], v: &[f32], sights: &[Sight]) -> Mixed {
         let (n, hd, scale) = (self.tokens, self.head_dim, self.scale());
         let mut normalisers = vec![0f32; self.heads * n];
-        let write = |out: &mut [MaybeUninit<f32>]| {
-            let of_heads = out.par_chunks_mut(n * hd).zip(normalisers.par_chunks_mut(n)).enumerate();
-            of_heads.for_each(|(head, (out, norms))| {
+        let mut out = vec![0f32; self.heads * n * hd];
+        assert_eq!(n, sights.iter().map(|s| s.tokens.len()).sum::<usize>(), "tokens of the rows");
+        out.par_chunks_mut(n * hd).zip(normalisers.par_chunks_mut(n)).enumerate().for_each(
+            |(head, (out, norms))| {
                 let (q, kv) = (self.head(q, head), self.kv_head(head));
                 let (k, v) = (self.head(k, kv), self.head(v, kv));
                 let mut scores = vec![];
@@ -105,14 +104,11 @@ impl Heads {
                             Matrix::new(&v[sight.start * hd..(sight.start + block.end) * hd], block.end, hd);
                         let weights = Matrix::strided(&scores, block.len(), block.end, width(&block));
                         let out = &mut out[queries.start * hd..queries.end * hd];
-                        product_new(weights, v, out, Threads::One);
+                        product(weights, v, out, false, Threads::One);
                     }
                 }
-            });
-        };
-        assert_eq!(n, sights.iter().map(|s| s.tokens.len()).sum::<usize>(), "tokens of the rows");
-        // SAFETY: the rows' blocks are all tokens, of every head.
-        let out = unsafe { written(self.heads * n * hd, write) };
+            },
+        );
         Mixed { out, normalisers }
     }
 

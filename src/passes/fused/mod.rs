@@ -4,25 +4,24 @@
 mod adamw;
 mod attention;
 mod cached;
-mod pointwise;
 
 use super::adamw::Moments;
 use super::cached::Cached;
 use super::{Backward, Passes};
 use crate::Result;
 use crate::config::Precision;
+use crate::machine::gemm::{Matrix, Prepared, multiplied, multiply};
+use crate::machine::pointwise::{
+    Turns, join_heads, rms_norm, rms_norm_backward, rms_scaled, split_heads, swiglu, swiglu_backward,
+};
 use crate::model::decoder::{Block, Decoder};
 use crate::model::gradients::Gradients;
 use crate::model::rows::TokenRows;
 use crate::tensor::code_head::code_logps_fused;
-use crate::tensor::gemm::{Matrix, Prepared, multiplied, multiply};
 use crate::tensor::lm_head::token_logps_fused;
 use crate::tensor::slices::Held;
 use attention::{Heads, Mixed, Sight, sights};
 use candle_core::{Tensor, Var};
-use pointwise::{
-    Turns, join_heads, rms_norm, rms_norm_backward, rms_scaled, split_heads, swiglu, swiglu_backward,
-};
 
 #[derive(Debug)]
 pub struct Fused;

@@ -4,9 +4,9 @@
 
 use super::chunks;
 use crate::config::Precision;
-use crate::tensor::exp::{exp_in_place, max, sum, wide};
-use crate::tensor::gemm::bf16::{Factor, Numbers};
-use crate::tensor::gemm::{Matrix, Prepared, Threads, multiplied, multiply};
+use crate::machine::exp::{exp_in_place, max, sum, wide};
+use crate::machine::gemm::bf16::{Factor, Numbers};
+use crate::machine::gemm::{Matrix, Prepared, Threads, multiplied, multiply};
 use crate::tensor::slices::{Held, contiguous};
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor};
 use half::bf16;

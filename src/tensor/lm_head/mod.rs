@@ -5,7 +5,7 @@ pub(super) mod fused;
 
 use crate::Result;
 use crate::config::Precision;
-use crate::tensor::exp::{exp_in_place, max, sum};
+use crate::machine::exp::{exp_in_place, max, sum};
 use crate::tensor::logprob::{check_tokens, token_logps};
 use crate::tensor::numerics::rounded;
 use candle_core::Tensor;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: lpc::allocator::Allocator = lpc::allocator::ALLOCATOR;
+static ALLOCATOR: lpc::machine::allocator::Allocator = lpc::machine::allocator::ALLOCATOR;
 
 #[derive(Parser)]
 enum Command {
@@ -75,7 +75,7 @@ pub enum Loss {
 }
 
 fn main() -> ExitCode {
-    lpc::allocator::keep_freed_memory();
+    lpc::machine::allocator::keep_freed_memory();
     // Cargo appends --bench.
     let arguments = std::env::args().filter(|a| a != "--bench");
     let command = Command::parse_from(arguments);

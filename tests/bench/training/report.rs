@@ -4,7 +4,7 @@ use crate::compare::{ROUNDS, Row, SCALING, median, scaling};
 use crate::shapes::{BATCH, EQUAL, SMOLLM2};
 use lpc::config::Precision;
 use lpc::files::write_atomic;
-use lpc::tensor::gemm::{Matrix, bf16_engine, f32_engine, multiply};
+use lpc::machine::gemm::{Matrix, bf16_engine, f32_engine, multiply};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;

@@ -1,7 +1,7 @@
 //! Attention of new tokens over a chain of caches.
 
-use crate::tensor::exp::{exp_in_place, max, sum};
-use crate::tensor::gemm::{Matrix, Threads, product};
+use crate::machine::exp::{exp_in_place, max, sum};
+use crate::machine::gemm::{Matrix, Threads, product};
 use rayon::prelude::*;
 use std::ops::Range;
 

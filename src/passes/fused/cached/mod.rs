@@ -3,8 +3,8 @@
 mod attention;
 mod linear;
 
-use super::pointwise::{Turns, rms_norm_into, rotate, swiglu_in_place};
 use crate::error::{Error, Result};
+use crate::machine::pointwise::{Turns, rms_norm_into, rotate, swiglu_in_place};
 use crate::model::decoder::{Block, Decoder};
 use crate::model::rows::{Row, TokenRows};
 use crate::passes::autograd::final_norm;

@@ -1,7 +1,7 @@
 //! Row-wise pieces of a block, forward and backward, on slices.
 
-use crate::tensor::exp::{dot, dot3, exp, sum, wide};
-use crate::tensor::slices::written;
+use super::exp::{dot, dot3, exp, sum, wide};
+use super::slices::written;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 

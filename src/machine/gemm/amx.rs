@@ -53,7 +53,7 @@ fn permitted() -> bool {
 }
 
 /// This thread's tiles, as long as it lives.
-pub struct Tiles;
+pub struct Tiles(());
 
 /// What `ldtilecfg` reads: palette 1, eight tiles of 16 rows of 64 bytes.
 #[repr(C, align(64))]
@@ -77,7 +77,7 @@ impl Tiles {
     pub unsafe fn new() -> Self {
         // SAFETY: a valid configuration.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &CONFIGURATION, options(nostack, readonly)) };
-        Self
+        Self(())
     }
 
     /// Adds the product of two panels, by one of the loops below, to a tile of the result, or

@@ -65,8 +65,8 @@ mod tests {
     use super::*;
     use crate::config::{Precision::F32, Shape};
     use crate::experiment::base::world_config;
+    use crate::machine::gemm::{multiply, product};
     use crate::seed;
-    use crate::tensor::gemm::{multiply, product};
 
     const ULP: f64 = 1.0 / 16_777_216.0;
 

@@ -14,10 +14,9 @@ mod panels;
 mod parts;
 
 use crate::config::Precision;
-use crate::tensor::slices::written;
+use crate::machine::slices::written;
 use bf16::{Factor, Numbers};
 use gemm::Parallelism;
-use std::mem::MaybeUninit;
 
 /// A borrowed row-major matrix, or its transpose.
 #[derive(Clone, Copy)]
@@ -153,7 +152,7 @@ pub(crate) fn multiplied(a: &Prepared<'_>, b: &Prepared<'_>) -> Vec<f32> {
 /// Panics: factors of two precisions, or shapes that do not fit.
 ///
 /// ```
-/// use lpc::{config::Precision::Bf16, tensor::gemm::{Matrix, multiply}};
+/// use lpc::{config::Precision::Bf16, machine::gemm::{Matrix, multiply}};
 /// let (a, b, mut out) = ([1f32, 2.0], [3f32, 4.0], [0f32]);
 /// multiply(&Bf16.left(Matrix::new(&a, 1, 2)), &Bf16.right(Matrix::new(&b, 2, 1)), &mut out, false);
 /// assert_eq!(out, [11.0]);
@@ -216,14 +215,6 @@ pub(crate) fn product_strided(
     assert!(out.len() == rows * stride && columns <= stride, "product of {rows} x {columns} by {stride}");
     // SAFETY: `out` has room for the product.
     unsafe { product_at(a, b, out.as_mut_ptr(), stride, false, threads) }
-}
-
-/// a·b in numbers that were not written yet.
-pub(crate) fn product_new(a: Matrix<'_>, b: Matrix<'_>, out: &mut [MaybeUninit<f32>], threads: Threads) {
-    let (rows, columns) = (a.view().0, b.view().1);
-    assert_eq!(out.len(), rows * columns, "product of {rows} x {columns}");
-    // SAFETY: `out` has room for the product.
-    unsafe { product_at(a, b, out.as_mut_ptr().cast(), columns, false, threads) }
 }
 
 /// [`product`] to a place, in rows of `stride` numbers.

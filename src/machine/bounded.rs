@@ -85,7 +85,7 @@ impl Drop for Counted<'_> {
 /// If `work` does.
 ///
 /// ```
-/// use lpc::bounded::{Exceeded, Limits, run};
+/// use lpc::machine::bounded::{Exceeded, Limits, run};
 /// use std::time::Duration;
 /// let limits = Limits { bytes: 1 << 20, stack: 4 << 20, time: Duration::from_secs(1) };
 /// assert_eq!(run(limits, || 6 * 7), Ok(42));

@@ -4,10 +4,10 @@ use libmimalloc_sys::{mi_option_set, mi_option_t, mi_option_use_numa_nodes};
 pub use mimalloc::MiMalloc;
 
 /// As a program's allocator, it holds strangers' programs to their limits as well.
-pub type Allocator = crate::bounded::Counting<MiMalloc>;
+pub type Allocator = crate::machine::bounded::Counting<MiMalloc>;
 
 /// The one that a program declares.
-pub const ALLOCATOR: Allocator = crate::bounded::Counting(MiMalloc);
+pub const ALLOCATOR: Allocator = crate::machine::bounded::Counting(MiMalloc);
 
 /// mimalloc's `mi_option_purge_delay`. The bindings do not name it, only the option after it in `mimalloc.h`.
 const PURGE_DELAY: mi_option_t = mi_option_use_numa_nodes - 1;
@@ -34,7 +34,7 @@ mod tests {
             assert_eq!(unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) }, 4321);
             return;
         }
-        let name = "allocator::tests::the_option_has_the_name_purge_delay";
+        let name = "machine::allocator::tests::the_option_has_the_name_purge_delay";
         let mut again = Command::new(std::env::current_exe().unwrap());
         let output = again.args(["--exact", name]).env(VARIABLE, "4321").output().unwrap();
         assert!(output.status.success(), "{output:?}");
