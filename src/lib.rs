@@ -2,24 +2,32 @@
 //!
 //! | paper | module |
 //! |---|---|
-//! | §3.1–3.4, Appendix A: the formulas, for reading | [`spec`] (ndarray, f64) |
+//! | §3.1–3.4, Appendix A: the formulas, for reading: the reference implementation | [`spec`] (ndarray, f64) |
 //! | the same formulas, for training | [`tensor`] (candle) |
 //! | loops, matrix products and memory for this machine; the only unsafe code | [`machine`] |
-//! | §3.3, Figure 1: decoder, codebook, prior and posterior | [`model`] |
-//! | who computes with them, forward and backward | [`passes`] |
+//! | §4.1: the recipe of a run: its objective, latent, data and training settings | [`config`] |
+//! | Figure 1: the decoder and the batches that it reads; models loaded and saved | [`model`] |
+//! | §3.3, Figure 1: codebook, prior and posterior, and the latents that LPC is compared with | [`latent`] |
+//! | who computes, on which device: the decoder forward, backward and with a cache | [`passes`] |
 //! | messages, chat templates, tokenizers: which tokens are scored | [`text`] |
 //! | §4.1: preference data; the built-in world | [`data`] |
-//! | §4.1: optimiser, schedule, batches | [`train`] |
+//! | §4.1: loss, optimiser, schedule, training steps | [`train`] |
 //! | §4: preference accuracy and its statistics; generation; AlpacaEval 2's judge and win rates | [`eval`] |
 //! | §4: the run matrices and studies that are to be run | [`plan`] |
 //! | what a run leaves behind: records, manifest, evidence | [`run`] |
 //! | trains and measures what a plan asks for | [`experiment`] |
 //! | which test holds which equation | [`verify`] |
-//! | a pair's loss from given numbers, by both | [`check`] |
+//! | a pair's loss from given numbers, by both implementations of the formulas | [`check`] |
 //! | tables, figures and the page from the records of runs | [`report`] |
 //! | every number back to its evidence; the paper's own tables examined | [`audit`] |
+//! | the commands of `lpc` | [`cli`] |
+//! | what the others share | [`error`], [`seed`], [`files`], [`progress`], [`interrupt`], [`visible`], [`python_numbers`] |
 //!
-//! Without the default feature `train` there are [`spec`] and [`verify`] alone, and no candle is built.
+//! `CONTRIBUTING.md` says where to add an objective, a latent, an exhibit or a device, file by file, and where
+//! the number in a cell of a table comes from. `tests/rooms.toml` says which module may use which.
+//!
+//! Without the default feature `train`, only [`spec`], [`verify`] and what they use ([`config`], [`error`],
+//! [`seed`]) are built, and no candle.
 
 #![deny(unsafe_code)]
 

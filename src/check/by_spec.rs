@@ -69,7 +69,13 @@ fn at_latent(problem: &Problem, pair: &Pair, sums: &mut Sums) -> Result<PairNumb
             let kl = gaussian_kl(&pair.posterior, &pair.prior)?;
             (mix_samples(&prior, &posterior, prior_weight)?, Some(kl), kl_weight)
         }
-        _ => (pair.factor_weights.clone(), None, 0.0),
+        // The control has a network instead of weights; the others are not calculated here (see `rule`).
+        Latent::Factors {}
+        | Latent::Control {}
+        | Latent::None {}
+        | Latent::Gumbel { .. }
+        | Latent::ExactElbo { .. }
+        | Latent::Marginal {} => (pair.factor_weights.clone(), None, 0.0),
     };
     let network = problem.network.as_ref().filter(|_| problem.latent == Latent::Control {});
     let h_z = match network {

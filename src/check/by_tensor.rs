@@ -36,8 +36,10 @@ pub fn numbers(problem: &Problem) -> Result<(Vec<PairNumbers>, Gradients)> {
             ("outer_weight", &n.outer_weight),
             ("outer_bias", &n.outer_bias),
         ]),
-        (latent, _) if latent.has_codes() => variables.push(("codebook", &vectors)),
-        _ => {}
+        (Latent::Gumbel { .. } | Latent::ExactElbo { .. } | Latent::Marginal {}, _) => {
+            variables.push(("codebook", &vectors));
+        }
+        (Latent::None {} | Latent::Control {}, _) => {}
     }
     let mut sums = variables.iter().map(|(_, v)| v.zeros_like()).collect::<candle_core::Result<Vec<_>>>()?;
     let mut numbers = Vec::with_capacity(problem.pairs.len());

@@ -160,7 +160,12 @@ impl RawProblem {
         let (key, rows) = match latent {
             Latent::Gaussian { .. } => ("projection", projection),
             Latent::Factors {} => ("vectors", vectors),
-            _ => ("codebook", codebook),
+            // The plain objective and the control read none, but a file may hold one.
+            Latent::None {}
+            | Latent::Control {}
+            | Latent::Gumbel { .. }
+            | Latent::ExactElbo { .. }
+            | Latent::Marginal {} => ("codebook", codebook),
         };
         let vectors = match rows {
             Some(rows) if rows.is_empty() => return Err(fault(key, "at least one row", "none")),

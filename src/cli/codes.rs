@@ -19,7 +19,7 @@ use std::path::PathBuf;
 /// Show what a run's codes are used for
 ///
 /// Which codes are used, what each of them promotes, and what they tell about the sources and tastes of the
-/// data. Beside every number stands the one that chance gives. With --prompt, greedy answers are shown: with
+/// data. Next to what they tell is the value expected by chance. With --prompt, greedy answers are shown: with
 /// the prior's mean, and with each of the most used codes.
 ///
 /// Example: lpc codes runs/0123456789abcdef --prompt "Why is the sky blue?"

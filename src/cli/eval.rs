@@ -48,8 +48,8 @@ pub(super) struct EvalArguments {
     /// or .parquet), or a data set of the hub, such as the task's own (allenai/ai2_arc)
     #[arg(long, value_name = "DATA", required = true)]
     data: Option<PathBuf>,
-    /// Only documents A to B, without B itself; the first is 0. Their few-shot examples are those of a whole
-    /// run
+    /// Only documents A to B, without B itself; the first is 0. They get the same few-shot examples as in a run
+    /// over all documents
     #[arg(long, value_name = "A..B")]
     docs: Option<Span>,
     /// At most N documents of each task

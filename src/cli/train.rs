@@ -54,7 +54,7 @@ pub(super) fn run(arguments: TrainArguments, runs: &Path, device: &Device) -> Re
         &progress,
     )?;
     let store = Store::new(runs);
-    let manifest = cell::run(&recipe, "train", &prepared, &store, true, &progress)?;
+    let manifest = cell::train_and_score(&recipe, "train", &prepared, &store, true, &progress)?;
     let data = &prepared.data;
     for note in text.notes.iter().chain(&data.notes("model", &recipe.truncation)) {
         print_line(note)?;

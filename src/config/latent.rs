@@ -98,7 +98,11 @@ impl Latent {
     pub fn prior_weight(&self) -> Option<PriorWeight> {
         match *self {
             Self::Gumbel { prior_weight, .. } | Self::Gaussian { prior_weight, .. } => Some(prior_weight),
-            _ => None,
+            Self::None {}
+            | Self::ExactElbo { .. }
+            | Self::Marginal { .. }
+            | Self::Control { .. }
+            | Self::Factors { .. } => None,
         }
     }
 

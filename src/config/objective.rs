@@ -43,7 +43,10 @@ impl Gpo {
 impl Objective {
     /// SimPO is reference-free; the others compare with π_ref.
     pub fn needs_reference(&self) -> bool {
-        !matches!(self, Self::Simpo { .. })
+        match self {
+            Self::Dpo { .. } | Self::Ipo { .. } | Self::Gpo { .. } => true,
+            Self::Simpo { .. } => false,
+        }
     }
 
     /// Refuses parameters outside their range, naming the key.

@@ -1,4 +1,15 @@
-//! Preference data: pairs, the built-in world, batches.
+//! Preference data: pairs from files and from the built-in world, and their token ids.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`pairs`] | pairs as text, and reading them |
+//! | [`rows`], [`json`], [`parquet`] | rows of JSON Lines, JSON arrays and Parquet files |
+//! | [`layout`], [`columns`] | the layouts of pairs that are known, and the columns that hold a prompt |
+//! | [`messages`], [`transcript`], [`ultrafeedback`] | messages, HH-RLHF's transcripts and raw UltraFeedback as pairs |
+//! | [`tokenize`], [`show`] | a pair as token ids, and the same for people |
+//! | [`binarize`], [`inspect`], [`overlap`] | what `lpc data` does with a data set |
+//! | [`noise`] | labels flipped on purpose |
+//! | [`world`] | the built-in world, whose true preferences are known |
 
 pub mod binarize;
 pub mod columns;

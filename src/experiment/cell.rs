@@ -24,7 +24,7 @@ use std::time::Instant;
 /// Trains and scores a recipe unless `store` has it finished.
 ///
 /// With `keep_model`, the trained model is saved in the run's folder.
-pub fn run(
+pub fn train_and_score(
     recipe: &Recipe,
     name: &str,
     prepared: &Prepared,

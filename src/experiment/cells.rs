@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::experiment::pool::parallel;
-use crate::experiment::table2::{Reproduced, Settings};
+use crate::experiment::settings::{Reproduced, Settings};
 use crate::plan::matrix::MatrixCell;
 use crate::progress::Progress;
 use crate::run::evidence::NotRun;

@@ -4,7 +4,7 @@ use crate::config::Recipe;
 use crate::error::Place;
 use crate::experiment::cell;
 use crate::experiment::prepared::Prepared;
-use crate::experiment::table2::label;
+use crate::experiment::settings::label;
 use crate::experiment::template_date;
 use crate::latent::HEADS;
 use crate::model::load::{Loaded, huggingface};
@@ -66,5 +66,5 @@ pub(super) fn with_model(
     if folder.join("manifest.json").is_file() && !folder.join("model/config.json").is_file() {
         std::fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
     }
-    Ok(cell::run(&cell.recipe, &label(cell), prepared, store, true, progress)?.run)
+    Ok(cell::train_and_score(&cell.recipe, &label(cell), prepared, store, true, progress)?.run)
 }

@@ -1,7 +1,15 @@
-//! What enters the policy beside the prompt: each kind of latent in a file of its own, with its
-//! parameters, its draw in training, its draw at test and what is said of it in a saved model.
+//! What enters the policy beside the prompt. Each kind of latent has a file with its parameters, its draw in
+//! training, its draw at test and what a saved model says of it; [`kind`] is the list of them.
 //!
-//! A new kind is a file here, its settings in [`crate::config::Latent`] and a line in [`kind`].
+//! | file | what it holds |
+//! |---|---|
+//! | `codes` | LPC's latent of discrete codes: relaxed samples, or exact sums over all codes |
+//! | `control`, `gaussian`, `factors` | the latents that LPC is compared with |
+//! | `layout` | names, shapes and initial values of a latent's parameters |
+//! | `noise` | random draws that depend on names alone |
+//! | `save`, `words` | a policy's files, and what they say of the latent |
+//!
+//! A new kind also touches files of other modules: `CONTRIBUTING.md` lists them.
 
 mod codes;
 mod control;

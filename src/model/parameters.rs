@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Default)]
 pub struct Parameters {
     vars: BTreeMap<String, Var>,
-    for_any_device: bool,
+    composed: bool,
 }
 
 impl Parameters {
@@ -20,7 +20,7 @@ impl Parameters {
         for (name, tensor) in tensors {
             vars.insert(name.clone(), Var::from_tensor(&tensor.copy()?)?);
         }
-        Ok(Self { vars, for_any_device: false })
+        Ok(Self { vars, composed: false })
     }
 
     /// A freshly initialised decoder: matrices N(0, 1/inputs), embeddings N(0, 0.02²), norms 1.
@@ -85,7 +85,7 @@ impl Parameters {
             let tensor = var.as_detached_tensor().to_device(device)?.to_dtype(dtype)?;
             vars.insert(name.clone(), Var::from_tensor(&tensor.copy()?)?);
         }
-        Ok(Self { vars, for_any_device: self.for_any_device })
+        Ok(Self { vars, composed: self.composed })
     }
 
     /// The same values on a device: the variables themselves where they are there.
@@ -94,13 +94,14 @@ impl Parameters {
         if there { Ok(self) } else { self.to(DType::F32, device) }
     }
 
-    /// The same variables for what computes on any device, wherever they are.
+    /// The same variables, but [`crate::passes::of`] never chooses `Fused` for them: the passes composed of
+    /// candle's operations compute, which run on any device.
     pub fn composed(&self) -> Self {
-        Self { for_any_device: true, ..self.clone() }
+        Self { composed: true, ..self.clone() }
     }
 
-    /// Whether only what computes on any device is to compute with them.
-    pub fn for_any_device(&self) -> bool {
-        self.for_any_device
+    /// Whether `Fused` must not compute with them; see [`Parameters::composed`].
+    pub fn is_composed(&self) -> bool {
+        self.composed
     }
 }

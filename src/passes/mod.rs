@@ -1,8 +1,16 @@
-//! Who computes: forward, backward and cached decoding of a decoder behind one trait, each
-//! implementation in a folder of its own, and the one place that chooses among them.
+//! The code that runs a decoder: forward, backward, cached decoding. One folder for each implementation of
+//! [`Passes`]; [`of`] chooses. Methods that a new implementation does not override use candle's operations.
 //!
-//! A new device is a folder here and an arm in [`of`]. What it has no faster way for, the trait's own
-//! methods do in candle's operations.
+//! | module | what computes |
+//! |---|---|
+//! | [`fused`] | f32 on the CPU: hand-written passes over slices, without an autograd graph |
+//! | [`by_hand`] | f32 on a GPU, or wherever [`fused`] must not be used: candle's operations with a hand-written backward pass |
+//! | [`autograd`] | any device and dtype: candle's operations and gradients; the other two are tested against it |
+//! | [`cached`] | what every implementation offers for decoding with a cache of keys and values |
+//! | [`adamw`] | what every implementation offers for the optimiser's update |
+//! | [`policy`] | a decoder with its latent's heads and the implementation that computes with them |
+//!
+//! A new device also touches files of other modules: `CONTRIBUTING.md` lists them.
 
 pub mod adamw;
 pub mod autograd;
@@ -90,7 +98,7 @@ pub trait Backward {
 /// Who computes with parameters where and as they are: the one place that decides.
 pub fn of(parameters: &Parameters) -> &'static dyn Passes {
     let Some((_, first)) = parameters.iter().next() else { return &Autograd };
-    match (first.dtype(), first.device().is_cpu() && !parameters.for_any_device()) {
+    match (first.dtype(), first.device().is_cpu() && !parameters.is_composed()) {
         (DType::F32, true) => &Fused,
         (DType::F32, false) => &ByHand,
         _ => &Autograd,

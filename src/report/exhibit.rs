@@ -4,7 +4,7 @@ use super::document::{Document, Grid, csv, latex, markdown};
 use super::publish::Files;
 use super::{study, table1, table2, table3};
 use crate::Result;
-use crate::plan::Table;
+use crate::plan::{Scale, Table};
 use crate::run::evidence::Evidence;
 
 /// One table with everything that is written of it.
@@ -21,14 +21,14 @@ pub struct Exhibit {
 impl Exhibit {
     /// With its Markdown, CSV and LaTeX; `numbers` are tidy.
     pub(super) fn new(
-        evidence: &Evidence,
+        table: Table,
+        scale: Scale,
         title: &str,
         status: String,
         document: Document,
         numbers: &Grid,
     ) -> Result<Self> {
-        let (table, scale) = (evidence.header.table, evidence.header.scale.name());
-        let name = table.name();
+        let (name, scale) = (table.name(), scale.name());
         let files = vec![
             (format!("{name}.md"), markdown::render(&document).into_bytes()),
             (format!("{name}.csv"), csv::render(numbers)?),
@@ -44,7 +44,7 @@ impl Exhibit {
 pub(super) fn exhibit(evidence: &Evidence) -> Result<Exhibit> {
     match evidence.header.table {
         Table::Table1 => table1::exhibit(evidence),
-        Table::Table2 => table2::exhibit(evidence),
+        Table::Table2 => table2::exhibit(&table2::input(evidence)?),
         Table::Table3 => table3::exhibit(evidence),
         Table::Figure2 | Table::Reviews => study::exhibit(evidence),
     }

@@ -27,7 +27,7 @@ const WIDTH: u32 = 640;
 ///
 /// Errors: a policy without codes to draw.
 pub fn svg(a: &Architecture) -> Result<String> {
-    let Some(codes) = a.latent.codes() else {
+    let (Some(codes), Some(said)) = (a.latent.codes(), said(a.latent)) else {
         return Err(Error::argument("figure1", "latent.mode", "no codes", "gumbel, exact-elbo or marginal"));
     };
     let (d, k, c) = (a.config.hidden_size, codes.codes, a.config);
@@ -37,9 +37,8 @@ pub fn svg(a: &Architecture) -> Result<String> {
         false => ("", format!("{} parameters", count("lm_head."))),
     };
     let decoder = a.parameters(|name| name.starts_with("model."));
-    let Said { weights, sum, loss } = said(a.latent);
+    let Said { weights, sum, loss, posterior } = said;
     let objectives: Vec<String> = a.objectives.iter().map(name).collect();
-    let posterior = !matches!(a.latent, Latent::Marginal { .. });
 
     let mut s = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} 620\" width=\"{WIDTH}\" height=\"620\" \
@@ -90,12 +89,15 @@ struct Said {
     weights: [String; 2],
     sum: &'static str,
     loss: String,
+    /// Whether the box of the posterior is drawn.
+    posterior: bool,
 }
 
-fn said(latent: Latent) -> Said {
+/// None for a latent without codes.
+fn said(latent: Latent) -> Option<Said> {
     let every = "h_z = e_k, one pass a code";
     let weighed = |loss: &str, weight: f64| format!("{loss} + λ·KL(q ‖ p), λ = {weight}");
-    match latent {
+    Some(match latent {
         Latent::Gumbel { gumbel_tau, prior_weight, kl_weight, .. } => Said {
             weights: [
                 format!("w = (1 − α)·g(q) + α·g(p), g: Gumbel softmax, τ = {gumbel_tau}"),
@@ -106,18 +108,24 @@ fn said(latent: Latent) -> Said {
             ],
             sum: "h_z = Σ w_k·e_k",
             loss: weighed("Loss at h_z", kl_weight),
+            posterior: true,
         },
         Latent::ExactElbo { kl_weight, .. } => Said {
             weights: ["every code z = k, weighed by q".into(), "no sample".into()],
             sum: every,
             loss: weighed("Loss: expectation over q", kl_weight),
+            posterior: true,
         },
-        _ => Said {
+        Latent::Marginal { .. } => Said {
             weights: ["every code z = k, weighed by p".into(), "no sample, no posterior".into()],
             sum: every,
             loss: "Loss: likelihood (6), summed over p".into(),
+            posterior: false,
         },
-    }
+        Latent::None {} | Latent::Control { .. } | Latent::Gaussian { .. } | Latent::Factors { .. } => {
+            return None;
+        }
+    })
 }
 
 impl Architecture<'_> {

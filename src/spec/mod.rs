@@ -1,4 +1,5 @@
-//! The paper's mathematics, for reading: ndarray, f64, pure functions, closed-form gradients.
+//! The reference implementation of the paper's mathematics, for reading: ndarray, f64, pure functions,
+//! closed-form gradients.
 //!
 //! Nothing here draws a random number (noise is an argument), reads a file or keeps a state.
 //! Everything is in nats and in the log domain, and finite at |β·margin| = 1e4. One pair at a

@@ -22,7 +22,7 @@ pub struct Dialogue<'a> {
 pub enum Form {
     /// As the template renders it.
     Template,
-    /// A text that holds what the template would write; it is not dressed a second time.
+    /// A text that already contains what the template would write; the template is not applied again.
     Dressed,
     /// Prompt and answer are one text, for there is no template.
     Plain,

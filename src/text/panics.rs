@@ -1,5 +1,5 @@
-//! Panics of libraries as errors. `tokenizers` and `parquet` take many things for granted that a
-//! stranger's file need not keep to; neither a message of its own nor an abort is due to that.
+//! Turns panics in `tokenizers` and `parquet` into errors, so that a bad file neither prints a panic message
+//! nor stops the program.
 
 use crate::error::{Error, Result};
 use std::any::Any;

@@ -18,7 +18,7 @@ use crate::train::loss::{ExactLatents, exact_latents, pair_losses};
 use crate::train::metrics::{MetricsFile, StepMetrics};
 use crate::train::optim::{AdamW, linear_schedule};
 use crate::train::reference::ReferenceLogps;
-use crate::train::step::{StepSums, backward};
+use crate::train::step::{StepSums, forward_backward};
 use crate::{Error, Result, seed};
 use candle_core::{DType, Device, Tensor};
 use std::path::Path;
@@ -168,28 +168,21 @@ fn accumulate(
                 Some(LatentInputs { noise, prior_weight: alpha })
             }
         };
-        let sums =
-            backward(decoder, parameters, &rows.rows, recipe.training.recompute, gradients, |hidden| {
-                let states = PairStates::select(hidden, &rows)?;
-                let outputs = pair_losses(
-                    policy,
-                    &states,
-                    &rows,
-                    reference.as_ref(),
-                    recipe.objective,
-                    latent.as_ref(),
-                )?;
-                let mean = (outputs.loss.sum_all()? / batch.len() as f64)?;
-                let mut sums = outputs.sums(&rows)?;
-                if gap {
-                    let states = PairStates::select(&hidden.detach(), &rows)?;
-                    let exact = exact_latents(policy, &states, &rows, reference.as_ref(), recipe.objective)?;
-                    let sum =
-                        |e: ExactLatents| e.bound_gap.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>();
-                    sums.bound_gap = exact.map(sum).transpose()?;
-                }
-                Ok((mean, sums))
-            })?;
+        let recompute = recipe.training.recompute;
+        let sums = forward_backward(decoder, parameters, &rows.rows, recompute, gradients, |hidden| {
+            let states = PairStates::select(hidden, &rows)?;
+            let outputs =
+                pair_losses(policy, &states, &rows, reference.as_ref(), recipe.objective, latent.as_ref())?;
+            let mean = (outputs.loss.sum_all()? / batch.len() as f64)?;
+            let mut sums = outputs.sums(&rows)?;
+            if gap {
+                let states = PairStates::select(&hidden.detach(), &rows)?;
+                let exact = exact_latents(policy, &states, &rows, reference.as_ref(), recipe.objective)?;
+                let sum = |e: ExactLatents| e.bound_gap.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>();
+                sums.bound_gap = exact.map(sum).transpose()?;
+            }
+            Ok((mean, sums))
+        })?;
         total.add(&sums);
     }
     Ok(total)

@@ -10,7 +10,7 @@ use crate::model::rows::{Row, TokenRows};
 use crate::passes;
 use crate::progress::Task;
 use crate::train::optim::{AdamW, linear_schedule};
-use crate::train::step::backward;
+use crate::train::step::forward_backward;
 use crate::{Error, Result, seed};
 use candle_core::Tensor;
 
@@ -63,7 +63,7 @@ fn language_model_step(
     let predictors = rows.iter().flat_map(|(start, row)| start as u32..(start + row.ids.len() - 1) as u32);
     let predictors = Tensor::from_iter(predictors, decoder.device())?;
     let targets: Vec<u32> = rows.iter().flat_map(|(_, row)| row.ids[1..].iter().copied()).collect();
-    backward(decoder, parameters, &rows, recompute, gradients, |hidden| {
+    forward_backward(decoder, parameters, &rows, recompute, gradients, |hidden| {
         let states = hidden.index_select(&predictors, 0)?;
         let loss = passes::of(parameters).token_logps(decoder, &states, &targets)?.mean_all()?.neg()?;
         let value = f64::from(loss.to_scalar::<f32>()?);

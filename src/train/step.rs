@@ -1,4 +1,5 @@
-//! One micro-batch: forward, loss, backward, and what is worth reporting about it.
+//! One micro-batch: [`forward_backward`] with a loss that the caller gives, and the sums that its metrics are
+//! made of.
 
 use crate::model::batch::PairBatch;
 use crate::model::decoder::Decoder;
@@ -85,7 +86,7 @@ impl StepSums {
 /// states of `rows` and `scalar` returns the loss with anything else of interest.
 ///
 /// Below the states the parameters' passes go back, above them autograd.
-pub fn backward<T>(
+pub fn forward_backward<T>(
     decoder: &Decoder,
     parameters: &Parameters,
     rows: &TokenRows,

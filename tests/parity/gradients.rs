@@ -15,7 +15,7 @@ use lpc::tensor::elbo::SampleNoise;
 use lpc::tensor::lm_head::{token_logps_composed, token_logps_fused};
 use lpc::tensor::objective::PairLogps;
 use lpc::train::loss::pair_losses;
-use lpc::train::step::backward;
+use lpc::train::step::forward_backward;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -114,14 +114,15 @@ impl Problem {
         let noise = SampleNoise { prior: draw(&[n, CODES], 1.0), posterior: draw(&[n, CODES], 1.0) };
         let inputs = LatentInputs { noise, prior_weight: self.prior_weight };
         let mut gradients = Gradients::default();
-        let loss = backward(&policy.decoder, parameters, &batch.rows, recompute, &mut gradients, |hidden| {
-            let states = PairStates::select(hidden, &batch)?;
-            let outputs =
-                pair_losses(&policy, &states, &batch, Some(&reference), self.objective, Some(&inputs))?;
-            let loss = outputs.loss.mean_all()?;
-            Ok((loss.clone(), loss.to_dtype(DType::F64)?.to_scalar::<f64>()?))
-        })
-        .unwrap();
+        let loss =
+            forward_backward(&policy.decoder, parameters, &batch.rows, recompute, &mut gradients, |hidden| {
+                let states = PairStates::select(hidden, &batch)?;
+                let outputs =
+                    pair_losses(&policy, &states, &batch, Some(&reference), self.objective, Some(&inputs))?;
+                let loss = outputs.loss.mean_all()?;
+                Ok((loss.clone(), loss.to_dtype(DType::F64)?.to_scalar::<f64>()?))
+            })
+            .unwrap();
         (loss, gradients.into_tensors(parameters).unwrap())
     }
 

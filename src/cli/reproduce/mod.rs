@@ -11,7 +11,7 @@ mod table3;
 use super::output::print_line;
 use super::values::DeviceName;
 use crate::Result;
-use crate::experiment::table2::Reproduced;
+use crate::experiment::settings::Reproduced;
 use crate::plan::Scale;
 use crate::report::document::markdown::marked;
 use clap::error::{ContextKind, ContextValue, ErrorKind};

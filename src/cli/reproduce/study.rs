@@ -22,7 +22,8 @@ pub(super) struct StudyArguments {
     #[arg(long, value_name = "FILE")]
     study: Option<PathBuf>,
     /// A second data set beside --data, for the arms of the study that ask for one: a folder with train and
-    /// test, or one file of pairs. Of one file a fifth of the conversations (at most 1,000 pairs) is held out
+    /// test, or one file of pairs. If it is one file, a fifth of its conversations (at most 1,000 pairs) becomes
+    /// the test set
     #[arg(long, value_name = "PATH")]
     second_data: Option<PathBuf>,
 }

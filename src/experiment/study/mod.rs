@@ -9,7 +9,7 @@ use crate::experiment::pool::parallel;
 use crate::experiment::prepared::Prepared;
 use crate::experiment::saved::{self, with_model};
 use crate::experiment::second_data::SecondData;
-use crate::experiment::table2::{Reproduced, Settings};
+use crate::experiment::settings::{Reproduced, Settings};
 use crate::experiment::{cell, cells};
 use crate::passes::policy::Policy;
 use crate::plan::matrix::{Matrix, MatrixCell};
@@ -80,7 +80,8 @@ pub fn reproduce(
             true => with_model(cell, prepared, &store, progress),
             false => {
                 let keep = settings.keeps_model(&cell.recipe);
-                cell::run(&cell.recipe, &label(cell), prepared, &store, keep, progress).map(|m| m.run)
+                cell::train_and_score(&cell.recipe, &label(cell), prepared, &store, keep, progress)
+                    .map(|m| m.run)
             }
         }
     })?;

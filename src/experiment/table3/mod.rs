@@ -16,7 +16,7 @@ use crate::experiment::dataset::TextPairs;
 use crate::experiment::pool::parallel;
 use crate::experiment::prepared::reference_policy;
 use crate::experiment::saved::{self, with_model};
-use crate::experiment::table2::{Reproduced, Settings, header, label};
+use crate::experiment::settings::{Reproduced, Settings, header, label};
 use crate::plan::Scale;
 use crate::plan::Table;
 use crate::plan::matrix::Matrix;

@@ -1,6 +1,6 @@
-//! The decoder in candle's operations with a backward pass by hand: for any device, in f32. A GPU
-//! waits for launches, and autograd's backward pass has five times as many: each path of a gradient
-//! begins with zeros and is added. [`super::autograd`] is its oracle.
+//! The decoder in candle's operations with a backward pass by hand: for any device, in f32. On a GPU,
+//! launching kernels takes most of the time. Autograd launches five times as many, because it starts each
+//! part of a gradient from zeros and then adds it. [`super::autograd`] is its oracle.
 
 use super::autograd::Context;
 use super::{Backward, Passes};

@@ -17,7 +17,7 @@ use crate::eval::clusters::AgainstNull;
 use crate::eval::stats::{Estimate, crossed_interval, holm, student_interval};
 use crate::plan::Table;
 use crate::plan::study::{Question, Rule, Study, Test};
-use crate::run::evidence::{Evidence, NotRun, Run};
+use crate::run::evidence::{Evidence, Header, NotRun, Run};
 use crate::run::map::{Map, Means};
 use ndarray::Array2;
 use std::collections::BTreeMap;
@@ -302,8 +302,9 @@ fn layout(evidence: &Evidence) -> Result<Option<Layout>> {
 /// Errors: as [`summarise`].
 pub(super) fn exhibit(evidence: &Evidence) -> Result<Exhibit> {
     let summary = summarise(evidence)?;
-    let name = evidence.header.table.name();
-    let picture = match evidence.header.table {
+    let Header { table, scale, .. } = evidence.header;
+    let name = table.name();
+    let picture = match table {
         Table::Figure2 => figure2::svg(&summary)?,
         _ => forest::svg(&summary)?,
     };
@@ -322,7 +323,7 @@ pub(super) fn exhibit(evidence: &Evidence) -> Result<Exhibit> {
     }
     let document = document::document(&summary, picture, codes);
     let (title, status) = (&summary.study.title, words::status(&summary));
-    let mut exhibit = Exhibit::new(evidence, title, status, document, &document::numbers(&summary))?;
+    let mut exhibit = Exhibit::new(table, scale, title, status, document, &document::numbers(&summary))?;
     exhibit.files.extend(files);
     Ok(exhibit)
 }

@@ -8,7 +8,7 @@ use crate::report::exhibit::Exhibit;
 use crate::report::paper::{self, Table1Row};
 use crate::report::table2::SIGNIFICANCE;
 use crate::report::text::{NONE, NOT_RUN, bracketed, p_value, percent, points, scale, side};
-use crate::run::evidence::Evidence;
+use crate::run::evidence::{Evidence, Header};
 
 const NOT_IN_SOURCE: &str = "not in the source";
 const COMPARED: &str = "LPC against the plain objective";
@@ -19,7 +19,8 @@ const COMPARED: &str = "LPC against the plain objective";
 pub(in crate::report) fn exhibit(evidence: &Evidence) -> Result<Exhibit> {
     let input = input(evidence)?;
     let status = format!("{} runs and their base models measured.", evidence.runs.len());
-    Exhibit::new(evidence, "Table 1", status, document(evidence, &input)?, &numbers(&input)?)
+    let Header { table, scale, .. } = evidence.header;
+    Exhibit::new(table, scale, "Table 1", status, document(evidence, &input)?, &numbers(&input)?)
 }
 
 fn document(evidence: &Evidence, input: &Input) -> Result<Document> {

@@ -1,6 +1,6 @@
 //! What the cells of table 2 rest on: seeds, intervals and tests of each.
 
-use super::{Arm, Comparison, RunSummary, correct};
+use super::summary::{Arm, Comparison, RunSummary, correct};
 use crate::error::Result;
 use crate::eval::stats::{
     Estimate, bootstrap_interval, mcnemar_exact, paired_bootstrap, resamples, wilson_interval,

@@ -1,7 +1,7 @@
 //! Table 2 as a document: the table first, then the verdicts and what they rest on.
 
 use super::basis::{Resamples, ids, published};
-use super::{Arm, BaseSummary, Comparison, LatentSummary, Row, RunSummary, Summary, Verdict};
+use super::summary::{Arm, BaseSummary, Comparison, LatentSummary, Row, RunSummary, Summary, Verdict};
 use crate::error::Result;
 use crate::eval::stats::Generalises;
 use crate::plan::Scale;
@@ -12,7 +12,7 @@ use crate::run::records::Record;
 use std::collections::BTreeSet;
 
 pub(super) fn document(summary: &Summary, svg: String) -> Result<Document> {
-    let excerpt = vec![Block::Paragraph(caption(summary)), Block::Grid(main(summary)?)];
+    let excerpt = vec![Block::Paragraph(caption(summary)), Block::Grid(main_grid(summary)?)];
     let notes = Block::List(summary.notes.to_vec());
     let picture =
         Figure { file: "table2.svg".into(), description: "Every cell with its interval".into(), svg };
@@ -62,7 +62,7 @@ fn caption(summary: &Summary) -> String {
 }
 
 /// The table that the README shows too.
-fn main(summary: &Summary) -> Result<Grid> {
+fn main_grid(summary: &Summary) -> Result<Grid> {
     let numbers =
         ["Without LPC", "With LPC", "Paired difference", "p", "p (Holm)", "Paper, 7–8B: without → with"];
     let columns = columns(&["Base model", "Objective"], &numbers);

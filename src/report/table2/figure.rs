@@ -1,6 +1,6 @@
 //! Table 2 as a picture: a dot and its interval for every cell, floor and ceiling as lines.
 
-use super::{Arm, BaseSummary, Summary};
+use super::summary::{Arm, BaseSummary, Summary};
 use crate::error::Result;
 use crate::report::drawing::{Area, Drawn, INK, Plot, WITH, WITHOUT, beside, font, horizontal_axis, svg};
 use plotters::element::DashedPathElement;

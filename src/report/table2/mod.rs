@@ -1,7 +1,14 @@
 //! Table 2: preference accuracy of each objective without and with LPC, on each base model.
 //!
-//! [`summarise`] turns the records of runs into estimates, [`render`] sets them. Both are pure: the same
-//! records give the same bytes.
+//! | file | what it does |
+//! |---|---|
+//! | `summary` | [`input`] reads the records of the runs from the evidence, [`summarise`] estimates every accuracy, difference and p-value from them |
+//! | `document` | writes the estimates as text: `main_grid` is the table itself, the other functions are the sections below it |
+//! | `basis` | what the page shows for a cell that is opened: its seeds, intervals and tests |
+//! | `numbers` | the estimates as CSV |
+//! | `figure` | the estimates as a picture |
+//!
+//! [`exhibit`] puts them together. The same records always give the same bytes.
 
 mod basis;
 mod document;
@@ -10,41 +17,27 @@ mod numbers;
 mod summary;
 
 pub use figure::figure;
-pub use summary::*;
+pub use summary::{
+    Arm, BaseModel, BaseSummary, Ceiling, Cell, Comparison, Input, LatentSummary, Proportion, Row,
+    RunSummary, SIGNIFICANCE, Summary, Verdict, input, summarise,
+};
 
 use super::claims::Effect;
-use super::document::{csv, markdown};
 use super::exhibit::Exhibit;
 use crate::Result;
+use crate::plan::Table;
 use crate::run::evidence::Evidence;
-
-/// The table as text.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rendered {
-    pub markdown: String,
-    /// Tidy: a row a cell and statistic.
-    pub csv: Vec<u8>,
-}
-
-/// The table from the records of runs.
-///
-/// Errors: see [`summarise`].
-pub fn render(input: &Input) -> Result<Rendered> {
-    let summary = summarise(input)?;
-    let document = document::document(&summary, figure(&summary)?)?;
-    Ok(Rendered { markdown: markdown::render(&document), csv: csv::render(&numbers::grid(&summary))? })
-}
 
 /// The table's files and its part of the page.
 ///
-/// Errors: evidence that does not give back its records; as [`summarise`].
-pub(super) fn exhibit(evidence: &Evidence) -> Result<Exhibit> {
-    let input = summary::input(evidence)?;
-    let summary = summarise(&input)?;
+/// Errors: as [`summarise`].
+pub fn exhibit(input: &Input) -> Result<Exhibit> {
+    let summary = summarise(input)?;
     let picture = figure(&summary)?;
     let document = document::document(&summary, picture.clone())?;
     let status = document::verdict_line(&summary);
-    let mut exhibit = Exhibit::new(evidence, "Table 2", status, document, &numbers::grid(&summary))?;
+    let numbers = numbers::grid(&summary);
+    let mut exhibit = Exhibit::new(Table::Table2, input.scale, "Table 2", status, document, &numbers)?;
     // The page has always listed it third.
     exhibit.files.insert(2, ("table2.svg".into(), picture.into_bytes()));
     Ok(exhibit)
@@ -52,9 +45,9 @@ pub(super) fn exhibit(evidence: &Evidence) -> Result<Exhibit> {
 
 /// What LPC changes, objective by objective.
 ///
-/// Errors: as [`exhibit`].
+/// Errors: as [`input`] and [`summarise`].
 pub(super) fn effects(evidence: &Evidence) -> Result<Vec<Effect>> {
-    let input = summary::input(evidence)?;
+    let records = input(evidence)?;
     let effect = |row: &Row<'_>| {
         let e = row.comparison.as_ref()?.difference;
         Some(Effect {
@@ -66,5 +59,5 @@ pub(super) fn effects(evidence: &Evidence) -> Result<Vec<Effect>> {
             p_value: e.p_value,
         })
     };
-    Ok(summarise(&input)?.rows.iter().filter_map(effect).collect())
+    Ok(summarise(&records)?.rows.iter().filter_map(effect).collect())
 }

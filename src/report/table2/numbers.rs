@@ -1,6 +1,6 @@
-//! Table 2's numbers, tidy: a row a cell and statistic.
+//! `table2.csv`: every estimate of [`super::summary`] in a row of its own, for programs to read.
 
-use super::{Arm, BaseSummary, Row, RunSummary, Summary};
+use super::summary::{Arm, BaseSummary, Row, RunSummary, Summary};
 use crate::eval::stats::Estimate;
 use crate::report::document::{Cell, Column, Grid, columns};
 use crate::report::paper;

@@ -1,10 +1,11 @@
-//! Table 2's numbers: records in, estimates out.
+//! From the records of runs to the estimates of table 2, before any of them is written as text: accuracies and
+//! their intervals, differences, p-values, verdicts.
 
 use crate::error::{Error, Result};
 use crate::eval::stats::{Estimate, Interval, crossed_interval, holm, wilson_interval};
 use crate::plan::Scale;
 use crate::report::paper::{self, Published};
-use crate::run::evidence::{Evidence, Header};
+use crate::run::evidence::{Evidence, Header, Run};
 use crate::run::records::Record;
 use ndarray::Array2;
 use std::collections::{BTreeMap, BTreeSet};
@@ -147,16 +148,16 @@ pub enum Verdict {
     Undecided,
 }
 
-/// The table's numbers from its evidence.
+/// What the table is made from, as its evidence has it.
 ///
 /// Errors: evidence that does not give back its records.
-pub(super) fn input(evidence: &Evidence) -> Result<Input> {
+pub fn input(evidence: &Evidence) -> Result<Input> {
     let Header { scale, bases, objectives, .. } = &evidence.header;
     let mut cells = vec![];
     for base in bases {
         for objective in objectives {
             for latent in [false, true] {
-                let run = |run: &crate::run::evidence::Run| {
+                let of_run = |run: &Run| {
                     Ok(RunSummary {
                         run_id: run.manifest.run.clone(),
                         seed: run.seed(),
@@ -164,7 +165,7 @@ pub(super) fn input(evidence: &Evidence) -> Result<Input> {
                         latent: LatentSummary::of(&run.manifest.outcome.metrics),
                     })
                 };
-                let runs = evidence.cell(&base.name, objective, latent).into_iter().map(run);
+                let runs = evidence.cell(&base.name, objective, latent).into_iter().map(of_run);
                 cells.push(Cell {
                     base: base.name.clone(),
                     objective: objective.clone(),
@@ -210,8 +211,8 @@ pub fn summarise(input: &Input) -> Result<Summary<'_>> {
     let mut rows = Vec::new();
     for base in &input.bases {
         for objective in &objectives {
-            let arm = |latent| arm(input, &base.name, objective, latent);
-            let (without, with) = (arm(false)?, arm(true)?);
+            let side = |latent| arm(input, &base.name, objective, latent);
+            let (without, with) = (side(false)?, side(true)?);
             let comparison = compare(&without, &with)?;
             let published = match &base.paper {
                 Some(column) => Some(paper::table2().find(column, objective).ok_or_else(|| {
@@ -279,8 +280,9 @@ fn arm<'a>(input: &'a Input, base: &str, objective: &str, latent: bool) -> Resul
     runs.sort_by_key(|r| r.seed);
     let accuracy = match runs.first() {
         Some(first) => {
-            let correct = |(s, e): (usize, usize)| correct(&runs[s].records[e]);
-            let cells = Array2::from_shape_fn((runs.len(), first.records.len()), correct);
+            let cells = Array2::from_shape_fn((runs.len(), first.records.len()), |(s, e)| {
+                correct(&runs[s].records[e])
+            });
             Some(crossed_interval(cells.view())?.within(0.0, 1.0))
         }
         None => None,
@@ -293,6 +295,7 @@ fn arm<'a>(input: &'a Input, base: &str, objective: &str, latent: bool) -> Resul
     Ok(Arm { runs, accuracy, by_source })
 }
 
+/// 1 for a pair that was decided rightly, 0 for another.
 pub(super) fn correct(record: &Record) -> f64 {
     f64::from(u8::from(record.correct))
 }

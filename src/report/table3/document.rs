@@ -7,7 +7,7 @@ use crate::report::document::{Basis, Block, Cell, Column, Document, Grid, Medium
 use crate::report::exhibit::Exhibit;
 use crate::report::paper::{self, Both};
 use crate::report::text::{NONE, NOT_RUN, scale, side};
-use crate::run::evidence::{Evidence, Run};
+use crate::run::evidence::{Evidence, Header, Run};
 use ndarray::Array2;
 
 /// The table's files and its part of the page.
@@ -16,7 +16,8 @@ use ndarray::Array2;
 pub(in crate::report) fn exhibit(evidence: &Evidence) -> Result<Exhibit> {
     let input = input(evidence)?;
     let status = format!("{} runs judged, {} prompts each.", input.runs.len(), input.prompts);
-    Exhibit::new(evidence, "Table 3", status, document(evidence, &input)?, &numbers(&input))
+    let Header { table, scale, .. } = evidence.header;
+    Exhibit::new(table, scale, "Table 3", status, document(evidence, &input)?, &numbers(&input))
 }
 
 fn document(evidence: &Evidence, input: &Input) -> Result<Document> {

@@ -18,7 +18,7 @@ use lpc::run::manifest::peak_memory_mib;
 use lpc::seed;
 use lpc::train::fit::{FitInputs, fit};
 use lpc::train::reference::ReferenceLogps;
-use lpc::train::step::backward;
+use lpc::train::step::forward_backward;
 use serde::Deserialize;
 use std::path::Path;
 use std::time::Instant;
@@ -119,7 +119,7 @@ pub fn plain(arguments: &Plain) -> lpc::Result<()> {
     for _ in 0..arguments.steps {
         let begun = Instant::now();
         let mut gradients = Gradients::default();
-        backward(&decoder, &parameters, &rows, false, &mut gradients, |hidden| {
+        forward_backward(&decoder, &parameters, &rows, false, &mut gradients, |hidden| {
             Ok((passes::of(&parameters).token_logps(&decoder, hidden, &targets)?.mean_all()?.neg()?, ()))
         })?;
         seconds.push(begun.elapsed().as_secs_f64());
