@@ -12,7 +12,19 @@ const HASHED: [&str; 3] = ["Cargo.toml", "Cargo.lock", "src"];
 /// What the dirty flag looks at; generated reports do not make a build dirty.
 const SOURCES: [&str; 5] = ["Cargo.toml", "Cargo.lock", "build.rs", "src", "paper"];
 
+/// Sources of the kernels of a GPU, which run on the host too.
+#[cfg(feature = "train")]
+const KERNELS: &str = "src/machine/device/kernels";
+
 fn main() {
+    // Fused products and sums would make the host's numbers depend on the compiler.
+    #[cfg(feature = "train")]
+    cc::Build::new()
+        .file(format!("{KERNELS}/host.c"))
+        .std("c11")
+        .opt_level(3)
+        .flag("-ffp-contract=off")
+        .compile("lpc_kernels");
     let mut files = Vec::new();
     for path in HASHED {
         collect(Path::new(path), &mut files);

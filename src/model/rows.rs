@@ -2,6 +2,7 @@
 
 use crate::Result;
 use candle_core::{Device, Tensor};
+use std::ops::Range;
 
 /// One sequence, or a prompt with several continuations. A token sees itself, earlier tokens
 /// of its own segment, and earlier tokens of segment 0.
@@ -34,6 +35,13 @@ pub struct Padded {
     pub index: Tensor,
 }
 
+/// Where one row's tokens may look, as two ranges of that row a token.
+pub struct Sight {
+    /// Index of the row's first token in the batch.
+    pub start: usize,
+    pub tokens: Vec<[Range<usize>; 2]>,
+}
+
 impl Row {
     /// Appends `tokens` as a segment whose first token stands at `position`.
     pub fn push(&mut self, tokens: &[u32], position: usize, segment: u8) {
@@ -53,6 +61,25 @@ impl Row {
     pub fn sees(&self, i: usize, j: usize, window: Option<usize>) -> bool {
         let related = self.segments[j] == 0 || self.segments[j] == self.segments[i];
         j <= i && related && window.is_none_or(|w| ((self.positions[i] - self.positions[j]) as usize) < w)
+    }
+}
+
+impl Row {
+    fn sight(&self, start: usize, window: Option<usize>) -> Sight {
+        let prompt = self.segments.iter().take_while(|&&s| s == 0).count();
+        let reach = window.unwrap_or(usize::MAX);
+        let mut first = 0;
+        let tokens = (0..self.ids.len())
+            .map(|i| {
+                if i > 0 && self.segments[i] != self.segments[i - 1] {
+                    first = i;
+                }
+                let before = (self.positions[i] as usize + 1).saturating_sub(reach).min(prompt);
+                let shared = if first == 0 { 0..0 } else { before..prompt };
+                [shared, (i + 1).saturating_sub(reach).max(first)..i + 1]
+            })
+            .collect();
+        Sight { start, tokens }
     }
 }
 
@@ -79,6 +106,11 @@ impl TokenRows {
 
     pub fn positions(&self) -> impl Iterator<Item = u32> {
         self.rows.iter().flat_map(|row| row.positions.iter().copied())
+    }
+
+    /// The rows' sights under a sliding window. Segment 0 comes first in a row, the others follow.
+    pub fn sights(&self, window: Option<usize>) -> Vec<Sight> {
+        self.iter().map(|(start, row)| row.sight(start, window)).collect()
     }
 
     pub fn padded(&self, window: Option<usize>, device: &Device) -> Result<Padded> {

@@ -17,6 +17,7 @@ pub mod autograd;
 pub mod by_hand;
 pub mod cached;
 pub mod fused;
+pub mod gpu;
 pub mod policy;
 
 use crate::Result;

@@ -3,19 +3,12 @@
 
 use crate::machine::exp::{LANES, dot, exp, folded, wide};
 use crate::machine::gemm::{Matrix, Threads, product, product_strided};
-use crate::model::rows::TokenRows;
+use crate::model::rows::Sight;
 use rayon::prelude::*;
 use std::ops::Range;
 
 /// Queries worked on at a time: bounds the buffer of scores and skips most of the future.
 const QUERIES: usize = 64;
-
-/// Where one row's tokens may look, as two ranges of that row a token.
-pub struct Sight {
-    /// Index of the row's first token in the batch.
-    start: usize,
-    tokens: Vec<[Range<usize>; 2]>,
-}
 
 /// What the batch looks like to one attention layer.
 pub struct Heads {
@@ -31,29 +24,6 @@ pub struct Mixed {
     pub out: Vec<f32>,
     /// [heads, tokens]
     pub normalisers: Vec<f32>,
-}
-
-/// The rows' sights under a sliding window. Segment 0 comes first in a row, the others follow.
-pub fn sights(rows: &TokenRows, window: Option<usize>) -> Vec<Sight> {
-    rows.iter()
-        .map(|(start, row)| {
-            let prompt = row.segments.iter().take_while(|&&s| s == 0).count();
-            let mut own = 0;
-            let tokens = (0..row.ids.len())
-                .map(|i| {
-                    if i > 0 && row.segments[i] != row.segments[i - 1] {
-                        own = i;
-                    }
-                    let reach = window.unwrap_or(usize::MAX);
-                    let position = row.positions[i] as usize;
-                    let before = (position + 1).saturating_sub(reach).min(prompt);
-                    let shared = if own == 0 { 0..0 } else { before..prompt };
-                    [shared, (i + 1).saturating_sub(reach).max(own)..i + 1]
-                })
-                .collect();
-            Sight { start, tokens }
-        })
-        .collect()
 }
 
 impl Heads {

@@ -16,11 +16,11 @@ use crate::machine::pointwise::{
 };
 use crate::model::decoder::{Block, Decoder};
 use crate::model::gradients::Gradients;
-use crate::model::rows::TokenRows;
+use crate::model::rows::{Sight, TokenRows};
 use crate::tensor::code_head::code_logps_fused;
 use crate::tensor::lm_head::token_logps_fused;
 use crate::tensor::slices::Held;
-use attention::{Heads, Mixed, Sight, sights};
+use attention::{Heads, Mixed};
 use candle_core::{Tensor, Var};
 
 #[derive(Debug)]
@@ -162,7 +162,7 @@ fn run(
             tokens: rows.tokens(),
         },
         turns: Turns { cos, sin },
-        sights: sights(rows, c.sliding_window),
+        sights: rows.sights(c.sliding_window),
         eps: c.rms_norm_eps,
         precision: decoder.precision(),
     };

@@ -1,0 +1,6 @@
+// The kernels for the host.
+#include "adamw.cu"
+#include "attention.cu"
+#include "head.cu"
+#include "norm.cu"
+#include "pointwise.cu"

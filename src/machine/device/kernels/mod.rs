@@ -1,0 +1,106 @@
+//! The kernels, each behind a function that checks every length: `kernels/*.cu` says what they compute.
+//!
+//! Shapes are those of the sources; tokens are rows of a pack.
+
+mod attention;
+mod head;
+mod norm;
+mod optimiser;
+mod pointwise;
+
+pub use attention::{
+    HeadShape, Sight, attention_scores, attention_weights, join_heads, regroup, split_heads,
+};
+pub use head::{head_gradient, head_logps};
+pub use norm::{add_columns, rms_norm, rms_norm_backward, rms_norm_weight};
+pub use optimiser::{
+    Moments, MomentsFormat, Step, adamw, join_master, split_master, square_blocks, square_sum,
+};
+pub use pointwise::{ByToken, embed, embed_backward, swiglu, swiglu_backward, to_bf16};
+
+use super::host::HostKernel;
+use super::{Element, Numbers, View};
+
+/// Threads of a block, in every kernel.
+pub const THREADS: usize = 256;
+
+/// The sources as one text, for a GPU's compiler.
+pub const SOURCE: &str = concat!(
+    include_str!("common.h"),
+    include_str!("adamw.cu"),
+    include_str!("attention.cu"),
+    include_str!("head.cu"),
+    include_str!("norm.cu"),
+    include_str!("pointwise.cu"),
+);
+
+macro_rules! kernels {
+    ($($variant:ident $host:ident,)*) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Kernel { $($variant,)* }
+
+        unsafe extern "C" {
+            $(fn $host(arguments: *const std::ffi::c_void, blocks_x: u32, first: u32, end: u32);)*
+        }
+
+        impl Kernel {
+            pub fn on_host(self) -> HostKernel {
+                match self { $(Self::$variant => $host,)* }
+            }
+        }
+    };
+}
+
+kernels! {
+    AddColumns lpc_add_columns,
+    AdamW lpc_adamw,
+    AttentionScores lpc_attention_scores,
+    AttentionWeights lpc_attention_weights,
+    Embed lpc_embed,
+    EmbedBackward lpc_embed_backward,
+    HeadGradient lpc_head_gradient,
+    HeadLogps lpc_head_logps,
+    JoinHeads lpc_join_heads,
+    JoinMaster lpc_join_master,
+    Regroup lpc_regroup,
+    RmsNorm lpc_rms_norm,
+    RmsNormBackward lpc_rms_norm_backward,
+    RmsNormWeight lpc_rms_norm_weight,
+    SplitHeads lpc_split_heads,
+    SplitMaster lpc_split_master,
+    SquareSums lpc_square_sums,
+    Swiglu lpc_swiglu,
+    SwigluBackward lpc_swiglu_backward,
+    ToBf16 lpc_to_bf16,
+}
+
+/// `struct numbers` of the sources.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct RawNumbers {
+    at: u64,
+    is_bf16: u32,
+}
+
+impl RawNumbers {
+    /// Panics: another number of numbers.
+    #[track_caller]
+    fn of(numbers: Numbers<'_>, len: usize) -> Self {
+        match numbers {
+            Numbers::F32(view) => Self { at: at(view, len), is_bf16: 0 },
+            Numbers::Bf16(view) => Self { at: at(view, len), is_bf16: 1 },
+        }
+    }
+}
+
+/// The address of a view that must have this many numbers.
+#[track_caller]
+fn at<T: Element>(view: View<'_, T>, len: usize) -> u64 {
+    assert_eq!(view.len(), len, "numbers of an argument");
+    view.address()
+}
+
+#[track_caller]
+fn small(n: usize) -> u32 {
+    u32::try_from(n).expect("a 32-bit number")
+}

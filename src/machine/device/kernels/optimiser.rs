@@ -1,0 +1,189 @@
+//! AdamW, and weights as two halves.
+
+use super::{Kernel, RawNumbers, THREADS, at};
+use crate::Result;
+use crate::machine::device::{Device, Memory, Numbers, View};
+use half::bf16;
+use std::sync::Arc;
+
+/// Numbers that a thread of `square_sums` adds up.
+const SQUARES: usize = 64;
+
+#[repr(C)]
+struct Master {
+    places: [u64; 3],
+    n: u64,
+}
+
+/// f32 numbers as bf16 numbers, rounded to the nearest (halfway cases up), and what is left of their bits.
+pub fn split_master(x: View<'_, f32>, halves: View<'_, bf16>, rests: View<'_, u16>) -> Result<()> {
+    let n = x.len();
+    let arguments = Master { places: [x.address(), at(halves, n), at(rests, n)], n: n as u64 };
+    // SAFETY: n numbers each, by the checks above.
+    unsafe { x.device().launch(Kernel::SplitMaster, [n.div_ceil(THREADS), 1], &arguments) }
+}
+
+/// The inverse of [`split_master`].
+pub fn join_master(halves: View<'_, bf16>, rests: View<'_, u16>, x: View<'_, f32>) -> Result<()> {
+    let n = x.len();
+    let arguments = Master { places: [at(halves, n), at(rests, n), x.address()], n: n as u64 };
+    // SAFETY: n numbers each, by the checks above.
+    unsafe { x.device().launch(Kernel::JoinMaster, [n.div_ceil(THREADS), 1], &arguments) }
+}
+
+/// Σ g², in f32 over stretches, which are added up in f64. Waits for the device.
+pub fn square_sum(gradient: Numbers<'_>, sums: &Memory<f32>) -> Result<f64> {
+    #[repr(C)]
+    struct Arguments {
+        gradient: RawNumbers,
+        sums: u64,
+        n: u64,
+    }
+    let n = gradient.len();
+    let blocks = square_blocks(n);
+    let sums = sums.at(..blocks);
+    let arguments =
+        Arguments { gradient: RawNumbers::of(gradient, gradient.len()), sums: sums.address(), n: n as u64 };
+    // SAFETY: a sum for each block.
+    unsafe { sums.device().launch(Kernel::SquareSums, [blocks, 1], &arguments)? };
+    Ok(sums.read()?.into_iter().map(f64::from).sum())
+}
+
+/// How many sums [`square_sum`] wants for n numbers.
+pub fn square_blocks(n: usize) -> usize {
+    n.div_ceil(SQUARES * THREADS)
+}
+
+/// Running means of gradients and of their squares. Formats differ in bytes a number and in what is lost.
+pub enum Moments {
+    /// 8 bytes, exact.
+    F32 { first: Memory<f32>, second: Memory<f32> },
+    /// 4 bytes. The second is rounded up or down at random: to the nearest, it would stand still.
+    Bf16 { first: Memory<bf16>, second: Memory<bf16> },
+    /// 2 bytes and 8 for each block of [`THREADS`] numbers: roots of the share of a block's largest.
+    EightBit {
+        first: Memory<u8>,
+        second: Memory<u8>,
+        first_largest: Memory<f32>,
+        second_largest: Memory<f32>,
+    },
+}
+
+/// How moments are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MomentsFormat {
+    F32,
+    Bf16,
+    EightBit,
+}
+
+/// `struct moments` of the sources.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct RawMoments {
+    first: u64,
+    second: u64,
+    first_largest: u64,
+    second_largest: u64,
+    kind: u32,
+    seed: u32,
+}
+
+impl Moments {
+    pub fn zeros(device: &Arc<Device>, format: MomentsFormat, n: usize) -> Result<Self> {
+        Ok(match format {
+            MomentsFormat::F32 => Self::F32 {
+                first: Memory::zeros(device, "moments", n)?,
+                second: Memory::zeros(device, "moments", n)?,
+            },
+            MomentsFormat::Bf16 => Self::Bf16 {
+                first: Memory::zeros(device, "moments", n)?,
+                second: Memory::zeros(device, "moments", n)?,
+            },
+            MomentsFormat::EightBit => Self::EightBit {
+                first: Memory::zeros(device, "moments", n)?,
+                second: Memory::zeros(device, "moments", n)?,
+                first_largest: Memory::zeros(device, "moments", n.div_ceil(THREADS))?,
+                second_largest: Memory::zeros(device, "moments", n.div_ceil(THREADS))?,
+            },
+        })
+    }
+
+    /// Numbers from `first`, a multiple of [`THREADS`], on; `n` of them.
+    fn raw(&self, first: usize, n: usize, seed: u32) -> RawMoments {
+        assert_eq!(first % THREADS, 0, "moments begin with a block");
+        let (range, blocks) = (first..first + n, first / THREADS..(first + n).div_ceil(THREADS));
+        let none = RawMoments { first: 0, second: 0, first_largest: 0, second_largest: 0, kind: 0, seed };
+        match self {
+            Self::F32 { first, second } => RawMoments {
+                first: first.at(range.clone()).address(),
+                second: second.at(range).address(),
+                ..none
+            },
+            Self::Bf16 { first, second } => RawMoments {
+                first: first.at(range.clone()).address(),
+                second: second.at(range).address(),
+                kind: 1,
+                ..none
+            },
+            Self::EightBit { first, second, first_largest, second_largest } => RawMoments {
+                first: first.at(range.clone()).address(),
+                second: second.at(range).address(),
+                first_largest: first_largest.at(blocks.clone()).address(),
+                second_largest: second_largest.at(blocks).address(),
+                kind: 2,
+                ..none
+            },
+        }
+    }
+}
+
+/// One step's numbers: those of the update of `passes::adamw`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Step {
+    pub clip: f32,
+    pub beta1: f32,
+    pub beta2: f32,
+    /// Learning rate over 1 − β₁ᵗ.
+    pub step_size: f32,
+    /// 1 / √(1 − β₂ᵗ).
+    pub second_scale: f32,
+    pub epsilon: f32,
+    /// 1 less the weight decay.
+    pub keep: f32,
+}
+
+/// w ← keep·w − step_size·m / (second_scale·√v + ε), as f32 numbers, for weights as [`split_master`] leaves them
+/// whose moments begin at `first`, a multiple of [`THREADS`]. `seed` is that of random roundings.
+pub fn adamw(
+    halves: View<'_, bf16>,
+    rests: View<'_, u16>,
+    gradient: Numbers<'_>,
+    moments: &Moments,
+    first: usize,
+    step: &Step,
+    seed: u32,
+) -> Result<()> {
+    #[repr(C)]
+    struct Arguments {
+        halves: u64,
+        rests: u64,
+        gradient: RawNumbers,
+        moments: RawMoments,
+        n: u64,
+        step: Step,
+    }
+    let n = halves.len();
+    assert_eq!(gradient.len(), n, "gradients of the weights");
+    let arguments = Arguments {
+        halves: halves.address(),
+        rests: at(rests, n),
+        gradient: RawNumbers::of(gradient, gradient.len()),
+        moments: moments.raw(first, n, seed),
+        n: n as u64,
+        step: *step,
+    };
+    // SAFETY: n numbers each, by the checks above and those of `raw`.
+    unsafe { halves.device().launch(Kernel::AdamW, [n.div_ceil(THREADS), 1], &arguments) }
+}

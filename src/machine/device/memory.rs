@@ -1,0 +1,171 @@
+//! Memory of a device: typed, of a fixed size, reached by the device's own operations alone.
+
+use super::Device;
+use super::kernels::Sight;
+use crate::{Error, Result};
+use half::bf16;
+use std::marker::PhantomData;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+/// What memory may hold: any pattern of its bits is a value.
+pub trait Element: Copy + Send + Sync + 'static + sealed::Sealed {}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! elements {
+    ($($element:ty),*) => {$(
+        impl Element for $element {}
+        impl sealed::Sealed for $element {}
+    )*};
+}
+elements!(bf16, f32, u8, u16, u32, Sight);
+
+/// Numbers that a device holds, 0 at first. They are given back when it is dropped.
+pub struct Memory<T> {
+    device: Arc<Device>,
+    address: u64,
+    len: usize,
+    element: PhantomData<T>,
+}
+
+/// A stretch of a [`Memory`]. Like a `Cell` it may be written while others see it: a device does one operation
+/// after the other, and nothing else looks into its memory.
+pub struct View<'a, T> {
+    device: &'a Device,
+    address: u64,
+    len: usize,
+    element: PhantomData<T>,
+}
+
+/// Numbers in one of two precisions.
+#[derive(Clone, Copy)]
+pub enum Numbers<'a> {
+    F32(View<'a, f32>),
+    Bf16(View<'a, bf16>),
+}
+
+impl Numbers<'_> {
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(view) => view.len(),
+            Self::Bf16(view) => view.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<T> Clone for View<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for View<'_, T> {}
+
+impl<T: Element> Memory<T> {
+    /// `what` names it in a plan.
+    ///
+    /// Errors: the device has no room.
+    pub fn zeros(device: &Arc<Device>, what: &'static str, len: usize) -> Result<Self> {
+        let address = device.allocate(what, len * size_of::<T>())?;
+        Ok(Self { device: device.clone(), address, len, element: PhantomData })
+    }
+
+    pub fn of(device: &Arc<Device>, what: &'static str, numbers: &[T]) -> Result<Self> {
+        let memory = Self::zeros(device, what, numbers.len())?;
+        memory.all().write(numbers)?;
+        Ok(memory)
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub fn all(&self) -> View<'_, T> {
+        View { device: &self.device, address: self.address, len: self.len, element: PhantomData }
+    }
+
+    /// Panics: a range that is not inside.
+    pub fn at(&self, range: impl RangeBounds<usize>) -> View<'_, T> {
+        self.all().at(range)
+    }
+}
+
+impl<T> Drop for Memory<T> {
+    fn drop(&mut self) {
+        self.device.give_back(self.address, self.len * size_of::<T>());
+    }
+}
+
+impl<'a, T: Element> View<'a, T> {
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Panics: a range that is not inside.
+    pub fn at(self, range: impl RangeBounds<usize>) -> Self {
+        let first = match range.start_bound() {
+            Bound::Included(first) => *first,
+            _ => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Excluded(end) => *end,
+            Bound::Included(last) => last + 1,
+            Bound::Unbounded => self.len,
+        };
+        assert!(first <= end && end <= self.len, "{first}..{end} of {}", self.len);
+        let address = self.address + (first * size_of::<T>()) as u64;
+        Self { address, len: end - first, ..self }
+    }
+
+    /// Replaces all numbers. Panics: another number of them.
+    pub fn write(self, numbers: &[T]) -> Result<()> {
+        assert_eq!(numbers.len(), self.len, "numbers to write");
+        self.device.upload(self.address, numbers)
+    }
+
+    /// What it holds, after everything that was asked for before.
+    pub fn read(self) -> Result<Vec<T>> {
+        self.device.download(self.address, self.len)
+    }
+
+    /// Sets every number to that whose bits are 0.
+    pub fn clear(self) -> Result<()> {
+        self.device.clear(self.address, self.len * size_of::<T>())
+    }
+
+    /// Panics: another length.
+    pub fn copy_to(self, to: View<'_, T>) -> Result<()> {
+        assert_eq!(self.len, to.len, "numbers to copy");
+        self.device.copy(self.address, to.address, self.len * size_of::<T>())
+    }
+
+    pub fn device(self) -> &'a Device {
+        self.device
+    }
+
+    pub(super) fn address(self) -> u64 {
+        self.address
+    }
+}
+
+impl Device {
+    pub(super) fn full(&self, what: &str, bytes: usize) -> Error {
+        let got = format!("{bytes} bytes more than {}", self.held());
+        Error::argument("device memory", what, got, "no more than the device has")
+    }
+}

@@ -1,0 +1,153 @@
+//! A device that runs our kernels and matrix products on memory of its own. The same kernel sources run on a
+//! GPU and, one thread after the other, on the host: there they are tested. A third kind only counts what is
+//! asked for, which is how a plan knows what training needs.
+
+mod host;
+pub mod kernels;
+mod memory;
+mod product;
+
+pub use memory::{Element, Memory, Numbers, View};
+pub use product::{Operand, Out};
+
+use crate::Result;
+use kernels::Kernel;
+use product::Product;
+use std::collections::BTreeMap;
+use std::fmt::{self, Debug, Formatter};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub struct Device {
+    engine: Engine,
+    trace: Mutex<Trace>,
+}
+
+enum Engine {
+    /// The host's memory and its CPU.
+    Host,
+    /// Addresses without memory; nothing is computed.
+    Plan,
+}
+
+/// Bytes that a device was asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Trace {
+    held: usize,
+    /// The most held at a time.
+    pub peak: usize,
+    /// The most held at a time, by what it is for.
+    pub by_name: BTreeMap<&'static str, usize>,
+    held_by_name: BTreeMap<&'static str, usize>,
+    names: BTreeMap<u64, &'static str>,
+}
+
+impl Debug for Device {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "device ({} bytes held)", self.held())
+    }
+}
+
+impl Device {
+    /// The CPU, as a device: for tests, and where there is no GPU.
+    pub fn host() -> Arc<Self> {
+        Self::of(Engine::Host)
+    }
+
+    /// Computes nothing and holds nothing; its [`Self::trace`] says what would be held.
+    pub fn plan() -> Arc<Self> {
+        Self::of(Engine::Plan)
+    }
+
+    fn of(engine: Engine) -> Arc<Self> {
+        Arc::new(Self { engine, trace: Mutex::default() })
+    }
+
+    pub fn trace(&self) -> Trace {
+        self.counted().clone()
+    }
+
+    fn held(&self) -> usize {
+        self.counted().held
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Trace> {
+        self.trace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Never the address 0, and never the same twice at a time.
+    fn allocate(&self, what: &'static str, bytes: usize) -> Result<u64> {
+        let address = match self.engine {
+            Engine::Host => host::allocate(bytes).ok_or_else(|| self.full(what, bytes))?,
+            Engine::Plan => {
+                let last = self.counted().names.last_key_value().map_or(0, |(address, _)| *address);
+                last + (1 << 40)
+            }
+        };
+        let trace = &mut *self.counted();
+        trace.held += bytes;
+        trace.peak = trace.peak.max(trace.held);
+        let held = trace.held_by_name.entry(what).or_default();
+        *held += bytes;
+        let most = trace.by_name.entry(what).or_default();
+        *most = (*most).max(*held);
+        trace.names.insert(address, what);
+        Ok(address)
+    }
+
+    fn give_back(&self, address: u64, bytes: usize) {
+        let trace = &mut *self.counted();
+        trace.held -= bytes;
+        if let Some(what) = trace.names.remove(&address) {
+            *trace.held_by_name.entry(what).or_default() -= bytes;
+        }
+        match self.engine {
+            Engine::Host => host::give_back(address, bytes),
+            Engine::Plan => {}
+        }
+    }
+
+    fn upload<T: Element>(&self, to: u64, numbers: &[T]) -> Result<()> {
+        match self.engine {
+            Engine::Host => host::upload(to, numbers),
+            Engine::Plan => {}
+        }
+        Ok(())
+    }
+
+    /// Of a plan's device: zeros.
+    fn download<T: Element>(&self, from: u64, len: usize) -> Result<Vec<T>> {
+        Ok(match self.engine {
+            Engine::Host => host::download(from, len),
+            Engine::Plan => host::zeros(len),
+        })
+    }
+
+    fn clear(&self, address: u64, bytes: usize) -> Result<()> {
+        match self.engine {
+            Engine::Host => host::clear(address, bytes),
+            Engine::Plan => {}
+        }
+        Ok(())
+    }
+
+    fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
+        match self.engine {
+            Engine::Host => host::copy(from, to, bytes),
+            Engine::Plan => {}
+        }
+        Ok(())
+    }
+
+    /// Runs a kernel on a grid of blocks.
+    ///
+    /// # Safety
+    /// The arguments are the kernel's, and what it reads and writes lies in memory of this device.
+    unsafe fn launch<A: Sync>(&self, kernel: Kernel, grid: [usize; 2], arguments: &A) -> Result<()> {
+        match self.engine {
+            // SAFETY: the caller's.
+            Engine::Host => unsafe { host::launch(kernel, grid, arguments) },
+            Engine::Plan => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! A decoder's parameters in flat memory: bf16 numbers that products read, the rest of each master number, sums
+//! of gradients and AdamW's moments.
+
+use crate::machine::device::kernels::{
+    Moments, MomentsFormat, Step, THREADS, adamw, join_master, split_master, square_blocks, square_sum,
+};
+use crate::machine::device::{Device, Memory, Numbers, View};
+use crate::model::config::DecoderConfig;
+use crate::{Error, Result};
+use half::bf16;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// In what formats training keeps what belongs to a weight, beside its 4 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Formats {
+    pub moments: MomentsFormat,
+    /// 4 bytes a number or 2.
+    pub exact_gradients: bool,
+}
+
+/// Where the parameters lie. Those that one product reads lie side by side.
+pub(super) struct Layout {
+    pub places: BTreeMap<String, Range<usize>>,
+    /// Stretches that one update moves, and whether they are matrices.
+    pub stretches: Vec<(Range<usize>, bool)>,
+    pub len: usize,
+}
+
+/// One block's weights, or their gradients.
+#[derive(Debug, Clone)]
+pub(super) struct BlockPlaces {
+    pub attention_norm: Range<usize>,
+    pub qkv: Range<usize>,
+    pub o: Range<usize>,
+    pub mlp_norm: Range<usize>,
+    pub gate_up: Range<usize>,
+    pub down: Range<usize>,
+}
+
+impl Layout {
+    pub fn of(config: &DecoderConfig) -> Self {
+        let mut layout = Self { places: BTreeMap::new(), stretches: vec![], len: 0 };
+        for (name, shape) in config.parameter_shapes() {
+            let n: usize = shape.iter().product();
+            let joins = ["k_proj", "v_proj", "up_proj"].iter().any(|part| name.contains(part));
+            let start = if joins { layout.len } else { layout.len.next_multiple_of(THREADS) };
+            layout.len = start + n;
+            match layout.stretches.last_mut() {
+                Some((last, _)) if joins => last.end = layout.len,
+                _ => layout.stretches.push((start..layout.len, shape.len() > 1)),
+            }
+            layout.places.insert(name, start..layout.len);
+        }
+        layout
+    }
+
+    pub fn place(&self, name: &str) -> Range<usize> {
+        self.places[name].clone()
+    }
+
+    pub fn block(&self, layer: usize) -> BlockPlaces {
+        let place = |name: &str| self.place(&format!("model.layers.{layer}.{name}.weight"));
+        let (q, v) = (place("self_attn.q_proj"), place("self_attn.v_proj"));
+        let (gate, up) = (place("mlp.gate_proj"), place("mlp.up_proj"));
+        BlockPlaces {
+            attention_norm: place("input_layernorm"),
+            qkv: q.start..v.end,
+            o: place("self_attn.o_proj"),
+            mlp_norm: place("post_attention_layernorm"),
+            gate_up: gate.start..up.end,
+            down: place("mlp.down_proj"),
+        }
+    }
+
+    /// The head's, which may be the embeddings'.
+    pub fn head(&self) -> Range<usize> {
+        self.place(if self.places.contains_key("lm_head.weight") {
+            "lm_head.weight"
+        } else {
+            "model.embed_tokens.weight"
+        })
+    }
+}
+
+enum Sums {
+    F32(Memory<f32>),
+    Bf16(Memory<bf16>),
+}
+
+/// All numbers of a decoder that is trained.
+pub struct Weights {
+    pub(super) layout: Layout,
+    halves: Memory<bf16>,
+    rests: Memory<u16>,
+    sums: Sums,
+    moments: Moments,
+    squares: Memory<f32>,
+    /// What f32 numbers pass through, a piece at a time.
+    door: Memory<f32>,
+}
+
+/// Numbers that pass between f32 and the two halves at a time.
+const DOOR: usize = 1 << 22;
+
+impl Weights {
+    /// All 0.
+    pub fn new(device: &Arc<Device>, config: &DecoderConfig, formats: Formats) -> Result<Self> {
+        let layout = Layout::of(config);
+        let n = layout.len;
+        let most = layout.stretches.iter().map(|(range, _)| range.len()).max().unwrap_or(0);
+        let sums = match formats.exact_gradients {
+            true => Sums::F32(Memory::zeros(device, "gradients", n)?),
+            false => Sums::Bf16(Memory::zeros(device, "gradients", n)?),
+        };
+        Ok(Self {
+            halves: Memory::zeros(device, "weights", n)?,
+            rests: Memory::zeros(device, "weights", n)?,
+            sums,
+            moments: Moments::zeros(device, formats.moments, n)?,
+            squares: Memory::zeros(device, "workspace", square_blocks(most))?,
+            door: Memory::zeros(device, "workspace", DOOR.min(most))?,
+            layout,
+        })
+    }
+
+    /// bf16 numbers of a stretch.
+    pub(super) fn at(&self, range: &Range<usize>) -> View<'_, bf16> {
+        self.halves.at(range.clone())
+    }
+
+    pub(super) fn gradient(&self, range: &Range<usize>) -> Numbers<'_> {
+        match &self.sums {
+            Sums::F32(sums) => Numbers::F32(sums.at(range.clone())),
+            Sums::Bf16(sums) => Numbers::Bf16(sums.at(range.clone())),
+        }
+    }
+
+    fn named(&self, name: &str, len: usize) -> Result<Range<usize>> {
+        let none = || Error::argument("weights", name, "no such parameter", "one of the decoder");
+        let range = self.layout.places.get(name).cloned().ok_or_else(none)?;
+        match range.len() == len {
+            true => Ok(range),
+            false => Err(Error::argument("weights", name, len, format!("{} numbers", range.len()))),
+        }
+    }
+
+    /// Replaces a parameter, exactly.
+    ///
+    /// Errors: a name or a size that the decoder does not have.
+    pub fn set(&self, name: &str, numbers: &[f32]) -> Result<()> {
+        let range = self.named(name, numbers.len())?;
+        for (i, piece) in numbers.chunks(self.door.len()).enumerate() {
+            let at = range.start + i * self.door.len();
+            let (door, at) = (self.door.at(..piece.len()), at..at + piece.len());
+            door.write(piece)?;
+            split_master(door, self.halves.at(at.clone()), self.rests.at(at))?;
+        }
+        Ok(())
+    }
+
+    /// A parameter's f32 numbers.
+    pub fn get(&self, name: &str) -> Result<Vec<f32>> {
+        let range = self.layout.place(name);
+        let mut numbers = Vec::with_capacity(range.len());
+        while numbers.len() < range.len() {
+            let at = range.start + numbers.len();
+            let at = at..(at + self.door.len()).min(range.end);
+            let door = self.door.at(..at.len());
+            join_master(self.halves.at(at.clone()), self.rests.at(at), door)?;
+            numbers.extend(door.read()?);
+        }
+        Ok(numbers)
+    }
+
+    /// A parameter's sum of gradients.
+    pub fn gradient_of(&self, name: &str) -> Result<Vec<f32>> {
+        match self.gradient(&self.layout.place(name)) {
+            Numbers::F32(sum) => sum.read(),
+            Numbers::Bf16(sum) => Ok(sum.read()?.into_iter().map(bf16::to_f32).collect()),
+        }
+    }
+
+    /// Σ g² of all gradients. Waits for the device.
+    pub fn square_sum(&self) -> Result<f64> {
+        let of = |(range, _): &(Range<usize>, bool)| square_sum(self.gradient(range), &self.squares);
+        self.layout.stretches.iter().map(of).sum()
+    }
+
+    /// Moves every weight by AdamW and begins new sums. `step.keep` is for matrices; `seed` for random roundings.
+    pub fn update(&self, step: &Step, seed: u32) -> Result<()> {
+        for (range, is_matrix) in &self.layout.stretches {
+            let step = Step { keep: if *is_matrix { step.keep } else { 1.0 }, ..*step };
+            let (halves, rests) = (self.halves.at(range.clone()), self.rests.at(range.clone()));
+            adamw(halves, rests, self.gradient(range), &self.moments, range.start, &step, seed)?;
+        }
+        match &self.sums {
+            Sums::F32(sums) => sums.all().clear(),
+            Sums::Bf16(sums) => sums.all().clear(),
+        }
+    }
+}
