@@ -156,12 +156,8 @@ fn a_query_string_and_a_header_for_the_key() {
 fn without_key(case: &Case, server: &Server) -> Output {
     let files =
         ["--outputs", "outputs.json", "--baseline", "base.json", "--model", "judge", "--out", "a.csv"];
-    Command::new(env!("CARGO_BIN_EXE_lpc"))
-        .current_dir(case.folder.path())
-        .env_remove("LPC_API_KEY")
-        .args([&["judge", "--base-url", &server.base_url, "--key-header", "api-key"][..], &files].concat())
-        .output()
-        .unwrap()
+    let call = ["judge", "--base-url", &server.base_url, "--key-header", "api-key"];
+    case.lpc.command(&call).args(files).env_remove("LPC_API_KEY").output().unwrap()
 }
 
 /// Whoever waits is told how long and why, in the server's words and once for all requests that wait for

@@ -1,20 +1,20 @@
 //! `lpc judge` against endpoints that fail in every way: it finishes or stops so that it can go on,
 //! loses no annotation and pays for none twice.
 
+use crate::program::Lpc;
 use crate::server::{Act, Asked, Server, logprobs};
 use crate::winrate::table;
 use lpc::eval::judge::is_switched;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 pub const KEY: &str = "sk-very-secret-0123456789";
 
 pub struct Case {
-    pub folder: tempfile::TempDir,
+    pub lpc: Lpc,
     n: usize,
 }
 
@@ -25,7 +25,7 @@ fn instruction(id: usize) -> String {
 impl Case {
     /// `n` comparisons; the two outputs of number 7 are the same.
     pub fn new(n: usize) -> Self {
-        let case = Self { folder: tempfile::tempdir().unwrap(), n };
+        let case = Self { lpc: Lpc::new(), n };
         for (name, generator, output) in
             [("outputs.json", "model, ours", "mine"), ("base.json", "base", "theirs")]
         {
@@ -38,26 +38,18 @@ impl Case {
             if name == "outputs.json" {
                 entries.reverse();
             }
-            fs::write(case.path(name), serde_json::to_vec(&entries).unwrap()).unwrap();
+            case.lpc.write(name, serde_json::to_vec(&entries).unwrap());
         }
         case
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
     pub fn command(&self, server: &Server, more: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lpc"));
-        command
-            .current_dir(self.folder.path())
-            .env("LPC_API_KEY", KEY)
-            .env("RUST_LOG", "trace,ureq_proto::util=trace");
+        let mut command = self.lpc.command(&["judge", "--base-url", &server.base_url]);
+        command.env("LPC_API_KEY", KEY).env("RUST_LOG", "trace,ureq_proto::util=trace");
         for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
             command.env_remove(proxy);
         }
-        command.args(["judge", "--outputs", "outputs.json", "--baseline", "base.json", "--model", "judge"]);
-        command.args(["--base-url", &server.base_url]);
+        command.args(["--outputs", "outputs.json", "--baseline", "base.json", "--model", "judge"]);
         if !more.contains(&"--retry-wait") {
             command.args(["--retry-wait", "0.02"]);
         }
@@ -99,7 +91,7 @@ impl Case {
             let part = KEY.as_bytes().windows(6).map(said).find(|part| text.contains(part));
             assert_eq!(part, None, "{text}");
         }
-        let mut folders = vec![self.folder.path().to_path_buf()];
+        let mut folders = vec![self.lpc.folder.path().to_path_buf()];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
                 match entry.file_type().unwrap().is_dir() {
@@ -111,7 +103,7 @@ impl Case {
     }
 
     pub fn rows(&self) -> Vec<HashMap<String, String>> {
-        let mut reader = csv::Reader::from_path(self.path("annotations.csv")).unwrap();
+        let mut reader = csv::Reader::from_path(self.lpc.path("annotations.csv")).unwrap();
         reader.deserialize().map(Result::unwrap).collect()
     }
 
@@ -179,7 +171,7 @@ fn the_request_is_alpaca_evals() {
         assert_eq!(body["messages"], json!([{ "role": "user", "content": text.trim() }]));
         Act::Answer
     });
-    fs::write(case.path("prompt.txt"), "{instruction}|{output_1}|{output_2}\n").unwrap();
+    case.lpc.write("prompt.txt", "{instruction}|{output_1}|{output_2}\n");
     let (out, errors) =
         case.ok(&server, &["--prompt", "prompt.txt", "--price-in", "10", "--price-out", "30"]);
     assert_eq!(
@@ -196,7 +188,8 @@ fn the_request_is_alpaca_evals() {
 
     // As JSON and from the cache alone.
     case.ok(&server, &["--prompt", "prompt.txt", "--out", "annotations.json"]);
-    let json: Vec<Value> = serde_json::from_slice(&fs::read(case.path("annotations.json")).unwrap()).unwrap();
+    let json: Vec<Value> =
+        serde_json::from_slice(&fs::read(case.lpc.path("annotations.json")).unwrap()).unwrap();
     for (row, object) in rows.iter().zip(&json) {
         assert_eq!(row["preference"].parse::<f64>().unwrap(), object["preference"].as_f64().unwrap());
         assert_eq!((&object["generator_1"], &object["generator_2"]), (&json!("base"), &json!("model, ours")));
@@ -216,7 +209,7 @@ fn every_fault_at_once() {
         (1, 0..=2) => Act::Status(429, Some("0"), error("rate_limit_exceeded", "slow down")),
         (2, 0..=1) => Act::Status(500 + asked.attempt as u16 * 3, None, "oops".into()),
         (3, 0) => Act::CutShort,
-        (4, 0) => Act::Reset,
+        (4, 0) => Act::Close,
         (5, 0) if asked.id < 20 => Act::Hang,
         (6, 0) => Act::NotJson,
         _ if asked.id == 16 => Act::NoLogprobs,
@@ -243,10 +236,9 @@ fn every_fault_at_once() {
 
     // Whoever has no verdict counts in no mean.
     let difficulty: String = (0..40).map(|i| format!("{i},0.{i}\n")).collect();
-    fs::write(case.path("difficulty.csv"), format!("instruction_index,difficulty\n{difficulty}")).unwrap();
-    let path = |name: &str| case.path(name).to_str().unwrap().to_string();
-    let (annotations, difficulty) = (path("annotations.csv"), path("difficulty.csv"));
-    let ours = table(&["--annotations", &annotations, "--difficulty", &difficulty, "--glm", "minimal"]);
+    case.lpc.write("difficulty.csv", format!("instruction_index,difficulty\n{difficulty}"));
+    let files = ["--annotations", "annotations.csv", "--difficulty", "difficulty.csv"];
+    let ours = table(&case.lpc, &[&files[..], &["--glm", "minimal"]].concat());
     assert_eq!(ours["model, ours"]["n_total"], 37.0);
 }
 
@@ -282,7 +274,7 @@ fn a_budget_stops_and_more_goes_on() {
         message.contains(" of 29 comparisons are kept, the same command goes on from there"),
         "{message}"
     );
-    assert!(!case.path("annotations.csv").exists());
+    assert!(!case.lpc.path("annotations.csv").exists());
     // Whoever answers first: nine fit, and the same command finds no room for another.
     assert_eq!(server.paid().values().sum::<usize>(), 9, "replies of 1.001 for 10");
     assert!(case.refused(&server, &[&prices[..], &["10"]].concat()).contains("used up"));
@@ -381,12 +373,12 @@ fn interrupted_and_killed() {
         format!("lpc: interrupted: {kept} of 39 comparisons are kept; the same command goes on from there");
     assert!(errors.contains(&message), "{message}\n{errors}");
     assert!(server.paid().values().all(|&n| n == 1));
-    assert!(!case.path("annotations.csv").exists());
+    assert!(!case.lpc.path("annotations.csv").exists());
 
     // SIGKILL: at most the replies on their way are lost; a torn line is forgotten.
     let (status, _) = begin("-KILL", kept + 8);
     assert!(!status.success());
-    let cache = case.path("runs/judge.jsonl");
+    let cache = case.lpc.path("runs/judge.jsonl");
     let mut text = fs::read(&cache).unwrap();
     assert_eq!(text.last(), Some(&b'\n'));
     text.extend_from_slice(b"{\"key\":\"0123");
@@ -402,7 +394,7 @@ fn interrupted_and_killed() {
 
     let undisturbed = Case::new(40);
     undisturbed.ok(&Server::start(always), &[]);
-    let bytes = |case: &Case| fs::read(case.path("annotations.csv")).unwrap();
+    let bytes = |case: &Case| fs::read(case.lpc.path("annotations.csv")).unwrap();
     assert_eq!(bytes(&case), bytes(&undisturbed));
 }
 
@@ -410,7 +402,6 @@ fn interrupted_and_killed() {
 fn bad_input() {
     let case = Case::new(12);
     let server = Server::start(always);
-    let put = |text: &str| fs::write(case.path("outputs.json"), text).unwrap();
     let entry = |i: &str, g: &str| format!(r#"{{"instruction":"{i}","output":"o","generator":"{g}"}}"#);
     for (text, message) in [
         ("{}".to_string(), "outputs.json:1: expected a JSON array of objects"),
@@ -426,14 +417,13 @@ fn bad_input() {
             "outputs.json: expected instructions of base.json, got none of them",
         ),
     ] {
-        put(&text);
+        case.lpc.write("outputs.json", text);
         let said = case.refused(&server, &[]);
         assert!(said.contains(message), "{said}");
     }
     assert_eq!(server.requests(), 0);
     let case = Case::new(12);
-    fs::create_dir(case.path("runs")).unwrap();
-    fs::write(case.path("runs/judge.jsonl"), "{\"key\":\"a\"}\n").unwrap();
+    case.lpc.write("runs/judge.jsonl", "{\"key\":\"a\"}\n");
     assert!(case.refused(&server, &[]).contains("judge.jsonl:1: expected an entry with key and value"));
     let output = case.run(&server, &["--budget", "1"]);
     assert_eq!(output.status.code(), Some(2), "a budget without prices");

@@ -4,13 +4,19 @@
 mod answers;
 mod endpoints;
 mod faults;
+#[path = "../common/http.rs"]
+mod http;
 mod logistic;
+#[path = "../common/outcome.rs"]
+mod outcome;
+#[path = "../common/program.rs"]
+mod program;
 mod protocol;
 mod published;
 mod server;
 mod table3;
-// Shared with tests/loading, which uses the rest of it.
-#[allow(dead_code)]
-#[path = "../loading/tiny.rs"]
+#[path = "../common/tiny.rs"]
 mod tiny;
+#[path = "../common/toy_runs.rs"]
+mod toy_runs;
 mod winrate;

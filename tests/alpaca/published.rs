@@ -1,13 +1,14 @@
 //! The leaderboard's own annotations of 28 models, when `LPC_ALPACA_EVAL` names a folder with
 //! annotations.csv, instruction_difficulty.csv, published.csv and peer_fit.csv.
 
+use crate::program::Lpc;
 use crate::winrate::table;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 fn folder() -> Option<PathBuf> {
-    let folder = std::env::var_os("LPC_ALPACA_EVAL").map(PathBuf::from);
+    let folder = std::env::var_os("LPC_ALPACA_EVAL").map(|folder| std::path::absolute(folder).unwrap());
     if folder.is_none() {
         println!("skipped: LPC_ALPACA_EVAL names no folder with annotations.csv, published.csv, ...");
     }
@@ -22,7 +23,10 @@ fn read(path: &Path) -> Vec<HashMap<String, String>> {
 fn ours(folder: &Path, arguments: &[&str]) -> HashMap<String, HashMap<String, f64>> {
     let path = |name: &str| folder.join(name).to_str().unwrap().to_string();
     let (annotations, difficulty) = (path("annotations.csv"), path("instruction_difficulty.csv"));
-    table(&[&["--annotations", annotations.as_str(), "--difficulty", &difficulty], arguments].concat())
+    table(
+        &Lpc::new(),
+        &[&["--annotations", annotations.as_str(), "--difficulty", &difficulty], arguments].concat(),
+    )
 }
 
 /// The leaderboard's numbers, to the last digits it prints.

@@ -1,9 +1,9 @@
 //! A judge on this machine that does what a test tells it to, and counts what it would charge.
 
+use crate::http::{Request, reply, serve};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -22,8 +22,8 @@ pub enum Act {
     CutShort,
     /// A whole reply that is no JSON.
     NotJson,
-    /// Closes with the request unread: the client sees a reset.
-    Reset,
+    /// Nothing at all.
+    Close,
     Hang,
 }
 
@@ -63,18 +63,14 @@ pub struct Server {
 
 impl Server {
     pub fn start(script: impl Fn(&Asked) -> Act + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let base_url = format!("http://{}/v1/", listener.local_addr().unwrap());
         let log = Arc::new(Mutex::new(Log::default()));
         let script: Arc<Mutex<Arc<Script>>> = Arc::new(Mutex::new(Arc::new(Box::new(script))));
-        let server = Self { base_url, log: log.clone(), script: script.clone() };
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (log, script) = (log.clone(), script.lock().unwrap().clone());
-                std::thread::spawn(move || answer(stream, &log, &script));
-            }
+        let (of_server, current) = (log.clone(), script.clone());
+        let address = serve(move |request, stream| {
+            let script = current.lock().unwrap().clone();
+            answer(request, stream, &of_server, &script);
         });
-        server
+        Self { base_url: format!("{address}/v1/"), log, script }
     }
 
     /// From the next request on.
@@ -97,28 +93,13 @@ pub fn logprobs(id: usize) -> (f64, f64) {
     ((0.95 * p).ln(), (0.95 * (1.0 - p)).ln())
 }
 
-fn answer(mut stream: TcpStream, log: &Mutex<Log>, script: &Script) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut headers = HashMap::new();
-    let mut line = String::new();
-    let _ = reader.read_line(&mut line);
-    let path = line.split(' ').nth(1).unwrap_or_default().to_string();
-    line.clear();
-    while reader.read_line(&mut line).is_ok_and(|n| n > 0) && line != "\r\n" {
-        if let Some((name, value)) = line.trim_end().split_once(": ") {
-            headers.insert(name.to_lowercase(), value.to_string());
-        }
-        line.clear();
-    }
-    let Some(length) = headers.get("content-length").and_then(|n| n.parse().ok()) else { return };
-    let mut bytes = vec![0; length];
-    if reader.read_exact(&mut bytes).is_err() {
-        return;
-    }
-    let body: Value = serde_json::from_slice(&bytes).unwrap();
+fn answer(request: &Request, stream: &mut TcpStream, log: &Mutex<Log>, script: &Script) {
+    assert_eq!(request.method, "POST");
+    let body: Value = serde_json::from_slice(&request.body).unwrap();
     let prompt = body["messages"].to_string();
     let id = prompt.split_once('<').and_then(|(_, rest)| rest.split_once('>')?.0.parse().ok()).unwrap_or(0);
-    let [authorization, api_key] = ["authorization", "api-key"].map(|name| headers.get(name).cloned());
+    let [authorization, api_key] =
+        ["authorization", "api-key"].map(|name| request.header(name).map(str::to_string));
     let attempt = {
         let mut log = log.lock().unwrap();
         log.times.push(Instant::now());
@@ -128,6 +109,7 @@ fn answer(mut stream: TcpStream, log: &Mutex<Log>, script: &Script) {
         *attempts += 1;
         *attempts - 1
     };
+    let path = request.path.clone();
     let act = script(&Asked { id, attempt, authorization, api_key, path, body });
     let (m, other) = match act {
         Act::Says(m, other) => (m, other),
@@ -148,37 +130,27 @@ fn answer(mut stream: TcpStream, log: &Mutex<Log>, script: &Script) {
         })
         .to_string()
     };
-    let mut respond = |status: u16, headers: &str, body: &str, send: usize| {
-        let head = format!(
-            "HTTP/1.1 {status} Whatever\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{headers}\
-             connection: close\r\n\r\n",
-            body.len()
-        );
-        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body.as_bytes()[..send]));
-    };
-    let mut paid = false;
-    let mut reply = |body: String| {
+    let json = ("Content-Type", "application/json");
+    let mut charged = |body: String| {
         // Counted before it is sent: a client that goes away has been charged.
-        paid = true;
         *log.lock().unwrap().paid.entry(id).or_default() += 1;
-        respond(200, "", &body, body.len());
+        reply(stream, 200, &[json], body.as_bytes());
     };
     match act {
-        Act::Answer | Act::Says(..) => reply(completion(top("m", "M"))),
-        Act::NoLogprobs => reply(completion(Value::Null)),
-        Act::NeitherName => reply(completion(top("Both", "Neither"))),
-        Act::Status(status, retry_after, body) => {
-            let headers = retry_after.map_or(String::new(), |s| format!("Retry-After: {s}\r\n"));
-            respond(status, &headers, &body, body.len());
+        Act::Answer | Act::Says(..) => charged(completion(top("m", "M"))),
+        Act::NoLogprobs => charged(completion(Value::Null)),
+        Act::NeitherName => charged(completion(top("Both", "Neither"))),
+        Act::Status(status, Some(seconds), body) => {
+            reply(stream, status, &[json, ("Retry-After", seconds)], body.as_bytes());
         }
+        Act::Status(status, None, body) => reply(stream, status, &[json], body.as_bytes()),
         Act::CutShort => {
             let body = completion(top("m", "M"));
-            respond(200, "", &body, body.len() / 2);
+            let length = body.len().to_string();
+            reply(stream, 200, &[json, ("Content-Length", &length)], &body.as_bytes()[..body.len() / 2]);
         }
-        Act::NotJson => respond(200, "", "<html>busy</html>", 17),
-        // Bytes that nobody reads turn the close into a reset where they exist; an empty reply
-        // otherwise.
-        Act::Reset => drop(reader),
+        Act::NotJson => reply(stream, 200, &[json], b"<html>busy</html>"),
+        Act::Close => {}
         Act::Hang => std::thread::sleep(Duration::from_secs(20)),
     }
     log.lock().unwrap().at_once -= 1;

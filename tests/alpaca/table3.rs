@@ -1,69 +1,32 @@
 //! `lpc reproduce table3`: the world's judge by AlpacaEval's protocol, in the process and over HTTP.
 
+use crate::program::Lpc;
 use crate::server::{Act, Server};
+use crate::toy_runs::Settings;
 use crate::winrate::table;
 use lpc::data::world::{corpus, utility};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-const MATRIX: &str = r#"
-seeds = [1, 2]
+fn matrix() -> String {
+    let settings = Settings { train: 64, learning_rate: "3e-3", ..Settings::default() };
+    let matrix = r#"seeds = [1, 2]
 [[models]]
 name = "toy Llama"
 source = { kind = "world", shape = "llama" }
 [[objectives]]
 name = "DPO"
 objective = { kind = "dpo", beta = 0.1 }
-[data]
-kind = "world"
-seed = 3
-train = 64
-test = 40
-sharpness = 1.5
-flip_rate = 0.0
-flip_marked = false
-[truncation]
-max_length = 60
-max_prompt_length = 30
-[latent]
-mode = "gumbel"
-codes = 4
-gumbel_tau = 1.0
-kl_weight = 0.05
-codebook_std = 0.02
-prior_weight = { kind = "linear" }
-[training]
-dtype = "f32"
-epochs = 1
-batch_size = 8
-micro_batch_size = 8
-learning_rate = 3e-3
-warmup_ratio = 0.1
-weight_decay = 0.01
-adam_beta1 = 0.9
-adam_beta2 = 0.95
-adam_epsilon = 1e-8
-max_grad_norm = 1.0
-recompute = false
-checkpoint_every = 1000
-[evaluation]
-latent = "mean"
 "#;
+    format!("{matrix}{}", settings.data_and_training())
+}
 
 type Row = HashMap<String, String>;
 
 fn rows(path: &Path) -> Vec<Row> {
     csv::Reader::from_path(path).unwrap().deserialize().map(Result::unwrap).collect()
-}
-
-fn lpc(folder: &Path, arguments: &[&str]) -> String {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_lpc")).current_dir(folder).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 fn outputs(path: &Path) -> Vec<Value> {
@@ -77,25 +40,19 @@ fn number(row: &Row, column: &str) -> f64 {
 #[test]
 #[cfg(unix)]
 fn every_number_comes_from_answers_and_utilities() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    // The base model is kept between tests.
-    let base = Path::new(env!("CARGO_TARGET_TMPDIR")).join("base");
-    fs::create_dir_all(&base).unwrap();
-    fs::create_dir(folder.join("runs")).unwrap();
-    std::os::unix::fs::symlink(&base, folder.join("runs/base")).unwrap();
-    fs::write(folder.join("matrix.toml"), MATRIX).unwrap();
+    let lpc = Lpc::with_base();
+    lpc.write("matrix.toml", matrix());
 
     // Runs of another table, without their models, are no obstacle.
-    lpc(folder, &["reproduce", "table2", "--recipe", "matrix.toml", "--seeds", "1"]);
+    lpc.ok(&["reproduce", "table2", "--recipe", "matrix.toml", "--seeds", "1"]);
     let call = ["reproduce", "table3", "--recipe", "matrix.toml"];
-    let shown = lpc(folder, &call);
+    let shown = lpc.ok(&call);
     assert!(shown.contains("| toy Llama | DPO |"), "{shown}");
-    let csv = folder.join("reports/toy-own/table3.csv");
+    let csv = lpc.path("reports/toy-own/table3.csv");
     let table3 = rows(&csv);
     assert_eq!(table3.len(), 4);
     for row in &table3 {
-        let run = folder.join("runs/table3").join(&row["run_id"]);
+        let run = lpc.path("runs/table3").join(&row["run_id"]);
         let (baseline, answers) =
             (outputs(&run.join("baseline.json")), outputs(&run.join("model_outputs.json")));
         let annotations = rows(&run.join("annotations.csv"));
@@ -110,10 +67,10 @@ fn every_number_comes_from_answers_and_utilities() {
             assert!((preference - expected).abs() < 1e-12, "{preference} {expected}");
         }
         let difficulty: String = (0..answers.len()).map(|i| format!("{i},0\n")).collect();
-        fs::write(run.join("d.csv"), format!("instruction_index,difficulty\n{difficulty}")).unwrap();
-        let path = |name: &str| run.join(name).to_str().unwrap().to_string();
-        let (annotations, difficulty) = (path("annotations.csv"), path("d.csv"));
-        let ours = table(&["--annotations", &annotations, "--difficulty", &difficulty, "--glm", "minimal"]);
+        lpc.write("d.csv", format!("instruction_index,difficulty\n{difficulty}"));
+        let annotations = format!("runs/table3/{}/annotations.csv", row["run_id"]);
+        let files = ["--annotations", &annotations, "--difficulty", "d.csv"];
+        let ours = table(&lpc, &[&files[..], &["--glm", "minimal"]].concat());
         let ours = &ours[&row["run_id"]];
         for (column, ours) in [
             ("win_rate", ours["win_rate"]),
@@ -132,34 +89,21 @@ fn every_number_comes_from_answers_and_utilities() {
         let p = 1.0 / (1.0 + (-difference).exp());
         Act::Says(p.ln(), (1.0 - p).ln())
     });
-    let run = folder.join("runs/table3").join(&table3[0]["run_id"]);
-    fs::write(run.join("prompt.txt"), "{instruction}\n{output_1}\n{output_2}\n?").unwrap();
-    lpc(
-        &run,
-        &[
-            "judge",
-            "--outputs",
-            "model_outputs.json",
-            "--baseline",
-            "baseline.json",
-            "--base-url",
-            &server.base_url,
-            "--model",
-            "world",
-            "--prompt",
-            "prompt.txt",
-            "--out",
-            "over_http.csv",
-        ],
-    );
-    for (here, there) in rows(&run.join("annotations.csv")).iter().zip(rows(&run.join("over_http.csv"))) {
+    let run = format!("runs/table3/{}", table3[0]["run_id"]);
+    lpc.write("prompt.txt", "{instruction}\n{output_1}\n{output_2}\n?");
+    let (outputs, baseline) = (format!("{run}/model_outputs.json"), format!("{run}/baseline.json"));
+    let files = ["--outputs", &outputs, "--baseline", &baseline, "--prompt", "prompt.txt"];
+    let judge = ["judge", "--base-url", &server.base_url, "--model", "world", "--out", "over_http.csv"];
+    lpc.ok(&[&judge[..], &files].concat());
+    let annotations = rows(&lpc.path(&format!("{run}/annotations.csv")));
+    for (here, there) in annotations.iter().zip(rows(&lpc.path("over_http.csv"))) {
         let (here, there) = (number(here, "preference"), number(&there, "preference"));
         assert!((here - there).abs() < 1e-9, "{here} {there}");
     }
 
     // Again: nothing is trained, and the bytes are the same.
     let before = fs::read(&csv).unwrap();
-    assert_eq!(lpc(folder, &call), shown);
+    assert_eq!(lpc.ok(&call), shown);
     assert_eq!(fs::read(&csv).unwrap(), before);
 }
 
@@ -168,27 +112,22 @@ fn every_number_comes_from_answers_and_utilities() {
 #[test]
 #[cfg(unix)]
 fn an_endpoint_judges() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    let base = Path::new(env!("CARGO_TARGET_TMPDIR")).join("base");
-    fs::create_dir_all(&base).unwrap();
-    fs::create_dir(folder.join("runs")).unwrap();
-    std::os::unix::fs::symlink(&base, folder.join("runs/base")).unwrap();
-    fs::write(folder.join("matrix.toml"), MATRIX).unwrap();
+    let lpc = Lpc::with_base();
+    lpc.write("matrix.toml", matrix());
     let mut prompts: Vec<String> = corpus(9, 30).into_iter().map(|(prompt, _)| prompt).collect();
     prompts.sort();
     prompts.dedup();
     let entries: Vec<Value> = prompts.iter().map(|p| serde_json::json!({ "instruction": p })).collect();
-    fs::write(folder.join("prompts.json"), serde_json::to_vec(&entries).unwrap()).unwrap();
-    fs::write(folder.join("template.txt"), "{instruction}\n{output_1}\n{output_2}\n?").unwrap();
+    lpc.write("prompts.json", serde_json::to_vec(&entries).unwrap());
+    lpc.write("template.txt", "{instruction}\n{output_1}\n{output_2}\n?");
 
     let call = "reproduce table3 --recipe matrix.toml --seeds 1 --prompts prompts.json --max-new-tokens 12";
     let call: Vec<&str> = call.split(' ').collect();
-    let shown = lpc(folder, &call);
+    let shown = lpc.ok(&call);
     // Both arms, difference, lengths; the paper's numbers stand beside.
     assert_eq!(shown.matches("| not run ").count(), 8, "{shown}");
     assert!(shown.contains("| 13.55 → 13.57 | 15.03 → 15.31 |"), "{shown}");
-    let csv = folder.join("reports/toy-own/table3.csv");
+    let csv = lpc.path("reports/toy-own/table3.csv");
     assert_eq!(rows(&csv).len(), 0);
 
     let silent = prompts[3].clone();
@@ -205,11 +144,7 @@ fn an_endpoint_judges() {
     let judge = ["--base-url", &server.base_url, "--judge", "world", "--judge-prompt", "template.txt"];
     let call = [&call[..], &judge].concat();
     let prices = ["--price-in", "1000", "--price-out", "1000", "--concurrency", "2", "--budget", "4"];
-    let stopped = Command::new(env!("CARGO_BIN_EXE_lpc"))
-        .current_dir(folder)
-        .args([&call[..], &prices].concat())
-        .output()
-        .unwrap();
+    let stopped = lpc.run(&[&call[..], &prices].concat());
     let errors = String::from_utf8_lossy(&stopped.stderr);
     assert_eq!(stopped.status.code(), Some(1), "{errors}");
     assert!(
@@ -219,13 +154,13 @@ fn an_endpoint_judges() {
     let before = server.requests();
     assert!((2..8).contains(&before), "{before}");
 
-    let shown = lpc(folder, &call);
+    let shown = lpc.ok(&call);
     assert!(!shown.contains("not run"), "{shown}");
     let table3 = rows(&csv);
     assert_eq!(table3.len(), 2);
     let mut texts = std::collections::HashSet::new();
     for row in &table3 {
-        let run = folder.join("runs/table3").join(&row["run_id"]);
+        let run = lpc.path("runs/table3").join(&row["run_id"]);
         let (baseline, answers) =
             (outputs(&run.join("baseline.json")), outputs(&run.join("model_outputs.json")));
         let mut wins = vec![];
@@ -255,9 +190,9 @@ fn an_endpoint_judges() {
     let unjudged = texts.iter().filter(|(prompt, ..)| *prompt == prompts[3]).count();
     let requests = server.requests();
     assert!((texts.len()..=texts.len() + unjudged).contains(&requests), "{requests}");
-    lpc(folder, &["audit", "reports/toy-own"]);
+    lpc.ok(&["audit", "reports/toy-own"]);
     let bytes = fs::read(&csv).unwrap();
-    assert_eq!(lpc(folder, &call), shown);
+    assert_eq!(lpc.ok(&call), shown);
     assert_eq!((fs::read(&csv).unwrap(), server.requests()), (bytes, requests + unjudged));
 }
 

@@ -1,11 +1,10 @@
 //! `lpc winrate` on made-up annotations, against AlpacaEval's own code (fixtures/alpaca_eval).
 
+use crate::http::{COMMIT, reply, serve};
+use crate::program::Lpc;
 use serde_json::Value;
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/alpaca_eval").join(name)
@@ -15,28 +14,16 @@ pub fn expected() -> Value {
     serde_json::from_slice(&std::fs::read(fixture("expected.json")).unwrap()).unwrap()
 }
 
-pub fn lpc(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lpc")).args(arguments).output().unwrap()
-}
-
 /// Runs `lpc winrate` and returns the numbers of each generator by column.
-pub fn table(arguments: &[&str]) -> HashMap<String, HashMap<String, f64>> {
-    let output = lpc(&[&["winrate"], arguments].concat());
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mut reader = csv::Reader::from_reader(output.stdout.as_slice());
+pub fn table(lpc: &Lpc, arguments: &[&str]) -> HashMap<String, HashMap<String, f64>> {
+    let printed = lpc.ok(&[&["winrate"], arguments].concat());
+    let mut reader = csv::Reader::from_reader(printed.as_bytes());
     let headers = reader.headers().unwrap().clone();
     let row = |record: csv::StringRecord| {
         let numbers = headers.iter().zip(&record).skip(1).map(|(h, v)| (h.to_string(), v.parse().unwrap()));
         (record[0].to_string(), numbers.collect())
     };
     reader.records().map(|record| row(record.unwrap())).collect()
-}
-
-fn refused(arguments: &[&str]) -> String {
-    let output = lpc(&[&["winrate"], arguments].concat());
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
-    let errors = String::from_utf8(output.stderr).unwrap();
-    errors.lines().find_map(|line| line.strip_prefix("lpc: ")).unwrap().to_string()
 }
 
 const NAMES: [&str; 3] = ["v1", "noreg", "minimal"];
@@ -57,18 +44,10 @@ fn columns(result: &Value) -> impl Iterator<Item = (&'static str, f64)> + '_ {
 fn all_three_models_agree_with_alpaca_eval() {
     let (annotations, difficulty, anchors) =
         (path("annotations.csv"), path("difficulty.csv"), path("anchors.csv"));
-    let expected = expected();
+    let files = ["--annotations", &annotations, "--difficulty", &difficulty, "--anchors", &anchors];
+    let (lpc, expected) = (Lpc::new(), expected());
     for name in NAMES {
-        let ours = table(&[
-            "--annotations",
-            &annotations,
-            "--difficulty",
-            &difficulty,
-            "--anchors",
-            &anchors,
-            "--glm",
-            name,
-        ]);
+        let ours = table(&lpc, &[&files[..], &["--glm", name]].concat());
         for (model, results) in expected["models"].as_object().unwrap() {
             let result = &results[format!("length_controlled_{name}")];
             for (column, value) in columns(&result["converged"]) {
@@ -94,17 +73,11 @@ fn published_weights() {
         let weights: Vec<String> = weights.iter().map(|w| w.to_string()).collect();
         text += &format!("\"{model}\",{}\n", weights.join(","));
     }
-    let folder = tempfile::tempdir().unwrap();
-    let weights = folder.path().join("weights.csv");
-    std::fs::write(&weights, text).unwrap();
-    let ours = table(&[
-        "--annotations",
-        &path("annotations.csv"),
-        "--difficulty",
-        &path("difficulty.csv"),
-        "--weights",
-        weights.to_str().unwrap(),
-    ]);
+    let lpc = Lpc::new();
+    lpc.write("weights.csv", text);
+    let (annotations, difficulty) = (path("annotations.csv"), path("difficulty.csv"));
+    let files = ["--annotations", &annotations, "--difficulty", &difficulty, "--weights", "weights.csv"];
+    let ours = table(&lpc, &files);
     for (model, results) in expected["models"].as_object().unwrap() {
         for (column, value) in columns(&results["length_controlled_v1"]["as_published"]) {
             let ours = ours[model][column];
@@ -131,7 +104,7 @@ fn with_gaps(name: &str, column: usize, mut missing: impl FnMut(&csv::StringReco
 /// Verdicts missing in seven patterns, for two models in all three forms: AlpacaEval's numbers.
 #[test]
 fn missing_verdicts_count_as_in_alpaca_eval() {
-    let folder = tempfile::tempdir().unwrap();
+    let lpc = Lpc::new();
     let expected = expected();
     let gaps = expected["gaps"].as_object().unwrap();
     let numbers = |v: &Value| v.as_array().unwrap().iter().map(|i| i.as_u64().unwrap() as usize).collect();
@@ -146,23 +119,13 @@ fn missing_verdicts_count_as_in_alpaca_eval() {
         let annotations = with_gaps("annotations.csv", 2, |record| {
             missing.get(&record[0]).is_some_and(|missing| missing.contains(&record[1].parse().unwrap()))
         });
-        let write = |name: &str, text: String| {
-            let file = folder.path().join(name);
-            std::fs::write(&file, text).unwrap();
-            file.to_str().unwrap().to_string()
-        };
-        let (anchors, annotations) = (write("anchors.csv", anchors), write("annotations.csv", annotations));
+        lpc.write("anchors.csv", anchors);
+        lpc.write("annotations.csv", annotations);
+        let difficulty = path("difficulty.csv");
+        let files =
+            ["--annotations", "annotations.csv", "--difficulty", &difficulty, "--anchors", "anchors.csv"];
         for name in NAMES {
-            let ours = table(&[
-                "--annotations",
-                &annotations,
-                "--difficulty",
-                &path("difficulty.csv"),
-                "--anchors",
-                &anchors,
-                "--glm",
-                name,
-            ]);
+            let ours = table(&lpc, &[&files[..], &["--glm", name]].concat());
             for (model, gap) in models {
                 let result = &gap["results"][format!("length_controlled_{name}")];
                 for (fit, tolerance) in [("converged", 2e-5), ("as_published", 0.1)] {
@@ -183,8 +146,8 @@ fn missing_verdicts_count_as_in_alpaca_eval() {
 }
 
 /// Rows of a table whose fields may be empty, the reasons, and the status.
-fn with_reasons(arguments: &[&str]) -> (Vec<Vec<String>>, String, Option<i32>) {
-    let output = lpc(&[&["winrate"], arguments].concat());
+fn with_reasons(lpc: &Lpc, arguments: &[&str]) -> (Vec<Vec<String>>, String, Option<i32>) {
+    let output = lpc.run(&[&["winrate"], arguments].concat());
     let rows = csv::Reader::from_reader(output.stdout.as_slice())
         .records()
         .map(|record| record.unwrap().iter().map(String::from).collect())
@@ -195,7 +158,7 @@ fn with_reasons(arguments: &[&str]) -> (Vec<Vec<String>>, String, Option<i32>) {
 /// Models that cannot be fitted, each in its own way, between two that can.
 #[test]
 fn a_model_without_a_fit_hides_no_other() {
-    let folder = tempfile::tempdir().unwrap();
+    let lpc = Lpc::new();
     let mut text = String::from("generator,instruction_index,preference,len_output_1,len_output_2\n");
     let mut add = |name: &str, rows: usize, row: &dyn Fn(usize) -> String| {
         (0..rows).for_each(|i| text += &format!("{name},{i},{}\n", row(i)));
@@ -209,11 +172,10 @@ fn a_model_without_a_fit_hides_no_other() {
     text += "no difficulty,0,1.5,5,6\nno difficulty,90,1.25,5,7\n";
     let mut add = |name: &str| (0..30).for_each(|i| text += &format!("{name},{i},{}\n", usual(i)));
     add("last");
-    let file = folder.path().join("a.csv");
-    std::fs::write(&file, text).unwrap();
-    let (file, difficulty) = (file.to_str().unwrap(), path("difficulty.csv"));
-    let both = ["--annotations", file, "--difficulty", &difficulty];
-    let (rows, errors, status) = with_reasons(&[&both[..], &["--glm", "noreg"]].concat());
+    lpc.write("a.csv", text);
+    let difficulty = path("difficulty.csv");
+    let both = ["--annotations", "a.csv", "--difficulty", &difficulty];
+    let (rows, errors, status) = with_reasons(&lpc, &[&both[..], &["--glm", "noreg"]].concat());
     assert_eq!(status, Some(1), "{errors}");
     let names: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
     let expected =
@@ -245,33 +207,19 @@ fn a_model_without_a_fit_hides_no_other() {
     assert!(!errors.contains("field `first`") && !errors.contains("field `last`"), "{errors}");
 
     // A model that has no row in a weights file is one of them.
-    let weights = folder.path().join("w.csv");
-    std::fs::write(&weights, "generator,weight_length,weight_difficulty,weight_constant\nfirst,1,0,0\n")
-        .unwrap();
-    let (rows, errors, status) =
-        with_reasons(&[&both[..], &["--weights", weights.to_str().unwrap()]].concat());
+    lpc.write("w.csv", "generator,weight_length,weight_difficulty,weight_constant\nfirst,1,0,0\n");
+    let (rows, errors, status) = with_reasons(&lpc, &[&both[..], &["--weights", "w.csv"]].concat());
     assert_eq!((status, rows.len(), rows[0][3].as_str(), rows[6][3].as_str()), (Some(1), 7, "50", ""));
     assert!(errors.contains("a row for `last` in "), "{errors}");
 }
 
 #[test]
 fn the_baseline_wins_half_against_itself() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("a.csv");
+    let lpc = Lpc::new();
     let rows: String = (0..6).map(|i| format!("b,{i},0,10{i},10{i}\n")).collect();
-    std::fs::write(
-        &file,
-        format!("generator,instruction_index,preference,len_output_1,len_output_2\n{rows}"),
-    )
-    .unwrap();
-    let ours = table(&[
-        "--annotations",
-        file.to_str().unwrap(),
-        "--difficulty",
-        &path("difficulty.csv"),
-        "--glm",
-        "noreg",
-    ]);
+    lpc.write("a.csv", format!("generator,instruction_index,preference,len_output_1,len_output_2\n{rows}"));
+    let difficulty = path("difficulty.csv");
+    let ours = table(&lpc, &["--annotations", "a.csv", "--difficulty", &difficulty, "--glm", "noreg"]);
     assert_eq!((ours["b"]["win_rate"], ours["b"]["length_controlled_winrate"]), (50.0, 50.0));
     assert_eq!((ours["b"]["standard_error"], ours["b"]["lc_standard_error"]), (0.0, 0.0));
 }
@@ -279,7 +227,7 @@ fn the_baseline_wins_half_against_itself() {
 #[test]
 fn bad_input() {
     const HEADER: &str = "generator,instruction_index,preference,len_output_1,len_output_2\n";
-    let folder = tempfile::tempdir().unwrap();
+    let lpc = Lpc::new();
     let difficulty = path("difficulty.csv");
     let same_length: String = (0..6).map(|i| format!("m,{i},1.25,100,90\n")).collect();
     let cases = [
@@ -295,55 +243,29 @@ fn bad_input() {
         (format!("{HEADER}m,0,1,5,6\nm,90,1,5,7\n"), "a difficulty for instruction 90 in "),
     ];
     for (text, message) in cases {
-        let file = folder.path().join("a.csv");
-        std::fs::write(&file, &text).unwrap();
-        let file = file.to_str().unwrap();
-        let refused = refused(&["--annotations", file, "--difficulty", &difficulty, "--glm", "noreg"]);
+        lpc.write("a.csv", &text);
+        let call = ["winrate", "--annotations", "a.csv", "--difficulty", &difficulty, "--glm", "noreg"];
+        let refused = lpc.refused(&call);
         assert!(refused.contains(message), "{text}: {refused}");
     }
     let annotations = path("annotations.csv");
-    let both = ["--annotations", annotations.as_str(), "--difficulty", difficulty.as_str()];
-    let weights = folder.path().join("w.csv");
-    std::fs::write(&weights, "generator,weight_length,weight_difficulty,weight_constant\nclose,1,1,1\n")
-        .unwrap();
-    let refused = refused(&[&both[..], &["--weights", weights.to_str().unwrap()]].concat());
+    let both = ["winrate", "--annotations", &annotations, "--difficulty", difficulty.as_str()];
+    lpc.write("w.csv", "generator,weight_length,weight_difficulty,weight_constant\nclose,1,1,1\n");
+    let refused = lpc.refused(&[&both[..], &["--weights", "w.csv"]].concat());
     assert!(refused.contains("expected for a length-controlled rate a row for `coin` in "), "{refused}");
 }
 
 /// A hub with one file of one data set, whole or in parts.
 fn hub(path: &'static str, bytes: Vec<u8>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
-            let request = lines.next().unwrap_or_default();
-            let range = lines.take_while(|line| !line.is_empty()).find_map(|line| {
-                let line = line.to_ascii_lowercase();
-                let (from, to) = line.strip_prefix("range: bytes=")?.split_once('-')?;
-                Some((from.parse::<usize>().ok()?, to.parse::<usize>().ok()))
-            });
-            let (status, headers, body) = if request.split(' ').nth(1) == Some(path) {
-                let (from, to) = range.unwrap_or((0, None));
-                let to = to.map_or(bytes.len(), |last| (last + 1).min(bytes.len()));
-                let commit = "0123456789abcdef0123456789abcdef01234567";
-                let headers = format!(
-                    "ETag: \"1\"\r\nX-Repo-Commit: {commit}\r\nContent-Range: bytes {from}-{}/{}\r\n",
-                    to - 1,
-                    bytes.len()
-                );
-                ("206 Partial Content", headers, &bytes[from..to])
-            } else {
-                ("404 Not Found", String::new(), &b"nothing here"[..])
-            };
-            let head = format!(
-                "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n",
-                body.len()
-            );
-            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+    serve(move |request, stream| {
+        if request.path != path {
+            return reply(stream, 404, &[], b"nothing here");
         }
-    });
-    endpoint
+        let part = request.range(bytes.len());
+        let range = format!("bytes {}-{}/{}", part.start, part.end - 1, bytes.len());
+        let headers = [("ETag", "\"1\""), ("X-Repo-Commit", COMMIT), ("Content-Range", &range)];
+        reply(stream, 206, &headers, &bytes[part]);
+    })
 }
 
 /// Without --anchors, v1 takes AlpacaEval's own file from the hub, once.
@@ -352,18 +274,18 @@ fn anchors_come_from_the_hub() {
     let (annotations, difficulty, anchors) =
         (path("annotations.csv"), path("difficulty.csv"), path("anchors.csv"));
     let arguments = ["winrate", "--annotations", &annotations, "--difficulty", &difficulty, "--glm", "v1"];
-    let with = lpc(&[&arguments[..], &["--anchors", &anchors]].concat());
+    let lpc = Lpc::new();
+    let with = lpc.ok(&[&arguments[..], &["--anchors", &anchors]].concat());
     let endpoint =
         hub("/datasets/tatsu-lab/alpaca_eval/resolve/main/df_gamed.csv", std::fs::read(&anchors).unwrap());
     let home = tempfile::tempdir().unwrap();
     let run = |endpoint: &str, home: &Path| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lpc"));
-        command.args(arguments).env("HF_ENDPOINT", endpoint).env("HF_HOME", home).output().unwrap()
+        lpc.command(&arguments).env("HF_ENDPOINT", endpoint).env("HF_HOME", home).output().unwrap()
     };
     // The second time nobody is asked.
     for endpoint in [endpoint.as_str(), "http://127.0.0.1:9"] {
         let output = run(endpoint, home.path());
-        assert_eq!(output.stdout, with.stdout, "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.stdout, with.as_bytes(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     let elsewhere = tempfile::tempdir().unwrap();
     let output = run("http://127.0.0.1:9", elsewhere.path());

@@ -1,5 +1,6 @@
 //! A published folder of synthetic runs: small enough to audit hundreds of times.
 
+use crate::toy_recipe::toy_recipe;
 use lpc::config::*;
 use lpc::experiment::base;
 use lpc::experiment::dataset::TextPairs;
@@ -84,37 +85,11 @@ fn recipe(objective: Objective, latent: bool, seed: u64) -> Recipe {
     };
     Recipe {
         seed,
-        template_date: None,
-        model: ModelSource::World { shape: Shape::Llama },
-        data: DataSource::World(World {
-            seed: 3,
-            train: 16,
-            test: PAIRS,
-            sharpness: 1.5,
-            flip_rate: 0.0,
-            flip_marked: false,
-            taste: Default::default(),
-            cues: Default::default(),
-        }),
+        data: DataSource::World(World { seed: 3, train: 16, test: PAIRS, ..World::default() }),
         truncation: Truncation { max_length: 60, max_prompt_length: 30 },
         objective,
         latent: if latent { gumbel } else { Latent::None {} },
-        training: Training {
-            dtype: lpc::config::Precision::F32,
-            epochs: 1,
-            batch_size: 8,
-            micro_batch_size: 8,
-            learning_rate: 0.001,
-            warmup_ratio: 0.1,
-            weight_decay: 0.0,
-            adam_beta1: 0.9,
-            adam_beta2: 0.95,
-            adam_epsilon: 1e-8,
-            max_grad_norm: 1.0,
-            recompute: false,
-            checkpoint_every: 4,
-        },
-        evaluation: Evaluation { latent: LatentAtTest::Mean },
+        ..toy_recipe()
     }
 }
 

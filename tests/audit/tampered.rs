@@ -1,5 +1,6 @@
 //! What was changed is found, and nothing crashes.
 
+use crate::program::Lpc;
 use crate::support::Published;
 use flate2::read::GzDecoder;
 use flate2::{Compression, GzBuilder};
@@ -225,16 +226,15 @@ fn missing_and_foreign_files_are_found() {
 /// What a hurried user types: one line that says what was expected, status 1.
 #[test]
 fn folders_without_a_report() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    fs::create_dir_all(path("empty")).unwrap();
-    fs::create_dir_all(path("cut")).unwrap();
-    fs::write(path("file"), "text").unwrap();
+    let lpc = Lpc::new();
+    fs::create_dir_all(lpc.path("empty")).unwrap();
+    fs::create_dir_all(lpc.path("cut")).unwrap();
+    lpc.write("file", "text");
     let published = Published::new();
     for file in files(&published.folder()) {
-        fs::copy(&file, path("cut").join(file.file_name().unwrap())).unwrap();
+        fs::copy(&file, lpc.path("cut").join(file.file_name().unwrap())).unwrap();
     }
-    let evidence = path("cut").join("table2.evidence.jsonl.gz");
+    let evidence = lpc.path("cut").join("table2.evidence.jsonl.gz");
     let bytes = fs::read(&evidence).unwrap();
     for (name, expected) in [
         ("missing", "expected a folder of reports, or the word `paper`, got nothing there"),
@@ -244,11 +244,7 @@ fn folders_without_a_report() {
     ] {
         for part in 0..=9 {
             fs::write(&evidence, &bytes[..bytes.len() * part / 10]).unwrap();
-            let output = std::process::Command::new(env!("CARGO_BIN_EXE_lpc"))
-                .arg("audit")
-                .arg(path(name))
-                .output()
-                .unwrap();
+            let output = lpc.run(&["audit", name]);
             let errors = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(1), "{name}: {errors}");
             assert_eq!(errors.lines().count(), 1, "{errors}");

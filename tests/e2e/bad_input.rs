@@ -1,6 +1,7 @@
 //! Bad input: one clear line that names file, line and field; a status that is not 0.
 
-use crate::support::{Lpc, Settings};
+use crate::program::Lpc;
+use crate::toy_runs::Settings;
 
 const GOOD: &str =
     r#"{"prompt": "what is the capital of france ?", "chosen": "it is paris .", "rejected": "it is rome ."}"#;
@@ -23,7 +24,7 @@ fn assert_names(line: &str, parts: &[&str]) {
 
 #[test]
 fn pairs() {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     let with = |line: &str| format!("{GOOD}\n{line}\n");
     let line = refusal(&lpc, &with(r#"{"prompt": "a", "chosen": "b"}"#));
     assert_names(&line, &["pairs/train.jsonl:2", "`rejected`"]);
@@ -43,7 +44,7 @@ fn pairs() {
 
 #[test]
 fn over_long_examples_are_truncated_and_counted() {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     let long = "what is the capital of france ? ".repeat(40);
     let pair =
         format!(r#"{{"prompt": "{long}", "chosen": "it is paris . {long}", "rejected": "it is rome ."}}"#);
@@ -58,7 +59,7 @@ fn over_long_examples_are_truncated_and_counted() {
 #[test]
 #[cfg(not(feature = "cuda"))]
 fn a_device_that_this_build_does_not_know() {
-    let lpc = Lpc::bare();
+    let lpc = Lpc::new();
     lpc.write("recipe.toml", Settings::default().recipe());
     let asked: [&[&str]; 4] = [
         &["train", "recipe.toml"],
@@ -78,17 +79,17 @@ fn a_device_that_this_build_does_not_know() {
 
 #[test]
 fn one_test_pair_has_no_interval() {
-    let line = Lpc::new().refused(&["reproduce", "table2", "--limit", "1"]);
+    let line = Lpc::with_base().refused(&["reproduce", "table2", "--limit", "1"]);
     assert_names(&line, &["test pairs = 1", "at least 2"]);
 }
 
 #[test]
 fn a_prompt_longer_than_the_context() {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     lpc.write("recipe.toml", Settings::default().recipe().replace("max_length = 60", "max_length = 600"));
     let line = lpc.refused(&["train", "recipe.toml"]);
     assert_names(&line, &["max_length", "600", "64"]);
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     lpc.write("recipe.toml", Settings::default().recipe());
     let trained = lpc.ok(&["train", "recipe.toml"]);
     let run = trained.lines().find_map(|l| l.strip_prefix("run: ")).unwrap();
@@ -98,7 +99,7 @@ fn a_prompt_longer_than_the_context() {
 
 #[test]
 fn recipes() {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     let good = Settings::default().recipe();
     for (bad, named) in [
         (good.replace("kl_weight = 0.05", "kl_weight = 0.05\nlearning_rat = 1"), "learning_rat"),
@@ -136,7 +137,7 @@ fn recipes() {
 
 #[test]
 fn models() {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     lpc.write("broken.gguf", [b"GGUF".as_slice(), &[3, 0, 0, 0], &[0xff; 20]].concat());
     let line = lpc.refused(&["generate", "broken.gguf", "--prompt", "x"]);
     assert_names(&line, &["broken.gguf"]);
@@ -148,7 +149,7 @@ fn models() {
 /// Refused while the command line is read: a status of its own, no work.
 #[test]
 fn arguments() {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     let generate = ["generate", "none.gguf", "--prompt", "x"];
     let reproduce = ["reproduce", "table2"];
     for (command, option, bad) in [
@@ -178,7 +179,7 @@ fn arguments() {
 /// A target has its own options only. An option of another one is refused, and the message says whose it is.
 #[test]
 fn options_of_other_targets() {
-    let lpc = Lpc::bare();
+    let lpc = Lpc::new();
     for (line, named) in [
         ("table2 --second-data b.jsonl", "--second-data is an option of figure2, reviews;"),
         ("table2 --prompts a.json", "--prompts is an option of table3;"),
@@ -206,7 +207,7 @@ fn options_of_other_targets() {
 /// A rate no model survives: the run stops with the step and keeps what was written.
 #[test]
 fn a_loss_that_is_not_a_number() {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     lpc.write("recipe.toml", Settings { learning_rate: "1e38", ..Settings::default() }.recipe());
     let line = lpc.refused(&["train", "recipe.toml"]);
     assert_names(&line, &["step ", "expected finite", "checkpoint"]);

@@ -1,6 +1,7 @@
 //! `latent = "control" | "gaussian" | "factors"`: latents that LPC is compared with, trained, resumed, saved, read back, and refused where it has no answer.
 
-use crate::support::{Lpc, Settings};
+use crate::program::Lpc;
+use crate::toy_runs::Settings;
 use lpc::config::Latent;
 use lpc::latent::init_heads;
 use lpc::model::parameters::Parameters;
@@ -34,7 +35,7 @@ fn lines(text: &str) -> Vec<Value> {
 #[test]
 fn every_latent_trains_and_is_read_back() {
     for latent in LATENTS {
-        let lpc = Lpc::new();
+        let lpc = Lpc::with_base();
         lpc.write("recipe.toml", recipe(&Settings::default(), latent));
         let trained = lpc.ok(&["train", "recipe.toml"]);
         let run = trained.lines().find_map(|l| l.strip_prefix("run: ")).unwrap();
@@ -89,11 +90,11 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
             let run = trained.lines().find_map(|l| l.strip_prefix("run: ")).unwrap().to_string();
             (lpc.read(&format!("{run}/records.jsonl")), run)
         };
-        let lpc = Lpc::new();
+        let lpc = Lpc::with_base();
         lpc.write("recipe.toml", recipe(&settings, latent));
         let (undisturbed, _) = train(&lpc);
 
-        let lpc = Lpc::new();
+        let lpc = Lpc::with_base();
         lpc.write("recipe.toml", recipe(&settings, latent));
         let mut child = lpc
             .command(&["train", "recipe.toml"])
@@ -139,13 +140,13 @@ fn keys_out_of_range_or_unread_are_refused() {
         (format!("{CONTROL}kl_weight = 0.1\n"), "kl_weight"),
         (format!("{CONTROL}heads_learning_rate = -1.0\n"), "latent.heads_learning_rate"),
     ] {
-        let lpc = Lpc::new();
+        let lpc = Lpc::with_base();
         lpc.write("recipe.toml", recipe(&Settings::default(), &latent));
         let line = lpc.refused(&["train", "recipe.toml"]);
         assert!(line.contains("recipe.toml") && line.contains(key), "{line}");
     }
     for latent in LATENTS {
-        let lpc = Lpc::new();
+        let lpc = Lpc::with_base();
         let exact = recipe(&Settings::default(), latent).replace("latent = \"mean\"", "latent = \"exact\"");
         lpc.write("recipe.toml", exact);
         let line = lpc.refused(&["train", "recipe.toml"]);
@@ -180,7 +181,7 @@ fn the_control_has_as_many_parameters_as_lpc() {
 /// Pairs of other data have no true weights: a recipe that asks for them is refused before any is read.
 #[test]
 fn true_factors_are_the_worlds_alone() {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     let world = recipe(&Settings::default(), FACTORS);
     let (head, tail) = world.split_once("[data]\n").unwrap();
     let (_, tail) = tail.split_once("[latent]").unwrap();

@@ -1,6 +1,6 @@
 //! `lpc check`: the built program against an oracle that shares nothing with it, and bad input.
 
-use crate::support::Lpc;
+use crate::program::Lpc;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -41,7 +41,7 @@ fn fixture() -> Vec<Value> {
 
 #[test]
 fn every_objective_in_every_mode_is_what_torch_says() {
-    let lpc = Lpc::bare();
+    let lpc = Lpc::new();
     let cases = fixture();
     assert_eq!(cases.len(), 9 * 7);
     for (i, case) in cases.iter().enumerate() {
@@ -72,7 +72,7 @@ fn every_objective_in_every_mode_is_what_torch_says() {
 #[test]
 fn the_example_is_right() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("paper/check.json");
-    let printed = Lpc::bare().ok(&["check", example.to_str().unwrap(), "--json"]);
+    let printed = Lpc::new().ok(&["check", example.to_str().unwrap(), "--json"]);
     let got: Value = serde_json::from_str(&printed).unwrap();
     let gap = 0.5 * (0.5f64 / 0.4).ln() + 0.5 * (0.5f64 / 0.6).ln();
     let expected = json!({
@@ -85,7 +85,7 @@ fn the_example_is_right() {
 
 #[test]
 fn the_table_has_every_number() {
-    let lpc = Lpc::bare();
+    let lpc = Lpc::new();
     // Dpo under Gumbel.
     lpc.write("pair.json", fixture()[1]["input"].to_string());
     let printed = lpc.ok(&["check", "pair.json", "--grad"]);
@@ -126,7 +126,7 @@ fn with(pointer: &str, value: Value) -> String {
 
 #[test]
 fn bad_input_is_named() {
-    let lpc = Lpc::bare();
+    let lpc = Lpc::new();
     let good = good();
     lpc.write("in.json", good.to_string());
     lpc.ok(&["check", "in.json"]);
@@ -254,7 +254,7 @@ fn compared(mode: Value) -> Value {
 
 #[test]
 fn bad_input_of_the_latents_compared_with_is_named() {
-    let lpc = Lpc::bare();
+    let lpc = Lpc::new();
     let gaussian = || compared(json!({"mode": "gaussian", "prior_weight": 0.3, "kl_weight": 0.05}));
     let control = || compared(json!({"mode": "control"}));
     let factors = || compared(json!({"mode": "factors"}));
@@ -328,7 +328,7 @@ fn bad_input_of_the_latents_compared_with_is_named() {
 
 #[test]
 fn a_huge_file_is_refused() {
-    let lpc = Lpc::bare();
+    let lpc = Lpc::new();
     let file = std::fs::File::create(lpc.path("huge.json")).unwrap();
     file.set_len(1 << 40).unwrap();
     let line = lpc.refused(&["check", "huge.json"]);
@@ -351,7 +351,7 @@ fn a_huge_file_is_refused() {
 /// What a mode or an objective does not read may be absent.
 #[test]
 fn what_is_not_read_may_be_absent() {
-    let lpc = Lpc::bare();
+    let lpc = Lpc::new();
     let mut input = good();
     let take = |input: &mut Value, names: &[&str]| {
         names.iter().for_each(|n| _ = input["pairs"][0].as_object_mut().unwrap().remove(*n));

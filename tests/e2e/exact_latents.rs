@@ -1,6 +1,7 @@
 //! `latent = "exact-elbo" | "marginal"`: trained, scored, read back, and the gap of every bound.
 
-use crate::support::{Lpc, Settings};
+use crate::program::Lpc;
+use crate::toy_runs::Settings;
 use serde_json::Value;
 
 const GUMBEL: &str = "mode = \"gumbel\"\ncodes = 4\ngumbel_tau = 1.0\nkl_weight = 0.05\ncodebook_std = 0.02\n\
@@ -20,7 +21,7 @@ fn every_latent_trains_and_reports_its_gap() {
         "mode = \"exact-elbo\"\ncodes = 4\nkl_weight = 1.0\ncodebook_std = 0.02\n",
         "mode = \"marginal\"\ncodes = 4\ncodebook_std = 0.02\n",
     ] {
-        let lpc = Lpc::new();
+        let lpc = Lpc::with_base();
         lpc.write("recipe.toml", recipe(latent));
         let trained = lpc.ok(&["train", "recipe.toml"]);
         let run = trained.lines().find_map(|l| l.strip_prefix("run: ")).unwrap();
@@ -63,7 +64,7 @@ fn keys_that_a_mode_does_not_read_are_refused() {
         (&GUMBEL.replace("\"linear\"", "\"linear\", value = 0.5"), "value"),
         ("mode = \"exact-elbo\"\ncodes = 4\nkl_weight = -0.1\ncodebook_std = 0.02\n", "latent.kl_weight"),
     ] {
-        let lpc = Lpc::new();
+        let lpc = Lpc::with_base();
         lpc.write("recipe.toml", recipe(latent));
         let line = lpc.refused(&["train", "recipe.toml"]);
         assert!(line.contains("recipe.toml") && line.contains(key), "{line}");

@@ -1,10 +1,11 @@
 //! `lpc reproduce figure1`: the drawing's numbers, counted by hand.
 
-use crate::support::{Lpc, Settings};
+use crate::program::Lpc;
+use crate::toy_runs::Settings;
 
 #[test]
 fn shapes_and_counts_are_those_of_the_model() {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     // K = 4; the model has 463 words, two blocks of width 64, 4 heads of 16 on 2 key-value heads, and an
     // inner width of 176.
     lpc.write("matrix.toml", Settings::default().matrix());

@@ -1,10 +1,10 @@
 //! What `--help` says, word for word.
 
-use crate::support::Lpc;
+use crate::program::Lpc;
 
 #[test]
 fn of_every_command() {
-    let lpc = Lpc::bare();
+    let lpc = Lpc::new();
     let commands = [
         "reproduce",
         "train",

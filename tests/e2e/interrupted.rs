@@ -1,6 +1,7 @@
 //! Interrupted runs: nothing is lost, and going on leads to the same bytes.
 
-use crate::support::{Lpc, Settings};
+use crate::program::Lpc;
+use crate::toy_runs::Settings;
 use std::io::Read;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -32,7 +33,7 @@ fn wait_for_steps(lpc: &Lpc, child: &mut Child, at_least: usize) {
 }
 
 fn undisturbed() -> String {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     lpc.write("matrix.toml", settings().matrix());
     lpc.ok(&CALL);
     lpc.read("reports/toy-own/table2.csv")
@@ -41,7 +42,7 @@ fn undisturbed() -> String {
 #[test]
 #[cfg(unix)]
 fn killed_and_interrupted_runs_go_on_to_the_same_bytes() {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     lpc.write("matrix.toml", settings().matrix());
 
     // SIGKILL in the first run, a few steps behind a checkpoint.

@@ -9,12 +9,19 @@ mod figure1;
 mod help;
 mod interrupted;
 mod one_code;
+#[path = "../common/outcome.rs"]
+mod outcome;
+#[path = "../common/program.rs"]
+mod program;
 mod saved_run;
 mod second_data;
 mod study;
 mod support;
 mod table1;
 mod table2;
-#[path = "../loading/tiny.rs"]
-#[expect(dead_code, reason = "shared with another test target")]
+#[path = "../common/tiny.rs"]
 mod tiny;
+#[path = "../common/toy_recipe.rs"]
+mod toy_recipe;
+#[path = "../common/toy_runs.rs"]
+mod toy_runs;

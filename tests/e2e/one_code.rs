@@ -1,5 +1,6 @@
 //! K = 1 with a zero codebook that does not move: LPC training is plain training.
 
+use crate::toy_recipe::toy_recipe;
 use candle_core::{DType, Device, Tensor};
 use lpc::config::*;
 use lpc::data::tokenize::TokenizedPair;
@@ -33,37 +34,21 @@ pub fn config() -> DecoderConfig {
 }
 
 pub fn recipe(objective: Objective, latent: Latent) -> Recipe {
+    let recipe = toy_recipe();
     Recipe {
         seed: 5,
-        template_date: None,
-        model: ModelSource::World { shape: Shape::Llama },
-        data: DataSource::Jsonl {
-            folder: "unused".into(),
-            limit: None,
-            empty_completion: EmptyCompletion::Refuse,
-            flip_rate: 0.0,
-            flip_marked: false,
-            identical_completions: Default::default(),
-        },
-        truncation: Truncation { max_length: 64, max_prompt_length: 32 },
         objective,
         latent,
         training: Training {
-            dtype: lpc::config::Precision::F32,
             epochs: 2,
-            batch_size: 8,
             micro_batch_size: 3,
             learning_rate: 1e-2,
-            warmup_ratio: 0.1,
             weight_decay: 0.1,
-            adam_beta1: 0.9,
-            adam_beta2: 0.95,
-            adam_epsilon: 1e-8,
             max_grad_norm: 0.5,
-            recompute: false,
             checkpoint_every: 1000,
+            ..recipe.training
         },
-        evaluation: Evaluation { latent: LatentAtTest::Mean },
+        ..recipe
     }
 }
 

@@ -1,10 +1,11 @@
 //! `lpc train`, `lpc eval preference` and `lpc generate` on one run.
 
-use crate::support::{Lpc, Settings};
+use crate::program::Lpc;
+use crate::toy_runs::Settings;
 
 #[test]
 fn train_evaluate_generate() {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     lpc.write("recipe.toml", Settings::default().recipe());
     let trained = lpc.ok(&["train", "recipe.toml"]);
     let accuracy = trained.lines().find(|l| l.starts_with("preference accuracy: ")).unwrap();
@@ -56,7 +57,7 @@ fn train_evaluate_generate() {
 /// z has draws of its own for every seed and every prompt; a codebook this wide shows them.
 #[test]
 fn sampled_codes_follow_seed_and_prompt() {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     let recipe = Settings::default().recipe().replace("codebook_std = 0.02", "codebook_std = 5.0");
     lpc.write("recipe.toml", recipe.replace("latent = \"mean\"", "latent = \"sample\""));
     let trained = lpc.ok(&["train", "recipe.toml"]);
@@ -82,7 +83,7 @@ fn sampled_codes_follow_seed_and_prompt() {
 /// `lpc ... | head`: what cannot be written any more ends the program without a complaint.
 #[test]
 fn a_closed_pipe_is_the_end() {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     lpc.write("recipe.toml", Settings::default().recipe());
     let mut child = lpc
         .command(&["train", "recipe.toml"])

@@ -1,6 +1,6 @@
 //! A second data set for a study: HH-RLHF's transcripts beside another file, in miniature.
 
-use crate::support::Lpc;
+use crate::program::Lpc;
 use crate::tiny;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -64,10 +64,9 @@ const REPRODUCE: [&str; 10] = [
 
 /// A tiny random model with a chat template, a first data set, and the study.
 fn workplace() -> Lpc {
-    let lpc = Lpc::bare();
+    let lpc = Lpc::new();
     let config = DecoderConfig { max_position_embeddings: 1024, ..tiny::config() };
-    let tokenizer = tiny::tokenizer(Some(tiny::TEMPLATE));
-    lpc::model::save::save(&lpc.path("model"), &config, &tiny::weights(&config, 1), &tokenizer).unwrap();
+    tiny::save(&lpc.path("model"), &config, Some(tiny::TEMPLATE));
     let pairs = |from: usize, to: usize| -> String {
         let pair =
             |i| json!({ "prompt": format!("say ab {i}"), "chosen": format!("ab {i}"), "rejected": "no" });

@@ -1,6 +1,7 @@
 //! Studies: figure 2, the reviewers' questions, and what `lpc codes` reads of a run.
 
-use crate::support::{Lpc, Settings};
+use crate::program::Lpc;
+use crate::toy_runs::Settings;
 use lpc::run::evidence::{CodesOfRun, Evidence};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -55,7 +56,7 @@ fn number(row: &Row, key: &str) -> f64 {
 
 #[test]
 fn a_study_shares_its_runs_and_every_number_follows_from_them() {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     lpc.write("matrix.toml", Settings::default().matrix().replace("test = 40", "test = 100"));
     lpc.write("study.toml", STUDY);
     lpc.ok(&["reproduce", "table2", "--recipe", "matrix.toml"]);
@@ -183,7 +184,7 @@ fn drawn_codes(lpc: &Lpc) {
 /// What failed is in the report, with the reason, and the rest stands.
 #[test]
 fn a_run_that_diverges_is_reported_as_failed() {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     lpc.write("matrix.toml", Settings::default().matrix());
     let text = r#"
 title = "Too fast"
@@ -265,7 +266,7 @@ fn codes(lpc: &Lpc) {
 
 #[test]
 fn a_faulty_study_is_refused_before_anything_runs() {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     lpc.write("matrix.toml", Settings::default().matrix());
     let refused = |study: &str| {
         lpc.write("study.toml", study);
@@ -283,7 +284,7 @@ fn a_faulty_study_is_refused_before_anything_runs() {
 /// preferences has nothing to gain.
 #[test]
 fn the_world_can_tell_the_difference() {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     let settings = Settings { train: 2048, ..Settings::default() };
     lpc.write("matrix.toml", settings.matrix().replace("test = 40", "test = 400"));
     let study = |cues: &str, taste: &str| {

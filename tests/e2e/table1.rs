@@ -1,6 +1,7 @@
 //! `lpc reproduce table1`: every number from a document's verdict, every verdict from its answer.
 
-use crate::support::{Lpc, Settings};
+use crate::program::Lpc;
+use crate::toy_runs::Settings;
 use lpc::data::world::{self, utility};
 use lpc::eval::tasks::{Question, Task, world::documents};
 use lpc::run::evidence::Evidence;
@@ -66,7 +67,7 @@ fn check_verdicts(lpc: &Lpc) {
 
 #[test]
 fn every_number_comes_from_verdicts() {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     lpc.write("matrix.toml", Settings::default().matrix());
     let call = ["reproduce", "table1", "--recipe", "matrix.toml", "--objectives", "DPO", "--seeds", "1"];
     let shown = lpc.ok(&call);
@@ -156,7 +157,7 @@ fn documents_of_the_world() {
 
 #[test]
 fn real_models_need_real_documents() {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     let pair = "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n".repeat(2);
     std::fs::create_dir(lpc.path("pairs")).unwrap();
     lpc.write("pairs/train.jsonl", &pair);
@@ -172,7 +173,7 @@ fn real_models_need_real_documents() {
 /// exp(−β · margin) is infinite after the first step. DPO's numbers are those of a table of DPO alone.
 #[test]
 fn a_diverged_run_leaves_the_rest_of_the_table() {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     let wild = Settings::default().matrix().replace("name = \"SimPO\"", "name = \"wild\"");
     let wild =
         wild.replace("kind = \"simpo\", beta = 0.5, gamma = 0.1", "kind = \"exponential\", beta = 1e30");

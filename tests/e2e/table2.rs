@@ -1,6 +1,7 @@
 //! `lpc reproduce table2`: reports from runs, twice the same bytes.
 
-use crate::support::{Lpc, Settings};
+use crate::program::Lpc;
+use crate::toy_runs::Settings;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
@@ -19,7 +20,7 @@ fn reports(lpc: &Lpc) -> Vec<String> {
 #[test]
 fn the_bytes_do_not_depend_on_threads() {
     let both = ["1", "2"].map(|threads| {
-        let lpc = Lpc::bare();
+        let lpc = Lpc::new();
         lpc.write("matrix.toml", Settings::default().matrix());
         lpc.ok(&["reproduce", "table2", "--recipe", "matrix.toml", "--threads", threads]);
         let runs: Vec<_> = lpc.runs().iter().map(|r| r.file_name().unwrap().to_owned()).collect();
@@ -37,7 +38,7 @@ fn the_bytes_do_not_depend_on_threads() {
 fn a_run_does_not_depend_on_its_threads() {
     for dtype in ["f32", "bf16"] {
         let both = ["1", "2"].map(|threads| {
-            let lpc = Lpc::new();
+            let lpc = Lpc::with_base();
             lpc.write("recipe.toml", Settings::default().recipe());
             lpc.ok(&["train", "recipe.toml", "--threads", threads, "--dtype", dtype]);
             let run = lpc.runs().remove(0);
@@ -57,7 +58,7 @@ fn a_run_does_not_depend_on_its_threads() {
 
 #[test]
 fn a_second_call_trains_nothing_and_writes_the_same_bytes() {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     lpc.write("matrix.toml", Settings::default().matrix());
     let call = ["reproduce", "table2", "--recipe", "matrix.toml"];
     let shown = lpc.ok(&call);
@@ -77,7 +78,7 @@ fn a_second_call_trains_nothing_and_writes_the_same_bytes() {
 /// same bytes from the evidence alone; a digit changed in a run is found.
 #[test]
 fn the_report_leads_back_to_its_runs() {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     lpc.write("matrix.toml", Settings::default().matrix());
     lpc.ok(&["reproduce", "table2", "--recipe", "matrix.toml"]);
     let said = lpc.ok(&["audit", "reports/toy-own"]);
@@ -120,7 +121,7 @@ fn the_report_leads_back_to_its_runs() {
 /// Each accuracy in the CSV, recomputed from the margins in the records.
 #[test]
 fn every_accuracy_comes_from_records() {
-    let lpc = Lpc::new();
+    let lpc = Lpc::with_base();
     lpc.write("matrix.toml", Settings::default().matrix());
     lpc.ok(&["reproduce", "table2", "--recipe", "matrix.toml"]);
     let mut accuracies = BTreeMap::new();

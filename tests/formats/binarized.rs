@@ -1,6 +1,8 @@
 //! Splits: how many, which, and what their manifest says.
 
-use crate::support::{message, read};
+use crate::message::message;
+use crate::program::Lpc;
+use crate::support::read;
 use lpc::config::Truncation;
 use lpc::data::binarize::{split, write};
 use lpc::data::inspect::inspect;
@@ -9,7 +11,6 @@ use lpc::text::message::Message;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::Command;
 
 /// Every third prompt is the next one's, too.
 fn pairs(count: usize) -> Vec<Pair> {
@@ -67,17 +68,10 @@ fn written_splits_read_back() {
 
 #[test]
 fn the_command_counts_and_keeps_checksums() {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("out");
-    let lpc = |args: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_lpc")).args(args).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    };
+    let lpc = Lpc::new();
     let file = crate::support::fixture("ultrafeedback.parquet");
     let file = file.to_str().unwrap();
-    let out_name = out.to_str().unwrap();
-    let text = lpc(&["data", "binarize", file, "--out", out_name, "--validation", "1", "--test", "1"]);
+    let text = lpc.ok(&["data", "binarize", file, "--out", "out", "--validation", "1", "--test", "1"]);
     for line in [
         "rows: 9 (raw UltraFeedback)",
         "left out: 1 for an empty completion",
@@ -88,15 +82,15 @@ fn the_command_counts_and_keeps_checksums() {
     ] {
         assert!(text.contains(line), "{text}\n{line}");
     }
-    let manifest: Value = serde_json::from_slice(&fs::read(out.join("manifest.json")).unwrap()).unwrap();
+    let manifest: Value = serde_json::from_str(&lpc.read("out/manifest.json")).unwrap();
     assert_eq!(manifest["left_out"]["no-scores"], 1);
     assert_eq!(manifest["ultrafeedback_scores"]["tens_corrected"], 2);
     for split in manifest["splits"].as_array().unwrap() {
-        let bytes = fs::read(out.join(split["name"].as_str().unwrap())).unwrap();
+        let bytes = fs::read(lpc.path("out").join(split["name"].as_str().unwrap())).unwrap();
         assert_eq!(split["sha256"], lpc::files::sha256(&bytes));
         assert_eq!(split["pairs"], bytes.iter().filter(|&&b| b == b'\n').count());
     }
-    let text = lpc(&["data", "inspect", &format!("{out_name}/train.jsonl")]);
+    let text = lpc.ok(&["data", "inspect", "out/train.jsonl"]);
     assert!(text.contains("pairs: 4\n") && text.contains("repeated: 0 pairs, 0 prompts"), "{text}");
 }
 
@@ -140,9 +134,8 @@ fn inspection_with_a_tokenizer() {
 
 #[test]
 fn completions_know_the_commands() {
+    let lpc = Lpc::new();
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
-        let output = Command::new(env!("CARGO_BIN_EXE_lpc")).args(["completions", shell]).output().unwrap();
-        let script = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success() && script.contains("binarize"), "{shell}");
+        assert!(lpc.ok(&["completions", shell]).contains("binarize"), "{shell}");
     }
 }

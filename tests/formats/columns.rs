@@ -1,6 +1,7 @@
 //! Whatever a row says is in its pair, refused by name, or counted.
 
-use crate::support::{fixture, json, message, read, read_rows};
+use crate::message::message;
+use crate::support::{fixture, json, read, read_rows};
 use lpc::data::pairs::Pairs;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! Folders that state a fact twice, as `transformers` reads them (fixtures/loading/generate_configs.py).
 
-use crate::support::{json, message};
+use crate::message::message;
+use crate::support::json;
 use crate::tiny;
 use crate::transformers::{ids, logits, weight};
 use lpc::Result;

@@ -1,5 +1,6 @@
 //! What data have in common: counted by hand.
 
+use crate::program::Lpc;
 use crate::tiny;
 use lpc::config::{DataSource, IdenticalCompletions, Truncation};
 use lpc::data::inspect::inspect;
@@ -7,8 +8,6 @@ use lpc::data::overlap::{Item, contradictions, count, find, shared};
 use lpc::data::pairs::{Pair, Pairs};
 use lpc::experiment::dataset::TextPairs;
 use serde_json::json;
-use std::fs;
-use std::process::Command;
 
 fn pair(prompt: &str, chosen: &str, rejected: &str) -> Pair {
     Pair::of_texts(prompt, chosen, rejected)
@@ -63,61 +62,43 @@ fn questions_by_thirteen_words() {
 
 #[test]
 fn the_command_reads_tasks_as_eval_does() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
-    for task in ["arc_easy", "gsm8k", "truthfulqa"] {
-        fs::create_dir_all(folder.path().join("tasks").join(task)).unwrap();
-    }
+    let lpc = Lpc::new();
     let arc = r#"{"question": "Which of these is a mammal?", "choices": {"text": ["cat", "ant"], "label": ["A", "B"]}, "answerKey": "A"}"#;
     let sum = r#"{"question": "Ann has 3 apples and buys 4 more. How many has she?", "answer": "7 #### 7"}"#;
     let shot =
         |n: usize| format!("{{\"question\": \"Shot number {n} is shown?\", \"answer\": \"#### {n}\"}}\n");
     let truth = r#"{"question": "Do cats have nine lives?", "mc1_targets": {"choices": ["No", "Yes"], "labels": [1, 0]}, "mc2_targets": {"choices": ["No", "Yes"], "labels": [1, 0]}}"#;
-    fs::write(path("tasks/arc_easy/test.jsonl"), arc).unwrap();
-    fs::write(path("tasks/gsm8k/test.jsonl"), sum).unwrap();
-    fs::write(path("tasks/gsm8k/train.jsonl"), (0..6).map(shot).collect::<String>()).unwrap();
-    fs::write(path("tasks/truthfulqa/validation.jsonl"), truth).unwrap();
+    lpc.write("tasks/arc_easy/test.jsonl", arc);
+    lpc.write("tasks/gsm8k/test.jsonl", sum);
+    lpc.write("tasks/gsm8k/train.jsonl", (0..6).map(shot).collect::<String>());
+    lpc.write("tasks/truthfulqa/validation.jsonl", truth);
     let rows = [
         r#"{"prompt": "do cats have nine lives", "chosen": "no", "rejected": "yes", "source": "truthful_qa", "id": "t"}"#,
         r#"{"prompt": "Sum up: ann has 3 apples, and buys 4 more; how many has she", "chosen": "7", "rejected": "8"}"#,
         r#"{"prompt": "Shot number 1 is shown? What is the square root of banana?", "chosen": "7", "rejected": "8"}"#,
     ];
-    fs::write(path("pairs.jsonl"), rows.join("\n")).unwrap();
-    let lpc = |args: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_lpc")).args(args).output().unwrap();
-        (
-            output.status.success(),
-            String::from_utf8(output.stdout).unwrap(),
-            String::from_utf8(output.stderr).unwrap(),
-        )
-    };
-    let (pairs, tasks, csv) = (path("pairs.jsonl"), path("tasks"), path("found.csv"));
-    let (ok, text, fault) = lpc(&["data", "overlap", &pairs, &tasks, "--csv", &csv]);
-    assert!(ok, "{fault}");
+    lpc.write("pairs.jsonl", rows.join("\n"));
+    let text = lpc.ok(&["data", "overlap", "pairs.jsonl", "tasks", "--csv", "found.csv"]);
     for line in ["arc_easy: 0 of 1", "gsm8k: 1 of 1", "truthfulqa: 1 of 1", "  truthful_qa  "] {
         assert!(text.contains(line), "{text}");
     }
-    let found = fs::read_to_string(&csv).unwrap();
+    let found = lpc.read("found.csv");
     assert_eq!(found, "task,line,pair,source,part\ntruthfulqa,1,t,truthful_qa,prompt\ngsm8k,1,2,,prompt\n");
-    let (ok, text, _) = lpc(&["data", "inspect", &pairs, "--against", &pairs, "--tasks", &tasks]);
-    assert!(
-        ok && text.contains("against: 3 of 3 pairs have a prompt") && text.contains("gsm8k: 1 of 1"),
-        "{text}"
-    );
+    let text = lpc.ok(&["data", "inspect", "pairs.jsonl", "--against", "pairs.jsonl", "--tasks", "tasks"]);
+    assert!(text.contains("against: 3 of 3 pairs have a prompt") && text.contains("gsm8k: 1 of 1"), "{text}");
     // Before a run trains on them, too; this one's model is nowhere.
-    fs::create_dir(path("data")).unwrap();
     for split in ["data/train.jsonl", "data/test.jsonl"] {
-        fs::copy(path("pairs.jsonl"), path(split)).unwrap();
+        lpc.write(split, rows.join("\n"));
     }
     let recipe = include_str!("../../paper/recipes/dpo-lpc.toml");
-    let recipe = recipe.replace("data/ultrafeedback_binarized", &path("data"));
-    fs::write(path("recipe.toml"), recipe).unwrap();
-    let (_, text, fault) = lpc(&["--runs", &path("runs"), "train", &path("recipe.toml"), "--tasks", &tasks]);
+    lpc.write("recipe.toml", recipe.replace("data/ultrafeedback_binarized", "data"));
+    let output = lpc.run(&["train", "recipe.toml", "--tasks", "tasks"]);
+    let [text, fault] = [output.stdout, output.stderr].map(|said| String::from_utf8(said).unwrap());
     assert!(text.contains("gsm8k: 1 of 1") && text.contains("truthfulqa: 1 of 1"), "{text} {fault}");
-    let (ok, _, fault) = lpc(&["data", "overlap", &pairs, &path("tasks/gsm8k")]);
-    assert!(!ok && fault.contains("or --task with its file"), "{fault}");
-    let (ok, text, _) = lpc(&["data", "overlap", &pairs, &path("tasks/gsm8k"), "--task", "gsm8k"]);
-    assert!(ok && text.starts_with("gsm8k: 1 of 1"), "{text}");
+    let fault = lpc.refused(&["data", "overlap", "pairs.jsonl", "tasks/gsm8k"]);
+    assert!(fault.contains("or --task with its file"), "{fault}");
+    let text = lpc.ok(&["data", "overlap", "pairs.jsonl", "tasks/gsm8k", "--task", "gsm8k"]);
+    assert!(text.starts_with("gsm8k: 1 of 1"), "{text}");
 }
 
 /// A byte is a token: of five tokens in all two completions have what differs behind their end.

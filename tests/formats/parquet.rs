@@ -1,6 +1,7 @@
 //! Parquet as pyarrow writes it, damaged, and with other content.
 
-use crate::support::{assert_pair, fixture, json, message, read};
+use crate::message::message;
+use crate::support::{assert_pair, fixture, json, read};
 use lpc::data::pairs::Pairs;
 use serde_json::{Value, json};
 use std::fs;

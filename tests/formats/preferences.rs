@@ -1,6 +1,7 @@
 //! What a row's prompt and completions are, as TRL and the rules of each data set have it.
 
-use crate::support::{assert_pair, json, message, read_rows};
+use crate::message::message;
+use crate::support::{assert_pair, json, read_rows};
 use lpc::config::EmptyCompletion;
 use lpc::data::layout::Layout;
 use lpc::data::pairs::PairReader;

@@ -3,6 +3,7 @@
 
 use crate::support::json;
 use crate::tiny;
+use crate::tiny_files;
 use candle_core::quantized::ggml_file::qtensor_from_ggml;
 use candle_core::quantized::gguf_file::{Value, write};
 use candle_core::quantized::{GgmlDType, QTensor};
@@ -61,11 +62,11 @@ fn every_kind_of_weight() {
                         QTensor::quantize(&ones, GgmlDType::F32).unwrap()
                     }
                 };
-                (tiny::gguf_name(&name), tensor)
+                (tiny_files::gguf_name(&name), tensor)
             })
             .collect();
         let path = folder.path().join("model.gguf");
-        let metadata = tiny::metadata(&config);
+        let metadata = tiny_files::metadata(&config);
         let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (*key, value)).collect();
         let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, t)| (name.as_str(), t)).collect();
         write(&mut std::fs::File::create(&path).unwrap(), &metadata, &tensors).unwrap();

@@ -1,7 +1,9 @@
 //! A run's model in other hands: shards, the card's Python, GGUF to a folder.
 
-use crate::support::message;
-use crate::tiny::{self, bits};
+use crate::message::message;
+use crate::program::Lpc;
+use crate::tiny;
+use crate::tiny_files::{self, bits};
 use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device, Tensor};
 use lpc::eval::preference::prior_latent;
@@ -72,7 +74,13 @@ fn gguf_saved_as_a_folder_is_the_same_model() {
         (tiny::config(), GgmlDType::F16),
     ] {
         let path = folder.path().join("tiny.gguf");
-        tiny::write_gguf(&path, &config, &tiny::weights(&config, 2), &tiny::metadata(&config), dtype);
+        tiny_files::write_gguf(
+            &path,
+            &config,
+            &tiny::weights(&config, 2),
+            &tiny_files::metadata(&config),
+            dtype,
+        );
         let before = gguf::load(&path).unwrap();
         let saved = folder.path().join("saved");
         save(&saved, &before.config, &before.weights, &before.tokenizer).unwrap();
@@ -94,10 +102,10 @@ fn gguf_saved_as_a_folder_is_the_same_model() {
 }
 
 /// A folder as somebody published it, with a card that states its licence, and pairs to train on.
-fn published(folder: &Path, config: &DecoderConfig, template: Option<&str>) {
-    let base = folder.join("base");
+fn published(lpc: &Lpc, config: &DecoderConfig, template: Option<&str>) {
+    let base = lpc.path("base");
     save(&base, config, &tiny::weights(config, 3), &tiny::tokenizer(template)).unwrap();
-    fs::write(base.join("README.md"), "---\ntags: [a]\nlicense: 'apache-2.0'\n---\n# Tiny\n").unwrap();
+    lpc.write("base/README.md", "---\ntags: [a]\nlicense: 'apache-2.0'\n---\n# Tiny\n");
     let pair = |i: usize| {
         let [a, b] = [i % 26, (3 * i + 1) % 26].map(|n| char::from(b'a' + n as u8));
         format!(
@@ -105,9 +113,8 @@ fn published(folder: &Path, config: &DecoderConfig, template: Option<&str>) {
             json!({"prompt": format!("say {a}"), "chosen": format!("{a}{b}"), "rejected": format!("{b}")})
         )
     };
-    fs::create_dir(folder.join("data")).unwrap();
-    fs::write(folder.join("data/train.jsonl"), (0..20).map(pair).collect::<String>()).unwrap();
-    fs::write(folder.join("data/test.jsonl"), (20..26).map(pair).collect::<String>()).unwrap();
+    lpc.write("data/train.jsonl", (0..20).map(pair).collect::<String>());
+    lpc.write("data/test.jsonl", (20..26).map(pair).collect::<String>());
 }
 
 const LATENT: &str = "mode = \"gumbel\"\ncodes = 8\ngumbel_tau = 1.0\nkl_weight = 0.05\n\
@@ -121,7 +128,7 @@ const GAUSSIAN: &str = "mode = \"gaussian\"\ndimension = 4\nkl_weight = 0.05\n\
 const TOLD: &str = "mode = \"factors\"\noutput_std = 0.5\n";
 
 /// Five steps by `lpc train`; returns the run's folder.
-fn train(folder: &Path, latent: &str) -> PathBuf {
+fn train(lpc: &Lpc, latent: &str) -> PathBuf {
     // True weights are the built-in world's.
     let data = match latent {
         TOLD => {
@@ -137,15 +144,9 @@ fn train(folder: &Path, latent: &str) -> PathBuf {
          warmup_ratio = 0.1\nweight_decay = 0.0\nadam_beta1 = 0.9\nadam_beta2 = 0.95\nadam_epsilon = 1e-8\n\
          max_grad_norm = 1.0\nrecompute = false\ncheckpoint_every = 16\n[evaluation]\nlatent = \"mean\"\n"
     );
-    fs::write(folder.join("recipe.toml"), recipe).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_lpc"))
-        .args(["train", "recipe.toml"])
-        .current_dir(folder)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    folder.join(text.lines().find_map(|line| line.strip_prefix("run: ")).unwrap())
+    lpc.write("recipe.toml", recipe);
+    let text = lpc.ok(&["train", "recipe.toml"]);
+    lpc.path(text.lines().find_map(|line| line.strip_prefix("run: ")).unwrap())
 }
 
 /// Logits at every position, with the prompt's latent and without.
@@ -173,15 +174,16 @@ const TOLERANCE: f64 = 1e-4;
 
 #[test]
 fn the_cards_python_gives_our_logits() {
-    let cases = [(tiny::config(), Some(tiny::TEMPLATE), LATENT), (tiny::variants().remove(1), None, LATENT)]
-        .into_iter()
-        .chain([(tiny::variants().remove(2), Some(tiny::TEMPLATE), "mode = \"none\"\n")])
-        .chain([(tiny::variants().remove(3), None, LATENT)])
-        .chain([CONTROL, GAUSSIAN, TOLD].map(|latent| (tiny::config(), Some(tiny::TEMPLATE), latent)));
+    let cases =
+        [(tiny::config(), Some(tiny::TEMPLATE), LATENT), (tiny_files::variants().remove(1), None, LATENT)]
+            .into_iter()
+            .chain([(tiny_files::variants().remove(2), Some(tiny::TEMPLATE), "mode = \"none\"\n")])
+            .chain([(tiny_files::variants().remove(3), None, LATENT)])
+            .chain([CONTROL, GAUSSIAN, TOLD].map(|latent| (tiny::config(), Some(tiny::TEMPLATE), latent)));
     for (config, template, latent) in cases {
-        let folder = tempfile::tempdir().unwrap();
-        published(folder.path(), &config, template);
-        let run = train(folder.path(), latent);
+        let lpc = Lpc::new();
+        published(&lpc, &config, template);
+        let run = train(&lpc, latent);
         let model = run.join("model");
         let card = fs::read_to_string(model.join("README.md")).unwrap();
         let used_lines =
@@ -204,7 +206,7 @@ fn the_cards_python_gives_our_logits() {
         let ids = lpc::data::tokenize::tokenize_prompt(prompt, &loaded.tokenizer).unwrap();
         let [biased, bare] = logits(&run, &ids);
         // Five steps moved the decoder, and the latent moves its logits.
-        let base = huggingface::load(&folder.path().join("base")).unwrap();
+        let base = huggingface::load(&lpc.path("base")).unwrap();
         assert_ne!(bits(&base.weights["model.norm.weight"]), bits(&loaded.weights["model.norm.weight"]));
         assert_eq!(values(&biased) == values(&bare), plain);
         let Some(python) = std::env::var_os("LPC_PYTHON") else {
@@ -213,14 +215,9 @@ fn the_cards_python_gives_our_logits() {
         };
         let expected =
             json!({"ids": ids, "logits": values(&biased), "plain": values(&bare), "tolerance": TOLERANCE});
-        fs::write(folder.path().join("expected.json"), expected.to_string()).unwrap();
+        let expected = lpc.write("expected.json", expected.to_string());
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/check_card.py");
-        let output = Command::new(python)
-            .arg(script)
-            .arg(&model)
-            .arg(folder.path().join("expected.json"))
-            .output()
-            .unwrap();
+        let output = Command::new(python).arg(script).arg(&model).arg(expected).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
         println!("{said}");
@@ -233,7 +230,7 @@ fn an_index_cannot_point_out_of_its_folder() {
     let folder = tempfile::tempdir().unwrap();
     let outside = folder.path().join("outside.safetensors");
     let model = folder.path().join("model");
-    save(&model, &config, &tiny::weights(&config, 1), &tiny::tokenizer(None)).unwrap();
+    tiny::save(&model, &config, None);
     fs::rename(model.join("model.safetensors"), &outside).unwrap();
     for name in [
         "../outside.safetensors",

@@ -37,10 +37,3 @@ pub fn assert_pair(pair: &Pair, expected: &Value) {
         assert_eq!(Some(&*got), expected[key].as_str(), "{key} of {expected}");
     }
 }
-
-/// An error's message, which must be one line.
-pub fn message<T>(result: lpc::Result<T>) -> String {
-    let message = result.err().expect("an error").to_string();
-    assert!(!message.contains('\n'), "more than one line: {message}");
-    message
-}

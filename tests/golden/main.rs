@@ -5,7 +5,7 @@
 mod baselines;
 mod cases;
 #[cfg(feature = "train")]
-#[path = "../parity/composed.rs"]
+#[path = "../common/composed.rs"]
 mod composed;
 mod fixture;
 mod from_mpmath;
@@ -16,3 +16,6 @@ mod integrity;
 mod optimizer;
 #[cfg(feature = "train")]
 mod tensor;
+#[cfg(feature = "train")]
+#[path = "../common/toy_recipe.rs"]
+mod toy_recipe;

@@ -1,5 +1,6 @@
 //! Clipping, AdamW and the linear schedule against PyTorch and transformers.
 
+use crate::toy_recipe::toy_recipe;
 use candle_core::{Device, Tensor};
 use lpc::config::Training;
 use lpc::model::parameters::Parameters;
@@ -60,10 +61,6 @@ fn updates_equal_torch() {
     for (case, composed) in fixture.cases.iter().flat_map(both) {
         let parameters = parameters(case, composed);
         let training = Training {
-            dtype: lpc::config::Precision::F32,
-            epochs: 1,
-            batch_size: 1,
-            micro_batch_size: 1,
             learning_rate: case.learning_rate,
             warmup_ratio: case.warmup_ratio,
             weight_decay: case.weight_decay,
@@ -71,8 +68,7 @@ fn updates_equal_torch() {
             adam_beta2: case.beta2,
             adam_epsilon: case.epsilon,
             max_grad_norm: case.max_grad_norm,
-            recompute: false,
-            checkpoint_every: 1,
+            ..toy_recipe().training
         };
         let mut optimizer = AdamW::new(&parameters, &training, 0.0).unwrap();
         for (step, gradients) in case.gradients.iter().enumerate() {
@@ -114,10 +110,6 @@ fn a_missing_gradient_is_an_error_and_a_bad_one_changes_nothing() {
 fn bad_gradients(case: &Case, composed: bool) {
     let parameters = parameters(case, composed);
     let training = Training {
-        dtype: lpc::config::Precision::F32,
-        epochs: 1,
-        batch_size: 1,
-        micro_batch_size: 1,
         learning_rate: 0.1,
         warmup_ratio: 0.0,
         weight_decay: 0.1,
@@ -125,8 +117,7 @@ fn bad_gradients(case: &Case, composed: bool) {
         adam_beta2: 0.9,
         adam_epsilon: 1e-8,
         max_grad_norm: 1.0,
-        recompute: false,
-        checkpoint_every: 1,
+        ..toy_recipe().training
     };
     let mut optimizer = AdamW::new(&parameters, &training, 0.0).unwrap();
     let mut gradients = tensors(&case.gradients[0]);

@@ -118,8 +118,7 @@ fn the_boundary_is_between_words() {
 fn a_context_that_lost_its_beginning_is_what_was_left() {
     let folder = tempfile::tempdir().unwrap();
     let config = DecoderConfig { max_position_embeddings: 300, ..tiny::config() };
-    lpc::model::save::save(folder.path(), &config, &tiny::weights(&config, 1), &tiny::tokenizer(None))
-        .unwrap();
+    tiny::save(folder.path(), &config, None);
     let loaded = huggingface::load(folder.path()).unwrap();
     let policy = reference_policy(&loaded, Precision::F32, &Device::Cpu).unwrap();
     let predictor = Predictor::new(&policy, None, None).unwrap();

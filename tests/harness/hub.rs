@@ -1,10 +1,9 @@
 //! The tasks' own data sets of the hub, from its cache: Parquet as pyarrow writes it.
 
-use crate::command::{lpc, prepare};
+use crate::command::prepared;
 use crate::formats::{expected, write_files};
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -26,23 +25,19 @@ fn cache(data_sets: &Path, home: &Path) {
 
 #[test]
 fn the_tasks_own_data_sets_are_read_as_their_lines() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    prepare(folder);
-    write_files(&expected(), &folder.join("lines"));
-    cache(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden/lm_eval_parquet"),
-        &folder.join("home"),
-    );
+    let lpc = prepared();
+    write_files(&expected(), &lpc.path("lines"));
+    let home = lpc.path("home");
+    cache(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden/lm_eval_parquet"), &home);
     let records = |tasks: &[&str], data: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lpc"));
-        command.current_dir(folder).arg("eval").args(tasks).args(["--model", "model", "--limit", "20"]);
+        let mut command = lpc.command(&["eval"]);
+        command.args(tasks).args(["--model", "model", "--limit", "20"]);
         command.args(["--data", data, "--records", "out.jsonl"]);
         // Nobody listens there: what the cache has not is an error.
-        command.env("HF_HOME", folder.join("home")).env("HF_ENDPOINT", "http://127.0.0.1:9");
+        command.env("HF_HOME", &home).env("HF_ENDPOINT", "http://127.0.0.1:9");
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        fs::read_to_string(folder.join("out.jsonl")).unwrap()
+        lpc.read("out.jsonl")
     };
     for (tasks, id) in [
         (&["arc_easy", "arc_challenge"][..], "allenai/ai2_arc"),
@@ -57,8 +52,8 @@ fn the_tasks_own_data_sets_are_read_as_their_lines() {
     let main = "home/hub/datasets--openai--gsm8k/snapshots/0123456789abcdef0123456789abcdef01234567/main";
     let file = format!("{main}/test-00000-of-00001.parquet");
     assert_eq!(records(&["gsm8k"], &file), records(&["gsm8k"], "lines"));
-    fs::write(folder.join("broken.parquet"), "no Parquet").unwrap();
-    let output = lpc(folder, &["eval", "arc_easy", "--model", "model", "--data", "broken.parquet"]);
+    lpc.write("broken.parquet", "no Parquet");
+    let output = lpc.run(&["eval", "arc_easy", "--model", "model", "--data", "broken.parquet"]);
     let line = String::from_utf8(output.stderr).unwrap();
     assert!(line.starts_with("lpc: broken.parquet: expected a whole Parquet file, got "), "{line}");
 }

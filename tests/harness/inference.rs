@@ -1,6 +1,6 @@
 //! The inference path is the plain decoder, however a sequence is cut into caches and batches.
 
-use crate::support::{decoder_config, max_abs_diff, parameters};
+use crate::decoders::{decoder_config, max_abs_diff, parameters};
 use crate::tiny;
 use candle_core::{DType, Device, Tensor};
 use lpc::config::Precision;

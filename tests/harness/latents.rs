@@ -1,8 +1,8 @@
 //! LPC at test time: a zero codebook is the base model to the last bit, `exact` is the mixture's
 //! definition, summed out by hand.
 
+use crate::decoders::parameters;
 use crate::formats::{expected, write_files};
-use crate::support::parameters;
 use crate::tiny;
 use candle_core::{DType, Device, Tensor};
 use lpc::config::{Latent, LatentAtTest, Precision, Recipe};

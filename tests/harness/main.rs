@@ -2,15 +2,17 @@
 //! LPC at test time against its definition.
 
 mod command;
+#[path = "../common/decoders.rs"]
+mod decoders;
 mod faults;
 mod formats;
 mod hub;
 mod inference;
 mod latents;
 mod oracle;
-#[path = "../parity/support.rs"]
-#[expect(dead_code, reason = "shared with another test target")]
-mod support;
-#[path = "../loading/tiny.rs"]
-#[expect(dead_code, reason = "shared with another test target")]
+#[path = "../common/outcome.rs"]
+mod outcome;
+#[path = "../common/program.rs"]
+mod program;
+#[path = "../common/tiny.rs"]
 mod tiny;

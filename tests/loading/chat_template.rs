@@ -1,4 +1,4 @@
-use crate::tiny::message;
+use crate::message::message;
 use lpc::text::chat_template::{ChatTemplate, Conversation};
 use lpc::text::message::Message;
 use serde_json::Value;

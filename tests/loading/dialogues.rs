@@ -1,7 +1,8 @@
 //! Texts and messages that are easily dressed twice, cut short or lost.
 
+use crate::message::message;
 use crate::scored_tokens::{kind, tokenizer};
-use crate::tiny::{self, message};
+use crate::tiny;
 use lpc::config::Truncation;
 use lpc::data::pairs::Pair;
 use lpc::data::tokenize::{TokenizedPair, tokenize};

@@ -1,5 +1,7 @@
 use crate::allocations::largest;
-use crate::tiny::{self, bits, message};
+use crate::message::message;
+use crate::tiny;
+use crate::tiny_files::{self, bits};
 use candle_core::{DType, Device, Tensor};
 use lpc::config::{ModelSource, Shape};
 use lpc::data::tokenize::tokenize_prompt;
@@ -15,11 +17,11 @@ use tempfile::TempDir;
 
 pub fn saved(config: &DecoderConfig) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    save(folder.path(), config, &tiny::weights(config, 1), &tiny::tokenizer(Some(tiny::TEMPLATE))).unwrap();
+    tiny::save(folder.path(), config, Some(tiny::TEMPLATE));
     folder
 }
 
-fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
+pub fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
     let mut json: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     change(&mut json);
     fs::write(path, json.to_string()).unwrap();
@@ -31,7 +33,7 @@ fn remove(json: &mut Value, key: &str) {
 
 #[test]
 fn what_is_saved_is_what_is_loaded() {
-    for config in tiny::variants() {
+    for config in tiny_files::variants() {
         let (first, second) = (saved(&config), saved(&config));
         let loaded = load(&ModelSource::Folder { path: first.path().into() }).unwrap();
         assert_eq!(loaded.config, config);
@@ -247,7 +249,7 @@ fn defaults_of_absent_keys() {
 
 #[test]
 fn newer_rope_parameters() {
-    let config = tiny::variants().into_iter().find(|c| c.rope_scaling.is_some()).unwrap();
+    let config = tiny_files::variants().into_iter().find(|c| c.rope_scaling.is_some()).unwrap();
     let folder = saved(&config);
     edit(&folder.path().join("config.json"), |json| {
         let mut rope = json["rope_scaling"].take();

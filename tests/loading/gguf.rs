@@ -1,5 +1,7 @@
 use crate::allocations::largest;
-use crate::tiny::{self, bits, message};
+use crate::message::message;
+use crate::tiny;
+use crate::tiny_files::{self, bits};
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::{DType, Device, Tensor};
@@ -14,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 fn tiny_file(folder: &Path, config: &DecoderConfig, dtype: GgmlDType) -> PathBuf {
     let path = folder.join("tiny.gguf");
-    tiny::write_gguf(&path, config, &tiny::weights(config, 1), &tiny::metadata(config), dtype);
+    tiny_files::write_gguf(&path, config, &tiny::weights(config, 1), &tiny_files::metadata(config), dtype);
     path
 }
 
@@ -196,10 +198,10 @@ fn contradictions_name_the_key() {
         ("tokenizer.ggml.merges", Value::Array(vec![Value::String("ab".into())]), "two tokens and a space"),
     ];
     for (key, value, expected) in cases {
-        let mut metadata = tiny::metadata(&config);
+        let mut metadata = tiny_files::metadata(&config);
         metadata.retain(|(other, _)| *other != key);
         metadata.push((key, value));
-        tiny::write_gguf(&path, &config, &tiny::weights(&config, 1), &metadata, GgmlDType::F32);
+        tiny_files::write_gguf(&path, &config, &tiny::weights(&config, 1), &metadata, GgmlDType::F32);
         let message = message(gguf::load(&path));
         assert!(message.contains(expected), "{key}: {message}");
     }

@@ -1,18 +1,14 @@
 //! The hub, played by a server on this machine.
 
-use crate::tiny::{self, bits, message};
+use crate::http::{COMMIT, reply};
+use crate::message::message;
+use crate::server::{self, Server, etag};
+use crate::tiny;
+use crate::tiny_files::bits;
 use lpc::config::ModelSource;
-use lpc::files::sha256;
 use lpc::model::load::{huggingface, load};
-use lpc::model::save::save;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::{Arc, Mutex};
-
-const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+use std::path::Path;
 
 /// What a hub does with the weights that it should not do.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,109 +24,62 @@ enum Fault {
     LeadsOut,
 }
 
-/// Serves a folder as `org/tiny` and remembers what was asked.
-struct Hub {
-    endpoint: String,
-    requests: Arc<Mutex<Vec<String>>>,
-}
-
-impl Hub {
-    fn serve(folder: PathBuf, fault: Fault) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let log = requests.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                answer(stream, &folder, &log, fault);
-            }
-        });
-        Self { endpoint, requests }
-    }
-}
-
-fn answer(mut stream: TcpStream, folder: &Path, log: &Mutex<Vec<String>>, fault: Fault) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
-    let request = lines.next().unwrap_or_default();
-    let headers: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
-    let token = headers.iter().any(|line| line.eq_ignore_ascii_case("authorization: bearer secret"));
-    let range = headers.iter().find_map(|line| {
-        let (name, value) = line.split_once(": bytes=")?;
-        let (from, to) = value.split_once('-')?;
-        name.eq_ignore_ascii_case("range").then(|| (from.parse().unwrap(), to.parse::<usize>().ok()))
-    });
-    let path = request.split(' ').nth(1).unwrap_or_default().to_string();
-    log.lock().unwrap().push(path.clone());
-    let mut respond = |status: &str, headers: &str, body: &[u8]| {
-        let head = format!(
-            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n",
-            body.len()
-        );
-        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
-    };
-    if !token {
-        return respond("401 Unauthorized", "", b"gated");
-    }
-    if path == "/api/models/org/tiny/revision/v1" {
-        let names = fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
-        let siblings: Vec<_> = names.map(|name| serde_json::json!({ "rfilename": name })).collect();
-        let info = serde_json::json!({ "sha": COMMIT, "siblings": siblings });
-        return respond("200 OK", "Content-Type: application/json\r\n", info.to_string().as_bytes());
-    }
-    let prefix = format!("/org/tiny/resolve/{COMMIT}/");
-    match path.strip_prefix(&prefix).map(|name| (name, fs::read(folder.join(name)))) {
-        Some((name, Ok(mut bytes))) => {
-            // As the hub does: the SHA-256 of large files, another name for the content of small ones.
-            let weights = name == "model.safetensors";
-            let etag = if weights { sha256(&bytes) } else { format!("etag-{name}") };
-            let fault = if weights { fault } else { Fault::None };
-            let (from, to) = range.unwrap_or((0, None));
-            let whole = bytes.len();
-            if fault == Fault::SendsOther {
-                bytes[whole - 1] ^= 1;
-            }
-            let probe = to.is_some();
-            let mut to = to.map_or(whole, |last| (last + 1).min(whole));
-            if fault == Fault::SendsLess && !probe {
-                to -= 10;
-            }
-            let commit = if fault == Fault::LeadsOut { "../../../../out" } else { COMMIT };
-            let headers = format!(
-                "ETag: \"{etag}\"\r\nX-Repo-Commit: {commit}\r\nContent-Range: bytes {from}-{}/{whole}\r\n",
-                to - 1
-            );
-            if fault == Fault::BreaksOff && to - from > 5000 {
-                let head =
-                    format!("HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\n{headers}\r\n", to - from);
-                let _ = stream
-                    .write_all(head.as_bytes())
-                    .and_then(|()| stream.write_all(&bytes[from..(from + 3 * to) / 4]));
-                return;
-            }
-            respond("206 Partial Content", &headers, &bytes[from..to]);
+/// Serves a folder as `org/tiny`, to whoever has the token.
+fn hub(folder: &Path, fault: Fault) -> Server {
+    let folder = folder.to_path_buf();
+    Server::new(move |request, stream| {
+        if !request.token().is_some_and(|token| token.eq_ignore_ascii_case("bearer secret")) {
+            return reply(stream, 401, &[], b"gated");
         }
-        _ => respond("404 Not Found", "", b"nothing here"),
-    }
+        if request.path == "/api/models/org/tiny/revision/v1" {
+            let names = fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+            let siblings: Vec<_> = names.map(|name| serde_json::json!({ "rfilename": name })).collect();
+            let info = serde_json::json!({ "sha": COMMIT, "siblings": siblings });
+            return reply(stream, 200, &[("Content-Type", "application/json")], info.to_string().as_bytes());
+        }
+        let name = request.path.strip_prefix(&format!("/org/tiny/resolve/{COMMIT}/"));
+        let Some((name, Ok(mut bytes))) = name.map(|name| (name, fs::read(folder.join(name)))) else {
+            return reply(stream, 404, &[], b"nothing here");
+        };
+        let fault = if name == "model.safetensors" { fault } else { Fault::None };
+        let (etag, whole) = (etag(name, &bytes), bytes.len());
+        if fault == Fault::SendsOther {
+            bytes[whole - 1] ^= 1;
+        }
+        let mut sent = request.range(whole);
+        let probe = request.header("range").is_some_and(|range| !range.ends_with('-'));
+        if fault == Fault::SendsLess && !probe {
+            sent.end -= 10;
+        }
+        let commit = if fault == Fault::LeadsOut { "../../../../out" } else { COMMIT };
+        let range = format!("bytes {}-{}/{whole}", sent.start, sent.end - 1);
+        let length = sent.len().to_string();
+        let headers = [
+            ("ETag", etag.as_str()),
+            ("X-Repo-Commit", commit),
+            ("Content-Range", &range),
+            ("Content-Length", &length),
+        ];
+        if fault == Fault::BreaksOff && sent.len() > 5000 {
+            sent.end = (sent.start + 3 * sent.end) / 4;
+        }
+        reply(stream, 206, &headers, &bytes[sent]);
+    })
 }
 
 /// Loads in a process of its own, since the hub's address and cache come from the environment.
-fn load_with(endpoint: &str, home: &Path, id: &str, revision: &str) -> String {
-    load_as(endpoint, home, id, revision, "0")
+fn load_with(endpoint: &str, home: &Path, revision: &str) -> String {
+    load_as(endpoint, home, revision, "0")
 }
 
-fn load_as(endpoint: &str, home: &Path, id: &str, revision: &str, offline: &str) -> String {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "hub::child", "--ignored", "--nocapture"])
-        .env("HF_ENDPOINT", endpoint)
-        .env("HF_HOME", home)
-        .env("HF_TOKEN", "secret")
-        .env("HF_HUB_OFFLINE", offline)
-        .env("LPC_TEST_HUB", format!("{id} {revision}"))
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let line = text.lines().find_map(|line| line.strip_prefix("child: "));
-    line.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr))).to_string()
+fn load_as(endpoint: &str, home: &Path, revision: &str, offline: &str) -> String {
+    let variables = [
+        ("HF_ENDPOINT", endpoint),
+        ("HF_HOME", home.to_str().unwrap()),
+        ("HF_TOKEN", "secret"),
+        ("HF_HUB_OFFLINE", offline),
+    ];
+    server::child("hub::child", &format!("org/tiny {revision}"), &variables)
 }
 
 #[test]
@@ -149,36 +98,39 @@ fn child() {
     }
 }
 
+/// Paths asked for since the last time.
+fn asked(hub: &Server) -> Vec<String> {
+    hub.requests().into_iter().map(|request| request.path).collect()
+}
+
 #[test]
 fn downloads_once_and_then_works_offline() {
     let (model, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let weights = tiny::weights(&tiny::config(), 1);
-    save(model.path(), &tiny::config(), &weights, &tiny::tokenizer(Some(tiny::TEMPLATE))).unwrap();
+    tiny::save(model.path(), &tiny::config(), Some(tiny::TEMPLATE));
     fs::write(model.path().join("pytorch_model.bin"), "not needed").unwrap();
     let fingerprint = huggingface::load(model.path()).unwrap().fingerprint;
 
-    let hub = Hub::serve(model.path().into(), Fault::None);
+    let hub = hub(model.path(), Fault::None);
     let expected = format!("{fingerprint} org/tiny@v1 (commit {COMMIT}): ");
-    assert!(load_with(&hub.endpoint, home.path(), "org/tiny", "v1").starts_with(&expected));
-    let asked = hub.requests.lock().unwrap().split_off(0);
-    assert!(asked.iter().any(|path| path.ends_with("/model.safetensors")));
-    assert!(!asked.iter().any(|path| path.contains("pytorch_model")), "{asked:?}");
+    assert!(load_with(&hub.address, home.path(), "v1").starts_with(&expected));
+    let asked_first = asked(&hub);
+    assert!(asked_first.iter().any(|path| path.ends_with("/model.safetensors")));
+    assert!(!asked_first.iter().any(|path| path.contains("pytorch_model")), "{asked_first:?}");
     assert!(home.path().join("hub/models--org--tiny/refs/v1").is_file());
 
-    assert!(load_with(&hub.endpoint, home.path(), "org/tiny", "v1").starts_with(&expected));
-    let asked = hub.requests.lock().unwrap().split_off(0);
-    assert_eq!(asked, ["/api/models/org/tiny/revision/v1"], "the second time comes from the cache");
+    assert!(load_with(&hub.address, home.path(), "v1").starts_with(&expected));
+    assert_eq!(asked(&hub), ["/api/models/org/tiny/revision/v1"], "the second time comes from the cache");
 
-    assert!(load_as(&hub.endpoint, home.path(), "org/tiny", "v1", "1").starts_with(&expected));
-    assert_eq!(*hub.requests.lock().unwrap(), [""; 0], "offline means that nobody is asked");
-    let message = load_as(&hub.endpoint, model.path(), "org/tiny", "v1", "1");
+    assert!(load_as(&hub.address, home.path(), "v1", "1").starts_with(&expected));
+    assert_eq!(asked(&hub), [""; 0], "offline means that nobody is asked");
+    let message = load_as(&hub.address, model.path(), "v1", "1");
     assert!(message.contains("as HF_HUB_OFFLINE is set"), "{message}");
 
     // What lies in the cache is held against the name that the hub gave it.
     let weights = home.path().join(format!("hub/models--org--tiny/snapshots/{COMMIT}/model.safetensors"));
     let good = fs::read(&weights).unwrap();
     fs::write(fs::canonicalize(&weights).unwrap(), [&good[..good.len() - 1], b"x"].concat()).unwrap();
-    let message = load_with(&hub.endpoint, home.path(), "org/tiny", "v1");
+    let message = load_with(&hub.address, home.path(), "v1");
     assert!(
         message.contains("expected content of SHA-256") && message.contains("(delete the file)"),
         "{message}"
@@ -186,11 +138,11 @@ fn downloads_once_and_then_works_offline() {
     fs::write(fs::canonicalize(&weights).unwrap(), &good).unwrap();
 
     let nobody = "http://127.0.0.1:9";
-    assert!(load_with(nobody, home.path(), "org/tiny", "v1").starts_with(&expected));
+    assert!(load_with(nobody, home.path(), "v1").starts_with(&expected));
     let elsewhere = tempfile::tempdir().unwrap();
-    let message = load_with(nobody, elsewhere.path(), "org/tiny", "v1");
+    let message = load_with(nobody, elsewhere.path(), "v1");
     assert!(message.starts_with("org/tiny@v1: expected the list of files from the hub"), "{message}");
-    let message = load_with(&hub.endpoint, elsewhere.path(), "org/tiny", "v2");
+    let message = load_with(&hub.address, elsewhere.path(), "v2");
     assert!(message.contains("org/tiny@v2") && message.contains("404"), "{message}");
 }
 
@@ -198,10 +150,9 @@ fn downloads_once_and_then_works_offline() {
 #[test]
 fn replies_cut_short() {
     let model = tempfile::tempdir().unwrap();
-    let weights = tiny::weights(&tiny::config(), 1);
-    save(model.path(), &tiny::config(), &weights, &tiny::tokenizer(None)).unwrap();
+    tiny::save(model.path(), &tiny::config(), None);
     let fingerprint = huggingface::load(model.path()).unwrap().fingerprint;
-    let good = Hub::serve(model.path().into(), Fault::None);
+    let good = hub(model.path(), Fault::None);
     for (fault, expected) in [
         (Fault::BreaksOff, fingerprint.as_str()),
         (Fault::SendsLess, "model.safetensors: expected "),
@@ -209,10 +160,10 @@ fn replies_cut_short() {
         (Fault::LeadsOut, "model.safetensors: expected a file of commit "),
     ] {
         let home = tempfile::tempdir().unwrap();
-        let hub = Hub::serve(model.path().into(), fault);
-        let said = load_with(&hub.endpoint, home.path(), "org/tiny", "v1");
+        let hub = hub(model.path(), fault);
+        let said = load_with(&hub.address, home.path(), "v1");
         assert!(said.contains(expected), "{fault:?}: {said}");
-        let again = load_with(&good.endpoint, home.path(), "org/tiny", "v1");
+        let again = load_with(&good.address, home.path(), "v1");
         assert!(again.starts_with(&fingerprint), "{fault:?}, then a good hub: {again}");
     }
 }
@@ -220,11 +171,11 @@ fn replies_cut_short() {
 #[test]
 fn pickled_weights_are_refused() {
     let model = tempfile::tempdir().unwrap();
-    save(model.path(), &tiny::config(), &tiny::weights(&tiny::config(), 1), &tiny::tokenizer(None)).unwrap();
+    tiny::save(model.path(), &tiny::config(), None);
     fs::rename(model.path().join("model.safetensors"), model.path().join("pytorch_model.bin")).unwrap();
-    let hub = Hub::serve(model.path().into(), Fault::None);
+    let hub = hub(model.path(), Fault::None);
     let home = tempfile::tempdir().unwrap();
-    let said = load_with(&hub.endpoint, home.path(), "org/tiny", "v1");
+    let said = load_with(&hub.address, home.path(), "v1");
     assert!(said.contains("pickled weights, which run code when read; convert them in Python"), "{said}");
     let path = model.path().join("pytorch_model.bin");
     assert!(message(load(&ModelSource::Gguf { path })).contains("pickled weights"));

@@ -1,6 +1,7 @@
 //! A hub that lies, stands still, sends too much or sends elsewhere.
 
-use crate::server::{COMMIT, Request, Server, etag, load, model, reply};
+use crate::http::{COMMIT, Request, reply};
+use crate::server::{Server, etag, load, model};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::fs;

@@ -1,7 +1,8 @@
 //! The hub's rules as `huggingface_hub` has them: `fixtures/loading/hub.json`, made by `generate_hub.py`.
 
-use crate::server::{COMMIT, Server, child, etag, load, model, reply};
-use crate::tiny::message;
+use crate::http::{COMMIT, reply};
+use crate::message::message;
+use crate::server::{Server, child, etag, load, model};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lpc::files::sha256;

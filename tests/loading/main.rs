@@ -5,10 +5,16 @@ mod chat_template;
 mod dialogues;
 mod folder;
 mod gguf;
+#[path = "../common/http.rs"]
+mod http;
 mod hub;
 mod hub_hostile;
 mod hub_rules;
+#[path = "../common/message.rs"]
+mod message;
 mod pairs;
+#[path = "../common/program.rs"]
+mod program;
 mod push;
 mod scored_tokens;
 mod server;
@@ -16,6 +22,11 @@ mod smollm2;
 mod splitting;
 mod strangers;
 mod template_date;
+#[path = "../common/tiny.rs"]
 mod tiny;
+#[path = "../common/tiny_files.rs"]
+mod tiny_files;
 mod tokenize;
+#[path = "../common/toy_recipe.rs"]
+mod toy_recipe;
 mod trl_steps;

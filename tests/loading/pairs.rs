@@ -1,4 +1,4 @@
-use crate::tiny::message;
+use crate::message::message;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use lpc::config::EmptyCompletion;

@@ -1,37 +1,40 @@
 //! `lpc push` asks what `huggingface_hub` asks, in its order: every request of `fixtures/loading/hub.json`.
 
+use crate::http::{COMMIT, Request, reply};
 use crate::hub_rules::golden;
-use crate::server::{COMMIT, Request, Server, reply, without_hub};
+use crate::program::Lpc;
+use crate::server::{Server, without_hub};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lpc::files::sha256;
 use serde_json::{Value, json};
 use std::fs;
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::{Arc, Mutex};
 
 /// What a hub does first with a request: true where it has answered.
 type First = Box<dyn Fn(&Request, &mut TcpStream) -> bool + Send + Sync>;
 
 /// A run with the golden model.
-fn run(folder: &Path) {
-    fs::create_dir_all(folder.join("run/model/folder")).unwrap();
-    fs::write(folder.join("run/recipe.toml"), "").unwrap();
+fn run() -> Lpc {
+    let lpc = Lpc::new();
+    fs::create_dir_all(lpc.path("run/model/folder")).unwrap();
+    let recipe = lpc.write("run/recipe.toml", "");
     for (name, content) in golden()["model"].as_object().unwrap() {
         let content = STANDARD.decode(content.as_str().unwrap()).unwrap();
-        fs::write(folder.join("run/model").join(name), content).unwrap();
+        lpc.write(&format!("run/model/{name}"), content);
     }
     // Neither is a file of the model.
-    fs::write(folder.join("run/model/.hidden"), "x").unwrap();
-    std::os::unix::fs::symlink(folder.join("run/recipe.toml"), folder.join("run/model/link.json")).unwrap();
+    lpc.write("run/model/.hidden", "x");
+    std::os::unix::fs::symlink(recipe, lpc.path("run/model/link.json")).unwrap();
+    lpc
 }
 
-fn push(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lpc"));
-    without_hub(&mut command).current_dir(folder).arg("push").args(arguments);
-    command.env("HF_HOME", folder.join("home")).envs(variables.iter().copied()).output().unwrap()
+fn push(lpc: &Lpc, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = lpc.command(&["push"]);
+    without_hub(&mut command).args(arguments);
+    command.env("HF_HOME", lpc.path("home")).envs(variables.iter().copied()).output().unwrap()
 }
 
 fn printed(output: &Output) -> (String, String) {
@@ -109,8 +112,7 @@ impl Played {
 
 #[test]
 fn every_request_is_pythons() {
-    let folder = tempfile::tempdir().unwrap();
-    run(folder.path());
+    let lpc = run();
     let golden = golden();
     let pushes = golden["pushes"].as_object().unwrap();
     assert_eq!(pushes.len(), 6);
@@ -119,7 +121,7 @@ fn every_request_is_pythons() {
         let mut arguments = vec!["run", "org/name", "--revision", case["revision"].as_str().unwrap()];
         arguments.extend((case["private"] == true).then_some("--private"));
         let variables = [("HF_ENDPOINT", played.hub.address.as_str()), ("HF_TOKEN", "secret")];
-        let (out, err) = printed(&push(folder.path(), &arguments, &variables));
+        let (out, err) = printed(&push(&lpc, &arguments, &variables));
         // What Python asks, without its questions for the place of what is there already and for the last
         // commit where it makes none.
         let all = case["requests"].as_array().unwrap();
@@ -154,15 +156,13 @@ fn every_request_is_pythons() {
 
 #[test]
 fn what_cannot_be_pushed() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    run(folder);
+    let lpc = run();
     let golden = golden();
     let pieces = &golden["pushes"]["a private one, in pieces"]["requests"];
     let fails = |first: First, arguments: &[&str], token: &str| {
         let played = Played::new(pieces, first);
         let variables = [("HF_ENDPOINT", played.hub.address.as_str()), ("HF_TOKEN", token)];
-        let output = push(folder, &[&["run"], arguments].concat(), &variables);
+        let output = push(&lpc, &[&["run"], arguments].concat(), &variables);
         let (out, err) = printed(&output);
         assert_eq!((output.status.code(), out.as_str()), (Some(1), ""), "{err}");
         let line =
@@ -250,18 +250,17 @@ fn what_cannot_be_pushed() {
         assert!(line.contains("expected addresses for 2500 bytes of model.safetensors"), "{line}");
         assert!(line.contains(expected), "{line}");
     }
-    let (_, err) = printed(&push(folder, &["run/model", "org/name"], &[("HF_TOKEN", "secret")]));
+    let (_, err) = printed(&push(&lpc, &["run/model", "org/name"], &[("HF_TOKEN", "secret")]));
     assert!(err.contains("run/model: expected a run that holds its model"), "{err}");
     let (_, err) =
-        printed(&push(folder, &["run", "org/name"], &[("HF_TOKEN", "secret"), ("HF_HUB_OFFLINE", "1")]));
+        printed(&push(&lpc, &["run", "org/name"], &[("HF_TOKEN", "secret"), ("HF_HUB_OFFLINE", "1")]));
     assert!(err.contains("HF_HUB_OFFLINE = set"), "{err}");
 }
 
 /// A storage that stumbles is tried again with the same bytes.
 #[test]
 fn a_piece_is_sent_again() {
-    let folder = tempfile::tempdir().unwrap();
-    run(folder.path());
+    let lpc = run();
     let golden = golden();
     let failures = Mutex::new(1);
     let case = &golden["pushes"]["a new repository"]["requests"];
@@ -283,7 +282,7 @@ fn a_piece_is_sent_again() {
         }
     });
     let variables = [("HF_ENDPOINT", played.hub.address.as_str()), ("HF_TOKEN", "secret")];
-    let output = push(folder.path(), &["run", "org/name"], &variables);
+    let output = push(&lpc, &["run", "org/name"], &variables);
     assert!(output.status.success(), "{}", printed(&output).1);
     let puts: Vec<Value> = played.log().into_iter().filter(|r| r["method"] == "PUT").collect();
     assert_eq!(puts.len(), 2);

@@ -1,6 +1,6 @@
 //! Which tokens of a pair are prompt, chosen and rejected: as TRL has it, for every kind of tokenizer.
 
-use crate::tiny::message;
+use crate::message::message;
 use lpc::config::{EmptyCompletion, Truncation};
 use lpc::data::pairs::{Pair, PairReader};
 use lpc::data::show::{Part, Shown, show};

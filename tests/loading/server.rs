@@ -1,51 +1,15 @@
 //! Servers on this machine that play a hub or its storage, and processes that ask them.
 
+use crate::http::{COMMIT, Request, reply, serve};
 use crate::tiny;
 use lpc::files::sha256;
-use lpc::model::save::save;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-
-#[derive(Debug, Clone)]
-pub struct Request {
-    pub method: String,
-    pub path: String,
-    headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
-}
-
 impl Request {
-    fn read(stream: &TcpStream) -> Option<Self> {
-        let mut reader = BufReader::new(stream);
-        let mut line = || {
-            let mut line = String::new();
-            reader.read_line(&mut line).ok()?;
-            Some(line.trim_end().to_string())
-        };
-        let first = line()?;
-        let mut words = first.split(' ').map(str::to_string);
-        let (method, path) = (words.next()?, words.next()?);
-        let mut headers = vec![];
-        while let Some((name, value)) = line()?.split_once(": ") {
-            headers.push((name.to_ascii_lowercase(), value.to_string()));
-        }
-        let mut request = Self { method, path, headers, body: vec![] };
-        let length = request.header("content-length").map_or(0, |n| n.parse().unwrap());
-        request.body.resize(length, 0);
-        reader.read_exact(&mut request.body).ok()?;
-        Some(request)
-    }
-
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-    }
-
     pub fn token(&self) -> Option<&str> {
         self.header("authorization")
     }
@@ -57,21 +21,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// A thread for each connection, one request on each.
     pub fn new(play: impl Fn(&Request, &mut TcpStream) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(vec![]));
-        let (log, play) = (requests.clone(), Arc::new(play));
-        std::thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                let (log, play) = (log.clone(), play.clone());
-                std::thread::spawn(move || {
-                    let Some(request) = Request::read(&stream) else { return };
-                    log.lock().unwrap().push(request.clone());
-                    play(&request, &mut stream);
-                });
-            }
+        let log = requests.clone();
+        let address = serve(move |request, stream| {
+            log.lock().unwrap().push(request.clone());
+            play(request, stream);
         });
         Self { address, requests }
     }
@@ -110,21 +65,10 @@ pub fn etag(name: &str, bytes: &[u8]) -> String {
     if name.ends_with("safetensors") { format!("\"{}\"", sha256(bytes)) } else { format!("\"etag-{name}\"") }
 }
 
-/// Headers that say another length come in the place of the true one.
-pub fn reply(stream: &mut TcpStream, status: u16, headers: &[(&str, &str)], body: &[u8]) {
-    let mut head = format!("HTTP/1.1 {status} so\r\nConnection: close\r\n");
-    if !headers.iter().any(|(name, _)| *name == "Content-Length") {
-        head += &format!("Content-Length: {}\r\n", body.len());
-    }
-    head.extend(headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
-    let _ = stream.write_all(format!("{head}\r\n").as_bytes()).and_then(|()| stream.write_all(body));
-}
-
 /// A tiny model's folder, and its fingerprint.
 pub fn model() -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
-    let weights = tiny::weights(&tiny::config(), 1);
-    save(folder.path(), &tiny::config(), &weights, &tiny::tokenizer(None)).unwrap();
+    tiny::save(folder.path(), &tiny::config(), None);
     let fingerprint = lpc::model::load::huggingface::load(folder.path()).unwrap().fingerprint;
     (folder, fingerprint)
 }

@@ -1,6 +1,7 @@
 //! The splitting rules that a GGUF file only names, against llama.cpp (fixtures/loading/generate.py).
 
 use crate::tiny;
+use crate::tiny_files;
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Value;
 use lpc::model::config::DecoderConfig;
@@ -21,7 +22,7 @@ fn token_ids_are_those_of_llama_cpp() {
     let rules = fixture["expected"].as_object().unwrap();
     assert_eq!(rules.len(), 3);
     for (pre, expected) in rules {
-        let metadata: Vec<(&str, Value)> = tiny::metadata(&config)
+        let metadata: Vec<(&str, Value)> = tiny_files::metadata(&config)
             .into_iter()
             .map(|(key, value)| match key {
                 "tokenizer.ggml.pre" => (key, Value::String(pre.clone())),
@@ -30,7 +31,7 @@ fn token_ids_are_those_of_llama_cpp() {
                 _ => (key, value),
             })
             .collect();
-        tiny::write_gguf(&path, &config, &tiny::weights(&config, 1), &metadata, GgmlDType::F32);
+        tiny_files::write_gguf(&path, &config, &tiny::weights(&config, 1), &metadata, GgmlDType::F32);
         let tokenizer = gguf::load(&path).unwrap().tokenizer;
         for (text, expected) in strings(&fixture["texts"]).iter().zip(expected.as_array().unwrap()) {
             let ids: Vec<u32> = serde_json::from_value(expected.clone()).unwrap();

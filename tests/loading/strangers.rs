@@ -2,7 +2,11 @@
 //! embedding, a million positions, names that are not what they seem.
 
 use crate::allocations::largest;
-use crate::tiny::{self, bits, message};
+use crate::folder::edit;
+use crate::message::message;
+use crate::program::Lpc;
+use crate::tiny;
+use crate::tiny_files::{self, bits};
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Value as Metadata;
 use lpc::model::config::DecoderConfig;
@@ -22,14 +26,8 @@ use tempfile::TempDir;
 
 fn saved(config: &DecoderConfig) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    save(folder.path(), config, &tiny::weights(config, 1), &tiny::tokenizer(None)).unwrap();
+    tiny::save(folder.path(), config, None);
     folder
-}
-
-fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
-    let mut json: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-    change(&mut json);
-    fs::write(path, json.to_string()).unwrap();
 }
 
 fn template(single: Value) -> Value {
@@ -59,23 +57,22 @@ fn tokenizers_that_panic_are_one_error() {
         ("model", bpe(json!({"a": 0, "b": 1}), Value::Null)),
         ("model", bpe(json!({"a": 0, "b": 1, "ab": 2}), json!("###"))),
     ];
-    let folder = saved(&tiny::config());
-    let path = folder.path().join("tokenizer.json");
+    let lpc = Lpc::new();
+    let folder = lpc.path("model");
+    tiny::save(&folder, &tiny::config(), None);
+    let path = folder.join("tokenizer.json");
     let good = fs::read(&path).unwrap();
     for (part, value) in cases {
         fs::write(&path, &good).unwrap();
         edit(&path, |json| json[part] = value.clone());
-        let text = message(huggingface::load(folder.path()));
+        let text = message(huggingface::load(&folder));
         assert!(
             text.contains("tokenizer.json: expected a tokenizer, got one at which"),
             "{part} {value}: {text}"
         );
-        assert_eq!(message(huggingface::load_tokenizer(folder.path())), text);
+        assert_eq!(message(huggingface::load_tokenizer(&folder)), text);
         // Nothing is said beside the error, and the program comes to its end.
-        let output = Command::new(env!("CARGO_BIN_EXE_lpc"))
-            .args(["generate", folder.path().to_str().unwrap(), "--prompt", "ab", "--max-new-tokens", "1"])
-            .output()
-            .unwrap();
+        let output = lpc.run(&["generate", "model", "--prompt", "ab", "--max-new-tokens", "1"]);
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{part} {value}: {said}");
         assert!(said.lines().count() == 1 && said.contains("tokenizer.json"), "{part} {value}: {said}");
@@ -268,18 +265,18 @@ fn names_are_seen_as_they_are() {
         (" Größe 7B-\"Instruct\" 模型 e\u{301} हिन्दी", "Größe 7B-\"Instruct\" 模型 e\u{301} हिन्दी"),
         ("\n", "an unnamed model"),
     ] {
-        let mut metadata = tiny::metadata(&config);
+        let mut metadata = tiny_files::metadata(&config);
         metadata.retain(|(key, _)| *key != "general.name");
         metadata.push(("general.name", Metadata::String(name.into())));
         metadata.push(("general.license", Metadata::String(name.into())));
-        tiny::write_gguf(&path, &config, &tiny::weights(&config, 1), &metadata, GgmlDType::F32);
+        tiny_files::write_gguf(&path, &config, &tiny::weights(&config, 1), &metadata, GgmlDType::F32);
         let loaded = gguf::load(&path).unwrap();
         assert_eq!(loaded.description.split(" (GGUF)").next().unwrap(), expected);
         assert!(loaded.licence.is_some_and(|licence| licence == expected || name == "\n"));
     }
     // A folder's name, and the licence in its card.
     let folder = folder.path().join("a\u{1b}[2Jb");
-    save(&folder, &config, &tiny::weights(&config, 1), &tiny::tokenizer(None)).unwrap();
+    tiny::save(&folder, &config, None);
     fs::write(folder.join("README.md"), "---\nlicense: mit\u{1b}[2J<b>\n---\n").unwrap();
     let loaded = huggingface::load(&folder).unwrap();
     assert!(loaded.description.starts_with(r"a\u{1b}[2Jb: 2 layers"), "{}", loaded.description);

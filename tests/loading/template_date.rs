@@ -1,7 +1,8 @@
 //! The date that a chat template writes stays what it was when pairs were first read.
 
 use crate::folder::saved;
-use crate::tiny::{self, message};
+use crate::message::message;
+use crate::tiny;
 use lpc::config::Truncation;
 use lpc::data::pairs::Pair;
 use lpc::data::tokenize::tokenize_prompt;

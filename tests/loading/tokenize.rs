@@ -1,4 +1,5 @@
-use crate::tiny::{self, message};
+use crate::message::message;
+use crate::tiny;
 use lpc::config::EmptyCompletion;
 use lpc::config::Truncation;
 use lpc::data::pairs::{Pair, read};

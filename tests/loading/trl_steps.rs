@@ -1,9 +1,7 @@
 //! Plain DPO, eight steps, beside TRL's trainer in f32 (fixtures/loading/generate_dpo.py).
 
-use lpc::config::{
-    DataSource, EmptyCompletion, Evaluation, Latent, LatentAtTest, ModelSource, Objective, Precision, Recipe,
-    Training, Truncation,
-};
+use crate::toy_recipe::toy_recipe;
+use lpc::config::{EmptyCompletion, ModelSource, Objective, Precision, Recipe, Training, Truncation};
 use lpc::data::pairs::PairReader;
 use lpc::data::tokenize::{TokenizedPair, tokenize};
 use lpc::experiment::prepared::reference_policy;
@@ -24,30 +22,22 @@ fn fixture() -> Value {
 
 fn recipe(settings: &Value, run: &Value) -> Recipe {
     let (steps, warmup) = (settings["steps"].as_f64().unwrap(), settings["warmup_steps"].as_f64().unwrap());
+    let recipe = toy_recipe();
     Recipe {
         seed: SEED,
-        template_date: None,
         model: ModelSource::Folder { path: "fixtures/loading/mistral".into() },
-        data: DataSource::World(lpc::config::World::default()),
         truncation: Truncation { max_length: 200, max_prompt_length: 100 },
         objective: Objective::Dpo { beta: settings["beta"].as_f64().unwrap() },
-        latent: Latent::None {},
         training: Training {
-            dtype: Precision::F32,
-            epochs: 1,
             batch_size: settings["batch_size"].as_u64().unwrap() as usize,
             micro_batch_size: 4,
             learning_rate: run["learning_rate"].as_f64().unwrap(),
             warmup_ratio: warmup / steps,
-            weight_decay: 0.0,
-            adam_beta1: 0.9,
             adam_beta2: 0.999,
-            adam_epsilon: 1e-8,
-            max_grad_norm: 1.0,
-            recompute: false,
             checkpoint_every: 100,
+            ..recipe.training
         },
-        evaluation: Evaluation { latent: LatentAtTest::Mean },
+        ..recipe
     }
 }
 

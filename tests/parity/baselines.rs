@@ -2,7 +2,8 @@
 //! against `spec` one pair at a time.
 
 use crate::composed::{gradient, numbers};
-use crate::support::{decoder_config, pairs, parameters_of};
+use crate::decoders::{decoder_config, parameters_of};
+use crate::support::pairs;
 use crate::twins::{Draw, assert_close, log_uniform, objective, size, var2};
 use candle_core::{DType, Device, Tensor};
 use lpc::config::{Latent, Objective, Precision, PriorWeight};

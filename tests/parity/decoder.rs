@@ -1,6 +1,6 @@
 //! Our decoder against candle-transformers' Llama and Mistral on the same weights.
 
-use crate::support::{decoder_config, max_abs_diff, parameters};
+use crate::decoders::{decoder_config, max_abs_diff, parameters};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::{llama, mistral};

@@ -1,6 +1,7 @@
 //! Gradients: finite differences of every parameter, and the ways of computing them.
 
-use crate::support::{Kernels, decoder_config, max_abs_diff, pairs, parameters, parameters_of};
+use crate::decoders::{decoder_config, max_abs_diff, parameters, parameters_of};
+use crate::support::{Kernels, pairs};
 use candle_core::{DType, Device, Tensor};
 use lpc::config::{Latent, Objective, Precision, PriorWeight};
 use lpc::data::tokenize::TokenizedPair;

@@ -4,8 +4,9 @@
 //! In bf16: `parity::bf16`. One optimiser step against PyTorch: `golden::optimizer`. Inference behind
 //! caches: `harness::inference`.
 
+use crate::decoders::{max_abs_diff, parameters};
 use crate::gradients::{CODES, Problem, largest, problem};
-use crate::support::{Kernels, max_abs_diff, pairs, parameters, places};
+use crate::support::{Kernels, pairs, places};
 use candle_core::{DType, Device, Tensor};
 use lpc::config::{Latent, LatentAtTest, Precision, Recipe, Training};
 use lpc::data::tokenize::TokenizedPair;

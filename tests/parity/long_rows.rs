@@ -1,7 +1,8 @@
 //! The fused pass beyond one of its chunks: blocks of 64 queries, sums over 64 rows, 8 Mi scores.
 
+use crate::decoders::{decoder_config, max_abs_diff};
 use crate::gradients::{Problem, latent, objective};
-use crate::support::{decoder_config, max_abs_diff, pairs};
+use crate::support::pairs;
 use candle_core::{DType, Device, Tensor, Var};
 use lpc::config::{Latent, Objective, Precision};
 use lpc::data::tokenize::TokenizedPair;

@@ -6,8 +6,11 @@
 mod baselines;
 mod bf16;
 mod codes;
+#[path = "../common/composed.rs"]
 mod composed;
 mod decoder;
+#[path = "../common/decoders.rs"]
+mod decoders;
 mod gradients;
 mod kernels;
 mod latents;
@@ -17,6 +20,8 @@ mod numerics;
 mod objectives;
 mod packing;
 mod support;
+#[path = "../common/toy_recipe.rs"]
+mod toy_recipe;
 mod training;
 mod twins;
 mod whole_loss;

@@ -1,7 +1,9 @@
 //! A guard, not an oracle: three tiny steps of every objective, latent and pass give the numbers that
 //! `fixtures/numerics.toml` keeps, bit for bit on the kinds of CPU that it knows.
 
-use crate::support::{pairs, parameters_of};
+use crate::decoders::parameters_of;
+use crate::support::pairs;
+use crate::toy_recipe::toy_recipe;
 use candle_core::DType;
 use lpc::config::*;
 use lpc::eval::preference::score_pairs;
@@ -112,19 +114,16 @@ fn config() -> DecoderConfig {
 fn training(dtype: Precision, recompute: bool) -> Training {
     Training {
         dtype,
-        epochs: 1,
         batch_size: 3,
         micro_batch_size: 2,
         learning_rate: 5e-4,
         warmup_ratio: 0.0,
         weight_decay: 0.01,
-        adam_beta1: 0.9,
-        adam_beta2: 0.95,
         // Gradients that are rounding alone, as where codes hardly differ, are not blown up to whole steps.
         adam_epsilon: 1e-3,
-        max_grad_norm: 1.0,
         recompute,
         checkpoint_every: usize::MAX,
+        ..toy_recipe().training
     }
 }
 
@@ -132,26 +131,7 @@ fn training(dtype: Precision, recompute: bool) -> Training {
 fn train(objective: Objective, latent: Latent, pass: (&str, Precision, bool, bool)) -> (Vec<f64>, String) {
     let (_, dtype, recompute, composed) = pass;
     let config = config();
-    let recipe = Recipe {
-        seed: 11,
-        template_date: None,
-        model: ModelSource::World { shape: Shape::Llama },
-        data: DataSource::World(World {
-            seed: 1,
-            train: 9,
-            test: 3,
-            sharpness: 1.0,
-            flip_rate: 0.0,
-            flip_marked: false,
-            taste: Taste::default(),
-            cues: Cues::default(),
-        }),
-        truncation: Truncation { max_length: 64, max_prompt_length: 32 },
-        objective,
-        latent,
-        training: training(dtype, recompute),
-        evaluation: Evaluation { latent: LatentAtTest::Mean },
-    };
+    let recipe = Recipe { seed: 11, objective, latent, training: training(dtype, recompute), ..toy_recipe() };
     let lengths: Vec<_> = (0..9).map(|i| (2 + i % 4, 1 + (i * 5) % 7, 1 + (i * 3) % 5)).collect();
     let pairs = pairs(config.vocab_size, &lengths, 5);
     let reference: Vec<_> = (0..pairs.len())

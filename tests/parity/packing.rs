@@ -1,6 +1,7 @@
 //! Padding, packing and prefix sharing never change a number.
 
-use crate::support::{decoder_config, max_abs_diff, pairs, parameters};
+use crate::decoders::{decoder_config, max_abs_diff, parameters};
+use crate::support::pairs;
 use candle_core::{DType, Device, Tensor};
 use lpc::config::{Latent, Precision};
 use lpc::data::tokenize::TokenizedPair;

@@ -1,7 +1,8 @@
 //! What training computes from hidden states, heads included, against `spec` one pair at a time.
 
 use crate::composed::{gradient, numbers};
-use crate::support::{decoder_config, pairs, parameters};
+use crate::decoders::{decoder_config, parameters};
+use crate::support::pairs;
 use crate::twins::{Draw, assert_close, objective, settings, size, var2};
 use candle_core::{DType, Device, Tensor, Var};
 use lpc::config::{Latent, Precision, PriorWeight};

@@ -1,7 +1,7 @@
 //! Bad input is an error that names the operation, the argument, what was got and expected.
 
+use crate::message::message;
 use crate::support::{Example, cases, latent_rule};
-use lpc::Result;
 use lpc::config::{Gpo, Objective};
 use lpc::spec::codebook::*;
 use lpc::spec::elbo::*;
@@ -13,10 +13,6 @@ use lpc::spec::marginal::*;
 use lpc::spec::objective::*;
 use ndarray::{Array1, Array2, array};
 use proptest::prelude::*;
-
-fn message<T: std::fmt::Debug>(result: Result<T>) -> String {
-    result.unwrap_err().to_string()
-}
 
 #[test]
 fn messages_say_what_was_wrong() {

@@ -8,6 +8,8 @@ mod errors;
 mod extremes;
 mod gradients;
 mod logprob;
+#[path = "../common/message.rs"]
+mod message;
 mod objectives;
 mod rewards;
 mod rules;

@@ -1,9 +1,9 @@
 //! `reports/log.md` says what files in this repository say.
 
+use crate::git::committed;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -16,12 +16,7 @@ fn linked(link: &str) -> Option<String> {
         Ok(outside) => outside.into(),
         Err(_) => name,
     };
-    let show = ["show", &format!("HEAD:{}", name.display())].map(String::from);
-    let output = Command::new("git").current_dir(root()).args(show).output();
-    match output {
-        Ok(output) if output.status.success() => Some(String::from_utf8(output.stdout).expect("text")),
-        _ => fs::read_to_string(root().join(name)).ok(),
-    }
+    committed(&name.display().to_string()).or_else(|| fs::read_to_string(root().join(name)).ok())
 }
 
 /// Lines joined: a quotation may run over the end of one, in the log or in the file.

@@ -2,6 +2,8 @@
 
 mod cases;
 mod clusters;
+#[path = "../common/git.rs"]
+mod git;
 mod log;
 mod paper;
 mod planted;
@@ -11,48 +13,26 @@ mod rooms;
 mod stats;
 mod store;
 mod table2;
+#[path = "../common/toy_recipe.rs"]
+mod toy_recipe;
 mod toy_tokens;
 mod verify;
 
 use lpc::config::*;
 use lpc::run::records::Record;
 use lpc::seed;
+use toy_recipe::toy_recipe;
 
 /// A recipe whose numbers print alike in every JSON library.
 fn recipe() -> Recipe {
+    let recipe = toy_recipe();
     Recipe {
         seed: 7,
-        template_date: None,
         model: ModelSource::World { shape: Shape::Mistral },
-        data: DataSource::World(World {
-            seed: 1,
-            train: 64,
-            test: 20,
-            sharpness: 2.5,
-            flip_rate: 0.0,
-            flip_marked: false,
-            taste: Default::default(),
-            cues: Default::default(),
-        }),
+        data: DataSource::World(World { seed: 1, train: 64, test: 20, sharpness: 2.5, ..World::default() }),
         truncation: Truncation { max_length: 128, max_prompt_length: 96 },
-        objective: Objective::Dpo { beta: 0.1 },
-        latent: Latent::None {},
-        training: Training {
-            dtype: lpc::config::Precision::F32,
-            epochs: 1,
-            batch_size: 8,
-            micro_batch_size: 8,
-            learning_rate: 0.001,
-            warmup_ratio: 0.1,
-            weight_decay: 0.0,
-            adam_beta1: 0.9,
-            adam_beta2: 0.95,
-            adam_epsilon: 0.0001,
-            max_grad_norm: 1.0,
-            recompute: false,
-            checkpoint_every: 4,
-        },
-        evaluation: Evaluation { latent: LatentAtTest::Mean },
+        training: Training { adam_epsilon: 0.0001, ..recipe.training },
+        ..recipe
     }
 }
 

@@ -1,19 +1,12 @@
 //! The README says what the files beside it say.
 
+use crate::git::committed;
 use lpc::report::document::markdown::marked;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 fn file(name: &str) -> Option<String> {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).ok()
-}
-
-/// A file as it is committed; nothing without git or before the commit.
-fn committed(name: &str) -> Option<String> {
-    let show = ["show", &format!("HEAD:{name}")].map(String::from);
-    let output = Command::new("git").current_dir(env!("CARGO_MANIFEST_DIR")).args(show).output().ok()?;
-    output.status.success().then(|| String::from_utf8(output.stdout).expect("text"))
 }
 
 /// The committed report: whoever reproduces the table on a machine of their own rewrites the file.
