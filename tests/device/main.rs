@@ -1,9 +1,11 @@
 //! The GPU's kernels and its whole pass, run on the host as their device: held to f64.
 
 mod attention;
+#[path = "../common/decoders.rs"]
+mod decoders;
 mod optimiser;
 mod pass;
 mod pointwise;
-#[path = "../parity/support.rs"]
-mod support;
+#[path = "../common/random_pairs.rs"]
+mod random_pairs;
 mod tools;

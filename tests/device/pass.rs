@@ -1,6 +1,7 @@
 //! The whole pass on packs of pairs against autograd in f64, on the same rounded weights.
 
-use crate::support::{decoder_config, pairs, parameters};
+use crate::decoders::{decoder_config, parameters};
+use crate::random_pairs::pairs;
 use crate::tools::{distance, f64s, length};
 use candle_core::{DType, Device as Place, Tensor};
 use half::bf16;

@@ -1,6 +1,7 @@
 //! The inference path is the plain decoder, however a sequence is cut into caches and batches.
 
-use crate::decoders::{decoder_config, max_abs_diff, parameters};
+use crate::decoders::{decoder_config, parameters};
+use crate::difference::max_abs_diff;
 use crate::tiny;
 use candle_core::{DType, Device, Tensor};
 use lpc::config::Precision;

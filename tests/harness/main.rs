@@ -4,6 +4,8 @@
 mod command;
 #[path = "../common/decoders.rs"]
 mod decoders;
+#[path = "../common/difference.rs"]
+mod difference;
 mod faults;
 mod formats;
 mod hub;

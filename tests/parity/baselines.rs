@@ -3,7 +3,7 @@
 
 use crate::composed::{gradient, numbers};
 use crate::decoders::{decoder_config, parameters_of};
-use crate::support::pairs;
+use crate::random_pairs::pairs;
 use crate::twins::{Draw, assert_close, log_uniform, objective, size, var2};
 use candle_core::{DType, Device, Tensor};
 use lpc::config::{Latent, Objective, Precision, PriorWeight};

@@ -1,6 +1,7 @@
 //! Our decoder against candle-transformers' Llama and Mistral on the same weights.
 
-use crate::decoders::{decoder_config, max_abs_diff, parameters};
+use crate::decoders::{decoder_config, parameters};
+use crate::difference::max_abs_diff;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::{llama, mistral};

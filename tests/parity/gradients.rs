@@ -1,7 +1,9 @@
 //! Gradients: finite differences of every parameter, and the ways of computing them.
 
-use crate::decoders::{decoder_config, max_abs_diff, parameters, parameters_of};
-use crate::support::{Kernels, pairs};
+use crate::decoders::{decoder_config, parameters, parameters_of};
+use crate::difference::max_abs_diff;
+use crate::random_pairs::pairs;
+use crate::support::Kernels;
 use candle_core::{DType, Device, Tensor};
 use lpc::config::{Latent, Objective, Precision, PriorWeight};
 use lpc::data::tokenize::TokenizedPair;

@@ -4,9 +4,11 @@
 //! In bf16: `parity::bf16`. One optimiser step against PyTorch: `golden::optimizer`. Inference behind
 //! caches: `harness::inference`.
 
-use crate::decoders::{max_abs_diff, parameters};
+use crate::decoders::parameters;
+use crate::difference::max_abs_diff;
 use crate::gradients::{CODES, Problem, largest, problem};
-use crate::support::{Kernels, pairs, places};
+use crate::random_pairs::pairs;
+use crate::support::{Kernels, places};
 use candle_core::{DType, Device, Tensor};
 use lpc::config::{Latent, LatentAtTest, Precision, Recipe, Training};
 use lpc::data::tokenize::TokenizedPair;

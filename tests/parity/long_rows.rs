@@ -1,8 +1,9 @@
 //! The fused pass beyond one of its chunks: blocks of 64 queries, sums over 64 rows, 8 Mi scores.
 
-use crate::decoders::{decoder_config, max_abs_diff};
+use crate::decoders::decoder_config;
+use crate::difference::max_abs_diff;
 use crate::gradients::{Problem, latent, objective};
-use crate::support::pairs;
+use crate::random_pairs::pairs;
 use candle_core::{DType, Device, Tensor, Var};
 use lpc::config::{Latent, Objective, Precision};
 use lpc::data::tokenize::TokenizedPair;

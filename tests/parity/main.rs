@@ -11,6 +11,8 @@ mod composed;
 mod decoder;
 #[path = "../common/decoders.rs"]
 mod decoders;
+#[path = "../common/difference.rs"]
+mod difference;
 mod gradients;
 mod kernels;
 mod latents;
@@ -19,6 +21,8 @@ mod long_rows;
 mod numerics;
 mod objectives;
 mod packing;
+#[path = "../common/random_pairs.rs"]
+mod random_pairs;
 mod support;
 #[path = "../common/toy_recipe.rs"]
 mod toy_recipe;

@@ -2,7 +2,7 @@
 //! `fixtures/numerics.toml` keeps, bit for bit on the kinds of CPU that it knows.
 
 use crate::decoders::parameters_of;
-use crate::support::pairs;
+use crate::random_pairs::pairs;
 use crate::toy_recipe::toy_recipe;
 use candle_core::DType;
 use lpc::config::*;

@@ -1,7 +1,8 @@
 //! Padding, packing and prefix sharing never change a number.
 
-use crate::decoders::{decoder_config, max_abs_diff, parameters};
-use crate::support::pairs;
+use crate::decoders::{decoder_config, parameters};
+use crate::difference::max_abs_diff;
+use crate::random_pairs::pairs;
 use candle_core::{DType, Device, Tensor};
 use lpc::config::{Latent, Precision};
 use lpc::data::tokenize::TokenizedPair;

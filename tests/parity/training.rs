@@ -2,7 +2,7 @@
 
 use crate::composed::{gradient, numbers};
 use crate::decoders::{decoder_config, parameters};
-use crate::support::pairs;
+use crate::random_pairs::pairs;
 use crate::twins::{Draw, assert_close, objective, settings, size, var2};
 use candle_core::{DType, Device, Tensor, Var};
 use lpc::config::{Latent, Precision, PriorWeight};

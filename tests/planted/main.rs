@@ -26,7 +26,13 @@ struct Planted {
 
 impl Planted {
     fn suites(&self) -> Suites {
-        if self.file.starts_with("src/spec/") { OF_SPEC } else { OF_TENSOR }
+        match &self.file {
+            file if file.starts_with("src/spec/") => OF_SPEC,
+            file if file.starts_with("src/machine/device/") || file.starts_with("src/passes/gpu/") => {
+                OF_DEVICE
+            }
+            _ => OF_TENSOR,
+        }
     }
 }
 
@@ -37,7 +43,7 @@ const TREE: [&str; 8] =
 /// What could see an error.
 #[derive(Clone, Copy, PartialEq)]
 struct Suites {
-    names: [&'static str; 2],
+    names: &'static [&'static str],
     cargo: &'static [&'static str],
     /// Modules to leave out.
     skip: &'static [&'static str],
@@ -45,13 +51,15 @@ struct Suites {
 
 /// The formulas of `spec` need no candle.
 const OF_SPEC: Suites =
-    Suites { names: ["golden", "properties"], cargo: &["--no-default-features"], skip: &[] };
+    Suites { names: &["golden", "properties"], cargo: &["--no-default-features"], skip: &[] };
 /// What `parity` has about decoders is slow unoptimised, and blind to the formulas.
 const OF_TENSOR: Suites = Suites {
-    names: ["golden", "parity"],
+    names: &["golden", "parity"],
     cargo: &[],
     skip: &["decoder::", "gradients::", "long_rows::", "packing::"],
 };
+/// A GPU's kernels and pass, on the host.
+const OF_DEVICE: Suites = Suites { names: &["device"], cargo: &[], skip: &[] };
 /// Each error is compiled once and run once: compiling is what takes long.
 const UNOPTIMISED: [&str; 4] =
     ["--config", "profile.dev.opt-level=0", "--config", "profile.test.opt-level=0"];
@@ -77,7 +85,9 @@ fn run(word: Option<&str>) -> Result<(), String> {
     error.retain(|e| word.is_none_or(|word| e.kind.contains(word) || e.file.contains(word)));
     let tree = Tree::copy(root).map_err(|e| format!("copying the tree: {e}"))?;
 
-    for suites in [OF_SPEC, OF_TENSOR].into_iter().filter(|s| error.iter().any(|e| e.suites() == *s)) {
+    for suites in
+        [OF_SPEC, OF_TENSOR, OF_DEVICE].into_iter().filter(|s| error.iter().any(|e| e.suites() == *s))
+    {
         if let Some(red) = tree.first_red(suites)? {
             return Err(format!("the tree is red before anything is planted: {}", red.join(" ")));
         }
