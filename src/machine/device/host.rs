@@ -33,10 +33,9 @@ pub(super) fn upload<T: Element>(to: u64, numbers: &[T]) {
     unsafe { std::ptr::copy_nonoverlapping(numbers.as_ptr(), to as *mut T, numbers.len()) }
 }
 
-pub(super) fn download<T: Element>(from: u64, len: usize) -> Vec<T> {
-    // SAFETY: a view's address and length; any bits are a value, and nothing else runs meanwhile: a device's
-    // operations on the host end before they return.
-    unsafe { std::slice::from_raw_parts(from as *const T, len) }.to_vec()
+pub(super) fn download<T: Element>(from: u64, to: &mut [T]) {
+    // SAFETY: a view's address and length, checked there; any bits are a value.
+    unsafe { std::ptr::copy_nonoverlapping(from as *const T, to.as_mut_ptr(), to.len()) }
 }
 
 /// `len` numbers whose bits are 0.

@@ -2,6 +2,8 @@
 //! GPU and, one thread after the other, on the host: there they are tested. A third kind only counts what is
 //! asked for, which is how a plan knows what training needs.
 
+#[cfg(feature = "cuda")]
+mod cuda;
 mod host;
 pub mod kernels;
 mod memory;
@@ -25,6 +27,8 @@ pub struct Device {
 enum Engine {
     /// The host's memory and its CPU.
     Host,
+    #[cfg(feature = "cuda")]
+    Cuda(cuda::Cuda),
     /// Addresses without memory; nothing is computed.
     Plan,
 }
@@ -53,6 +57,14 @@ impl Device {
         Self::of(Engine::Host)
     }
 
+    /// A GPU, by its number.
+    ///
+    /// Errors: no such GPU, or no driver.
+    #[cfg(feature = "cuda")]
+    pub fn cuda(ordinal: usize) -> Result<Arc<Self>> {
+        Ok(Self::of(Engine::Cuda(cuda::Cuda::new(ordinal)?)))
+    }
+
     /// Computes nothing and holds nothing; its [`Self::trace`] says what would be held.
     pub fn plan() -> Arc<Self> {
         Self::of(Engine::Plan)
@@ -76,8 +88,10 @@ impl Device {
 
     /// Never the address 0, and never the same twice at a time.
     fn allocate(&self, what: &'static str, bytes: usize) -> Result<u64> {
-        let address = match self.engine {
+        let address = match &self.engine {
             Engine::Host => host::allocate(bytes).ok_or_else(|| self.full(what, bytes))?,
+            #[cfg(feature = "cuda")]
+            Engine::Cuda(cuda) => cuda.allocate(bytes)?,
             Engine::Plan => {
                 let last = self.counted().names.last_key_value().map_or(0, |(address, _)| *address);
                 last + (1 << 40)
@@ -100,15 +114,19 @@ impl Device {
         if let Some(what) = trace.names.remove(&address) {
             *trace.held_by_name.entry(what).or_default() -= bytes;
         }
-        match self.engine {
+        match &self.engine {
             Engine::Host => host::give_back(address, bytes),
+            #[cfg(feature = "cuda")]
+            Engine::Cuda(cuda) => cuda.give_back(address),
             Engine::Plan => {}
         }
     }
 
     fn upload<T: Element>(&self, to: u64, numbers: &[T]) -> Result<()> {
-        match self.engine {
+        match &self.engine {
             Engine::Host => host::upload(to, numbers),
+            #[cfg(feature = "cuda")]
+            Engine::Cuda(cuda) => cuda.upload(to, numbers)?,
             Engine::Plan => {}
         }
         Ok(())
@@ -116,23 +134,31 @@ impl Device {
 
     /// Of a plan's device: zeros.
     fn download<T: Element>(&self, from: u64, len: usize) -> Result<Vec<T>> {
-        Ok(match self.engine {
-            Engine::Host => host::download(from, len),
-            Engine::Plan => host::zeros(len),
-        })
+        let mut numbers = host::zeros(len);
+        match &self.engine {
+            Engine::Host => host::download(from, &mut numbers),
+            #[cfg(feature = "cuda")]
+            Engine::Cuda(cuda) => cuda.download(from, &mut numbers)?,
+            Engine::Plan => {}
+        }
+        Ok(numbers)
     }
 
     fn clear(&self, address: u64, bytes: usize) -> Result<()> {
-        match self.engine {
+        match &self.engine {
             Engine::Host => host::clear(address, bytes),
+            #[cfg(feature = "cuda")]
+            Engine::Cuda(cuda) => cuda.clear(address, bytes)?,
             Engine::Plan => {}
         }
         Ok(())
     }
 
     fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
-        match self.engine {
+        match &self.engine {
             Engine::Host => host::copy(from, to, bytes),
+            #[cfg(feature = "cuda")]
+            Engine::Cuda(cuda) => cuda.copy(from, to, bytes)?,
             Engine::Plan => {}
         }
         Ok(())
@@ -143,9 +169,12 @@ impl Device {
     /// # Safety
     /// The arguments are the kernel's, and what it reads and writes lies in memory of this device.
     unsafe fn launch<A: Sync>(&self, kernel: Kernel, grid: [usize; 2], arguments: &A) -> Result<()> {
-        match self.engine {
+        match &self.engine {
             // SAFETY: the caller's.
             Engine::Host => unsafe { host::launch(kernel, grid, arguments) },
+            #[cfg(feature = "cuda")]
+            // SAFETY: the caller's.
+            Engine::Cuda(cuda) => unsafe { cuda.launch(kernel, grid, arguments)? },
             Engine::Plan => {}
         }
         Ok(())

@@ -156,9 +156,12 @@ impl Device {
         let out = out.into().place(batch, rows, columns);
         let (left, right) = (a.place(), b.place());
         let product = Product { rows, columns, summed, batch, left, right, out, accumulate };
-        match self.engine {
+        match &self.engine {
             // SAFETY: every place was checked against its view.
             Engine::Host => unsafe { host::multiply(&product) },
+            #[cfg(feature = "cuda")]
+            // SAFETY: as above.
+            Engine::Cuda(cuda) => unsafe { cuda.multiply(&product)? },
             Engine::Plan => {}
         }
         Ok(())

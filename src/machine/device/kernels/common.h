@@ -1,5 +1,5 @@
 // Kernels in a subset of C and CUDA C: NVRTC compiles them for a GPU, any C compiler for the host, where
-// one thread after the other runs through each region. See README.md beside this file.
+// one thread after the other runs through each region.
 //
 // A kernel is a sequence of regions. EACH(t) { .. } is run by all THREADS threads of a block and ends with
 // a barrier, so that what one region writes to shared memory is there in the next. Outside of regions, all

@@ -24,8 +24,9 @@ use super::{Element, Numbers, View};
 /// Threads of a block, in every kernel.
 pub const THREADS: usize = 256;
 
-/// The sources as one text, for a GPU's compiler.
-pub const SOURCE: &str = concat!(
+/// The sources, as they stand.
+#[cfg(feature = "cuda")]
+const SOURCE: &str = concat!(
     include_str!("common.h"),
     include_str!("adamw.cu"),
     include_str!("attention.cu"),
@@ -33,6 +34,12 @@ pub const SOURCE: &str = concat!(
     include_str!("norm.cu"),
     include_str!("pointwise.cu"),
 );
+
+/// The sources as one text, for a GPU's compiler, which finds no files.
+#[cfg(feature = "cuda")]
+pub(super) fn source() -> String {
+    SOURCE.replace("#include \"common.h\"", "")
+}
 
 macro_rules! kernels {
     ($($variant:ident $host:ident,)*) => {
@@ -44,6 +51,15 @@ macro_rules! kernels {
         }
 
         impl Kernel {
+            #[cfg(feature = "cuda")]
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// As the sources have it.
+            #[cfg(feature = "cuda")]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => &stringify!($host)["lpc_".len()..],)* }
+            }
+
             pub fn on_host(self) -> HostKernel {
                 match self { $(Self::$variant => $host,)* }
             }
