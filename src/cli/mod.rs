@@ -9,6 +9,7 @@ mod eval;
 mod generate;
 mod judge;
 mod output;
+mod plan;
 mod preference;
 mod push;
 mod report;
@@ -46,6 +47,7 @@ pub struct Arguments {
 enum Command {
     Reproduce(reproduce::ReproduceArguments),
     Train(train::TrainArguments),
+    Plan(plan::PlanArguments),
     #[command(subcommand)]
     Data(data::DataCommand),
     Eval(eval::EvalArguments),
@@ -92,6 +94,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Reproduce(reproduce) => reproduce::run(reproduce, runs, threads, device),
         Command::Train(train) => train::run(train, &runs, &device.open()?),
+        Command::Plan(plan) => plan::run(plan),
         Command::Data(command) => data::run(command),
         Command::Eval(eval) => eval::run(eval, &runs, &device.open()?),
         Command::Generate(generate) => generate::run(generate, &device.open()?),

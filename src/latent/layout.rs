@@ -48,6 +48,11 @@ impl Layout {
     }
 }
 
+/// Numbers of a latent's parameters.
+pub fn heads_count(latent: &Latent, hidden_size: usize) -> usize {
+    kind(latent).map_or(0, |kind| kind.layout(hidden_size).count())
+}
+
 /// Adds freshly initialised heads to `parameters`: none for a plain policy.
 pub fn init_heads(
     parameters: &mut Parameters,

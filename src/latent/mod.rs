@@ -22,7 +22,7 @@ mod words;
 
 pub use codes::{CodeHeads, Expectation, Weighed};
 pub use factors::FACTORS;
-pub use layout::{Layout, Reader, init_heads};
+pub use layout::{Layout, Reader, heads_count, init_heads};
 pub use noise::{Noise, noise_rows};
 pub use save::{HEADS, HEADS_CONFIG, save_policy};
 pub use words::Words;

@@ -1,6 +1,7 @@
 //! The GPU's kernels and its whole pass, run on the host as their device: held to f64.
 
 mod attention;
+mod budget;
 #[path = "../common/decoders.rs"]
 mod decoders;
 mod optimiser;

@@ -12,6 +12,7 @@ fn of_every_command() {
         "eval",
         "generate",
         "judge",
+        "plan",
         "winrate",
         "push",
         "check",

@@ -11,6 +11,7 @@ mod interrupted;
 mod one_code;
 #[path = "../common/outcome.rs"]
 mod outcome;
+mod plan;
 #[path = "../common/program.rs"]
 mod program;
 mod saved_run;

@@ -33,7 +33,7 @@ enum Engine {
     Plan,
 }
 
-/// Bytes that a device was asked for.
+/// What a device was asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Trace {
     held: usize,
@@ -41,6 +41,8 @@ pub struct Trace {
     pub peak: usize,
     /// The most held at a time, by what it is for.
     pub by_name: BTreeMap<&'static str, usize>,
+    /// Floating-point operations of products: 2·m·k·n each.
+    pub operations: u128,
     held_by_name: BTreeMap<&'static str, usize>,
     names: BTreeMap<u64, &'static str>,
 }

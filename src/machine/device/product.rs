@@ -155,6 +155,7 @@ impl Device {
         b.check(batch);
         let out = out.into().place(batch, rows, columns);
         let (left, right) = (a.place(), b.place());
+        self.counted().operations += 2 * (batch * rows * columns) as u128 * summed as u128;
         let product = Product { rows, columns, summed, batch, left, right, out, accumulate };
         match &self.engine {
             // SAFETY: every place was checked against its view.

@@ -1,0 +1,161 @@
+//! `lpc plan`: what training a model on a GPU takes.
+
+use super::output::print;
+use super::values::at_least_1;
+use crate::config::Latent;
+use crate::machine::device::kernels::MomentsFormat;
+use crate::model::config::DecoderConfig;
+use crate::model::load::huggingface::load_config;
+use crate::passes::gpu::{Formats, Room};
+use crate::train::budget::{CARDS, Card, FORMATS, Lengths, RESERVE_GIB, bytes, optimiser_seconds, work};
+use crate::{Error, Result};
+use clap::Args;
+use std::fmt::Write;
+use std::path::Path;
+
+/// Show how much GPU memory and time training a model takes
+///
+/// The bytes are those that the bf16 pass for GPUs allocates: it is run here without memory and without
+/// computing. The pass is tested on the CPU; `lpc train` does not use it yet. The time is the number of
+/// operations at an assumed share of the card's peak.
+///
+/// Example: lpc plan --model llama3-8b --gpu h100
+#[derive(Debug, Args)]
+pub(super) struct PlanArguments {
+    /// llama3-8b, mistral-7b, or a Hugging Face folder with config.json
+    #[arg(long, value_name = "MODEL")]
+    model: String,
+    /// h100, h200, a100-80g, 4090, or a memory in GiB
+    #[arg(long, value_name = "GPU", default_value = "h100", value_parser = card)]
+    gpu: Card,
+    /// Codes of the latent; 0 plans a policy without one
+    #[arg(long, value_name = "K", default_value_t = 32)]
+    codes: usize,
+    /// Tokens that are computed at a time
+    #[arg(long, value_name = "N", default_value = "4096", value_parser = at_least_1)]
+    pack: usize,
+    /// Tokens of the longest row: a prompt with both answers
+    #[arg(long, value_name = "N", default_value = "2048", value_parser = at_least_1)]
+    row: usize,
+    /// Pairs that a run trains on
+    #[arg(long, value_name = "N", default_value = "61952", value_parser = at_least_1)]
+    pairs: usize,
+    /// Pairs of one update
+    #[arg(long, value_name = "N", default_value = "64", value_parser = at_least_1)]
+    batch: usize,
+    /// Mean tokens of prompt, chosen and rejected [default: those of UltraFeedback by Llama 3's tokenizer]
+    #[arg(long, value_name = "P,C,R", value_parser = lengths)]
+    lengths: Option<Lengths>,
+    /// Share of the card's peak that products reach
+    #[arg(long, value_name = "SHARE", default_value = "0.4", value_parser = share)]
+    share: f64,
+}
+
+fn card(text: &str) -> std::result::Result<Card, String> {
+    if let Some(card) = CARDS.into_iter().find(|card| card.name == text) {
+        return Ok(card);
+    }
+    match text.parse::<f64>() {
+        // Speed as of the slowest of them.
+        Ok(gib) if gib > 0.0 && gib.is_finite() => Ok(Card { name: "own", gib, ..CARDS[3] }),
+        _ => Err(format!("expected {} or a number of GiB", CARDS.map(|card| card.name).join(", "))),
+    }
+}
+
+fn lengths(text: &str) -> std::result::Result<Lengths, String> {
+    let numbers: Vec<f64> = text.split(',').filter_map(|n| n.trim().parse().ok()).collect();
+    match numbers[..] {
+        [prompt, chosen, rejected] if numbers.iter().all(|n| *n >= 1.0 && n.is_finite()) => {
+            Ok(Lengths { prompt, chosen, rejected })
+        }
+        _ => Err("expected three numbers, as 141,261,235".into()),
+    }
+}
+
+fn share(text: &str) -> std::result::Result<f64, String> {
+    let share = text.parse().ok().filter(|share: &f64| *share > 0.0 && *share <= 1.0);
+    share.ok_or_else(|| "expected a number above 0 and at most 1".into())
+}
+
+fn model(name: &str) -> Result<DecoderConfig> {
+    match DecoderConfig::named(name) {
+        Some(config) => Ok(config),
+        None if Path::new(name).join("config.json").is_file() => load_config(Path::new(name)),
+        None => {
+            let expected = "llama3-8b, mistral-7b, or a folder with config.json";
+            Err(Error::argument("plan", "--model", name, expected))
+        }
+    }
+}
+
+fn name(formats: Formats) -> &'static str {
+    match (formats.moments, formats.exact_gradients) {
+        (MomentsFormat::F32, true) => "f32 moments, f32 gradients",
+        (MomentsFormat::F32, false) => "f32 moments, bf16 gradients",
+        (MomentsFormat::Bf16, _) => "bf16 moments, bf16 gradients",
+        (MomentsFormat::EightBit, _) => "8-bit moments, bf16 gradients",
+    }
+}
+
+const GIB: f64 = (1u64 << 30) as f64;
+
+pub(super) fn run(arguments: PlanArguments) -> Result<()> {
+    let PlanArguments { gpu, pack, row, pairs, batch, share, .. } = arguments;
+    let config = model(&arguments.model)?;
+    let latent = match arguments.codes {
+        0 => Latent::None {},
+        codes => Latent::Marginal { codes, codebook_std: 0.02, heads_learning_rate: None },
+    };
+    let room = Room { tokens: pack, row };
+    let usable = gpu.gib - RESERVE_GIB;
+    let plans = FORMATS.map(|formats| bytes(&config, &latent, formats, room).map(|bytes| (formats, bytes)));
+    let plans = plans.into_iter().collect::<Result<Vec<_>>>()?;
+    let mut text = format!(
+        "{}: {:.3} billion parameters. {}: {:.1} GiB, of which {RESERVE_GIB:.1} is left to the driver.\n\n",
+        arguments.model,
+        config.count() as f64 / 1e9,
+        gpu.name,
+        gpu.gib
+    );
+    let mut line = |line: String| text.push_str(&(line + "\n"));
+    let chosen = plans.iter().find(|(_, bytes)| bytes.peak as f64 / GIB <= usable);
+    line("| kept for each weight | peak, GiB | fits |".into());
+    line("|---|---|---|".into());
+    for (formats, bytes) in &plans {
+        let peak = bytes.peak as f64 / GIB;
+        let fits = if peak <= usable { "yes".into() } else { format!("no: {:.1} too much", peak - usable) };
+        line(format!("| {} | {peak:.1} | {fits} |", name(*formats)));
+    }
+    let Some((formats, bytes)) = chosen else {
+        line("\nNothing fits. Try a smaller --pack and --row, or a GPU with more memory.".into());
+        return print(text);
+    };
+    line(format!("\nWith {}, the most exact that fits:\n", name(*formats)));
+    line("| what | GiB |".into());
+    line("|---|---|".into());
+    let mut parts: Vec<_> = bytes.by_name.iter().collect();
+    parts.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
+    parts.into_iter().for_each(|(what, n)| line(format!("| {what} | {:.2} |", *n as f64 / GIB)));
+
+    let lengths = arguments.lengths.unwrap_or(Lengths::ULTRAFEEDBACK);
+    let work = work(&config, lengths);
+    let speed = gpu.tflops * 1e12 * share;
+    let steps = pairs.div_ceil(batch) as f64;
+    let step = batch as f64 * work.training / speed + optimiser_seconds(&config, *formats, gpu);
+    let rate = batch as f64 * lengths.row() / step;
+    let hours = |seconds: f64| seconds / 3600.0;
+    text.push('\n');
+    _ = writeln!(
+        text,
+        "A pair has {:.0} tokens on average and takes {:.1} TFLOP. At {:.0} % of {:.0} TFLOP/s (assumed):",
+        lengths.row(),
+        work.training / 1e12,
+        100.0 * share,
+        gpu.tflops
+    );
+    _ = writeln!(text, "- an update of {batch} pairs: {step:.1} s, {rate:.0} tokens a second");
+    _ = writeln!(text, "- a run of {pairs} pairs, {steps:.0} updates: {:.2} hours", hours(steps * step));
+    let reference = hours(pairs as f64 * work.reference / speed);
+    _ = writeln!(text, "- the reference's log-probabilities, once a base model: {reference:.2} hours");
+    print(text)
+}

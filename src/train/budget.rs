@@ -1,0 +1,174 @@
+//! What training a decoder on one GPU takes: bytes by the allocator's own trace of the pass, work by counting
+//! its products.
+
+use crate::config::Latent;
+use crate::latent::heads_count;
+use crate::machine::device::Device;
+use crate::machine::device::kernels::MomentsFormat;
+use crate::model::config::DecoderConfig;
+use crate::model::rows::{Row, TokenRows};
+use crate::passes::gpu::{Formats, Gpu, Room};
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+
+/// A kind of GPU.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Card {
+    pub name: &'static str,
+    /// What its driver says it has.
+    pub gib: f64,
+    /// Peak of dense bf16 products with sums in f32, by NVIDIA's data sheets.
+    pub tflops: f64,
+    /// Of its memory, in TB/s, by the same.
+    pub bandwidth: f64,
+}
+
+pub const CARDS: [Card; 4] = [
+    Card { name: "h100", gib: 79.6, tflops: 989.0, bandwidth: 3.35 },
+    Card { name: "h200", gib: 140.4, tflops: 989.0, bandwidth: 4.8 },
+    Card { name: "a100-80g", gib: 79.3, tflops: 312.0, bandwidth: 2.04 },
+    Card { name: "4090", gib: 23.5, tflops: 165.0, bandwidth: 1.01 },
+];
+
+/// Of a card's memory, what the driver, cuBLAS and its fragments keep. Assumed.
+pub const RESERVE_GIB: f64 = 1.0;
+
+/// From exact to small: what a weight takes beside its own 4 bytes.
+pub const FORMATS: [Formats; 4] = [
+    Formats { moments: MomentsFormat::F32, exact_gradients: true },
+    Formats { moments: MomentsFormat::F32, exact_gradients: false },
+    Formats { moments: MomentsFormat::Bf16, exact_gradients: false },
+    Formats { moments: MomentsFormat::EightBit, exact_gradients: false },
+];
+
+impl DecoderConfig {
+    /// The shape of a model of the paper, by the `config.json` that its authors publish.
+    pub fn named(name: &str) -> Option<Self> {
+        let llama = Self {
+            vocab_size: 128_256,
+            hidden_size: 4096,
+            intermediate_size: 14_336,
+            num_hidden_layers: 32,
+            num_attention_heads: 32,
+            num_key_value_heads: 8,
+            head_dim: 128,
+            rms_norm_eps: 1e-5,
+            rope_theta: 500_000.0,
+            rope_scaling: None,
+            max_position_embeddings: 8192,
+            sliding_window: None,
+            tie_word_embeddings: false,
+        };
+        match name {
+            "llama3-8b" => Some(llama),
+            "mistral-7b" => Some(Self {
+                vocab_size: 32_000,
+                rope_theta: 10_000.0,
+                max_position_embeddings: 32_768,
+                sliding_window: Some(4096),
+                ..llama
+            }),
+            _ => None,
+        }
+    }
+
+    /// Numbers of all parameters.
+    pub fn count(&self) -> usize {
+        self.parameter_shapes().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+    }
+}
+
+/// Bytes on the GPU.
+#[derive(Debug, Clone)]
+pub struct Bytes {
+    pub peak: usize,
+    /// By what they are for.
+    pub by_name: BTreeMap<&'static str, usize>,
+}
+
+/// Bytes of training with packs of that room, by a step that allocates and computes nothing. The latent's heads
+/// are f32 numbers with f32 gradients and moments.
+///
+/// Errors: a room without a token, or longer rows than the context.
+pub fn bytes(config: &DecoderConfig, latent: &Latent, formats: Formats, room: Room) -> Result<Bytes> {
+    let context = config.max_position_embeddings;
+    if room.row == 0 || room.row > room.tokens || room.row > context {
+        let expected = format!("from 1 token to a pack's {} and the context's {context}", room.tokens);
+        return Err(Error::argument("plan", "row", room.row, expected));
+    }
+    let device = Device::plan();
+    let mut gpu = Gpu::new(&device, config, formats, room)?;
+    // As many tokens as there may be of different kinds.
+    let ids: Vec<u32> = (0..room.tokens).map(|i| (i % config.vocab_size) as u32).collect();
+    let rows = ids.chunks(room.row).map(Row::causal).collect();
+    let run = gpu.forward(&TokenRows::new(rows))?;
+    let hidden = gpu.hidden(&run)?;
+    gpu.backward(run, &hidden)?;
+    let trace = device.trace();
+    let heads = 16 * heads_count(latent, config.hidden_size);
+    let mut by_name = trace.by_name;
+    by_name.insert("latent's heads", heads);
+    Ok(Bytes { peak: trace.peak + heads, by_name })
+}
+
+/// Tokens of a pair's prompt and of its two answers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Lengths {
+    pub prompt: f64,
+    pub chosen: f64,
+    pub rejected: f64,
+}
+
+impl Lengths {
+    /// Means of 1,200 pairs of UltraFeedback by Llama 3's tokenizer, before truncation.
+    pub const ULTRAFEEDBACK: Self = Self { prompt: 161.1, chosen: 261.9, rejected: 235.5 };
+
+    /// Of the row that holds all three once.
+    pub fn row(&self) -> f64 {
+        self.prompt + self.chosen + self.rejected
+    }
+}
+
+/// Floating-point operations of products.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Work {
+    /// Of a pair in training.
+    pub training: f64,
+    /// Of a pair under the reference, once a base model.
+    pub reference: f64,
+}
+
+/// Counts the products of the pass: a product [m, k] · [k, n] has 2·m·k·n operations. Attention is of whole
+/// rows, also where a token sees nothing.
+pub fn work(config: &DecoderConfig, lengths: Lengths) -> Work {
+    let c = config;
+    let of = |n: usize| n as f64;
+    let (layers, d, ff, vocab) =
+        (of(c.num_hidden_layers), of(c.hidden_size), of(c.intermediate_size), of(c.vocab_size));
+    let queries = of(c.num_attention_heads * c.head_dim);
+    let keys = of(c.num_key_value_heads * c.head_dim);
+    let (row, answers) = (lengths.row(), lengths.chosen + lengths.rejected);
+    let down = d * ff;
+    let weights = d * (queries + 2.0 * keys) + queries * d + 2.0 * d * ff + down;
+    // Forward, two products for each backward, and forward again but for the last product of a block.
+    let blocks = |times: f64, again: f64| layers * 2.0 * row * (times * weights + again * (weights - down));
+    // Scores and what they mix, forward and again; scores once more; four products backward.
+    let attention = |products: f64| layers * products * 2.0 * queries * row * row;
+    let head = |products: f64| products * 2.0 * answers * d * vocab;
+    Work {
+        training: blocks(3.0, 1.0) + attention(9.0) + head(4.0),
+        reference: blocks(1.0, 0.0) + attention(2.0) + head(1.0),
+    }
+}
+
+/// Seconds of AdamW over every weight once: what it reads and writes at the card's bandwidth.
+pub fn optimiser_seconds(config: &DecoderConfig, formats: Formats, card: Card) -> f64 {
+    let moments = match formats.moments {
+        MomentsFormat::F32 => 8.0,
+        MomentsFormat::Bf16 => 4.0,
+        MomentsFormat::EightBit => 2.0,
+    };
+    let gradients = if formats.exact_gradients { 4.0 } else { 2.0 };
+    // Weights and moments both ways; gradients are read for the norm and for the update, and cleared.
+    config.count() as f64 * (2.0 * (4.0 + moments) + 3.0 * gradients) / (card.bandwidth * 1e12)
+}
