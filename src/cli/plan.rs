@@ -91,6 +91,8 @@ fn model(name: &str) -> Result<DecoderConfig> {
 fn name(formats: Formats) -> &'static str {
     match (formats.moments, formats.exact_gradients) {
         (MomentsFormat::F32, true) => "f32 moments, f32 gradients",
+        (MomentsFormat::F32OnHost, true) => "f32 moments in host memory, f32 gradients",
+        (MomentsFormat::F32OnHost, false) => "f32 moments in host memory, bf16 gradients",
         (MomentsFormat::F32, false) => "f32 moments, bf16 gradients",
         (MomentsFormat::Bf16, _) => "bf16 moments, bf16 gradients",
         (MomentsFormat::EightBit, _) => "8-bit moments, bf16 gradients",
@@ -117,14 +119,19 @@ pub(super) fn run(arguments: PlanArguments) -> Result<()> {
         gpu.name,
         gpu.gib
     );
+    let lengths = arguments.lengths.unwrap_or(Lengths::ULTRAFEEDBACK);
+    let work = work(&config, lengths);
+    let speed = gpu.tflops * 1e12 * share;
+    let update = |formats| batch as f64 * work.training / speed + optimiser_seconds(&config, formats, gpu);
     let mut line = |line: String| text.push_str(&(line + "\n"));
     let chosen = plans.iter().find(|(_, bytes)| bytes.peak as f64 / GIB <= usable);
-    line("| kept for each weight | peak, GiB | fits |".into());
-    line("|---|---|---|".into());
+    line("| kept for each weight | peak, GiB | host, GiB | fits | an update, s |".into());
+    line("|---|---|---|---|---|".into());
     for (formats, bytes) in &plans {
         let peak = bytes.peak as f64 / GIB;
         let fits = if peak <= usable { "yes".into() } else { format!("no: {:.1} too much", peak - usable) };
-        line(format!("| {} | {peak:.1} | {fits} |", name(*formats)));
+        let host = bytes.host as f64 / GIB;
+        line(format!("| {} | {peak:.1} | {host:.1} | {fits} | {:.1} |", name(*formats), update(*formats)));
     }
     let Some((formats, bytes)) = chosen else {
         line("\nNothing fits. Try a smaller --pack and --row, or a GPU with more memory.".into());
@@ -137,11 +144,8 @@ pub(super) fn run(arguments: PlanArguments) -> Result<()> {
     parts.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
     parts.into_iter().for_each(|(what, n)| line(format!("| {what} | {:.2} |", *n as f64 / GIB)));
 
-    let lengths = arguments.lengths.unwrap_or(Lengths::ULTRAFEEDBACK);
-    let work = work(&config, lengths);
-    let speed = gpu.tflops * 1e12 * share;
     let steps = pairs.div_ceil(batch) as f64;
-    let step = batch as f64 * work.training / speed + optimiser_seconds(&config, *formats, gpu);
+    let step = update(*formats);
     let rate = batch as f64 * lengths.row() / step;
     let hours = |seconds: f64| seconds / 3600.0;
     text.push('\n');

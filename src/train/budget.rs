@@ -34,9 +34,11 @@ pub const CARDS: [Card; 4] = [
 pub const RESERVE_GIB: f64 = 1.0;
 
 /// From exact to small: what a weight takes beside its own 4 bytes.
-pub const FORMATS: [Formats; 4] = [
+pub const FORMATS: [Formats; 6] = [
     Formats { moments: MomentsFormat::F32, exact_gradients: true },
+    Formats { moments: MomentsFormat::F32OnHost, exact_gradients: true },
     Formats { moments: MomentsFormat::F32, exact_gradients: false },
+    Formats { moments: MomentsFormat::F32OnHost, exact_gradients: false },
     Formats { moments: MomentsFormat::Bf16, exact_gradients: false },
     Formats { moments: MomentsFormat::EightBit, exact_gradients: false },
 ];
@@ -82,6 +84,8 @@ impl DecoderConfig {
 #[derive(Debug, Clone)]
 pub struct Bytes {
     pub peak: usize,
+    /// Moments that the host keeps.
+    pub host: usize,
     /// By what they are for.
     pub by_name: BTreeMap<&'static str, usize>,
 }
@@ -108,7 +112,7 @@ pub fn bytes(config: &DecoderConfig, latent: &Latent, formats: Formats, room: Ro
     let heads = 16 * heads_count(latent, config.hidden_size);
     let mut by_name = trace.by_name;
     by_name.insert("latent's heads", heads);
-    Ok(Bytes { peak: trace.peak + heads, by_name })
+    Ok(Bytes { peak: trace.peak + heads, host: trace.host, by_name })
 }
 
 /// Tokens of a pair's prompt and of its two answers.
@@ -161,14 +165,23 @@ pub fn work(config: &DecoderConfig, lengths: Lengths) -> Work {
     }
 }
 
-/// Seconds of AdamW over every weight once: what it reads and writes at the card's bandwidth.
+/// Both ways between host and GPU, in TB/s. Assumed: half of what 16 lanes of PCIe 5 have, one way at a time.
+const HOST_BANDWIDTH: f64 = 0.03;
+
+/// Seconds of AdamW over every weight once: what it reads and writes at the card's bandwidth, and what passes
+/// between the host and the card.
 pub fn optimiser_seconds(config: &DecoderConfig, formats: Formats, card: Card) -> f64 {
     let moments = match formats.moments {
-        MomentsFormat::F32 => 8.0,
+        MomentsFormat::F32 | MomentsFormat::F32OnHost => 8.0,
         MomentsFormat::Bf16 => 4.0,
         MomentsFormat::EightBit => 2.0,
     };
     let gradients = if formats.exact_gradients { 4.0 } else { 2.0 };
     // Weights and moments both ways; gradients are read for the norm and for the update, and cleared.
-    config.count() as f64 * (2.0 * (4.0 + moments) + 3.0 * gradients) / (card.bandwidth * 1e12)
+    let on_card = (2.0 * (4.0 + moments) + 3.0 * gradients) / card.bandwidth;
+    let passing = match formats.moments {
+        MomentsFormat::F32OnHost => 2.0 * moments / HOST_BANDWIDTH,
+        _ => 0.0,
+    };
+    config.count() as f64 * (on_card + passing) / 1e12
 }

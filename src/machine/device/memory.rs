@@ -5,7 +5,7 @@ use super::kernels::Sight;
 use crate::{Error, Result};
 use half::bf16;
 use std::marker::PhantomData;
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
 
 /// What memory may hold: any pattern of its bits is a value.
@@ -48,6 +48,14 @@ pub enum Numbers<'a> {
 }
 
 impl Numbers<'_> {
+    /// Panics: a range that is not inside.
+    pub fn at(self, range: Range<usize>) -> Self {
+        match self {
+            Self::F32(view) => Self::F32(view.at(range)),
+            Self::Bf16(view) => Self::Bf16(view.at(range)),
+        }
+    }
+
     pub fn len(&self) -> usize {
         match self {
             Self::F32(view) => view.len(),
@@ -140,7 +148,15 @@ impl<'a, T: Element> View<'a, T> {
 
     /// What it holds, after everything that was asked for before.
     pub fn read(self) -> Result<Vec<T>> {
-        self.device.download(self.address, self.len)
+        let mut numbers = super::host::zeros(self.len);
+        self.read_into(&mut numbers)?;
+        Ok(numbers)
+    }
+
+    /// [`Self::read`] into numbers that are there. Panics: another number of them.
+    pub fn read_into(self, numbers: &mut [T]) -> Result<()> {
+        assert_eq!(numbers.len(), self.len, "numbers to read");
+        self.device.download(self.address, numbers)
     }
 
     /// Sets every number to that whose bits are 0.
@@ -160,6 +176,56 @@ impl<'a, T: Element> View<'a, T> {
 
     pub(super) fn address(self) -> u64 {
         self.address
+    }
+}
+
+/// f32 numbers that the host keeps for a device, 0 at first, and that pass through it a piece at a time.
+pub struct HostMemory {
+    device: Arc<Device>,
+    /// None where a plan's device counts them alone.
+    numbers: Vec<f32>,
+    len: usize,
+}
+
+impl HostMemory {
+    /// Errors: the host has no room.
+    pub fn zeros(device: &Arc<Device>, len: usize) -> Result<Self> {
+        let held = if device.is_plan() { 0 } else { len };
+        let mut numbers = vec![];
+        let room = numbers.try_reserve_exact(held);
+        room.map_err(|_| device.full("host memory", held * size_of::<f32>()))?;
+        numbers.resize(held, 0.0);
+        device.host_holds(len * size_of::<f32>(), true);
+        Ok(Self { device: device.clone(), numbers, len })
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Writes a range to the device's memory. Panics: another length.
+    pub fn send(&self, range: Range<usize>, to: View<'_, f32>) -> Result<()> {
+        assert_eq!(range.len(), to.len(), "numbers to send");
+        self.numbers.get(range).map_or(Ok(()), |numbers| to.write(numbers))
+    }
+
+    /// Replaces a range by what the device's memory holds. Panics: another length.
+    pub fn receive(&mut self, range: Range<usize>, from: View<'_, f32>) -> Result<()> {
+        assert_eq!(range.len(), from.len(), "numbers to receive");
+        match self.numbers.get_mut(range) {
+            Some(numbers) => from.read_into(numbers),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for HostMemory {
+    fn drop(&mut self) {
+        self.device.host_holds(self.len * size_of::<f32>(), false);
     }
 }
 

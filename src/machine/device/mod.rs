@@ -9,7 +9,7 @@ pub mod kernels;
 mod memory;
 mod product;
 
-pub use memory::{Element, Memory, Numbers, View};
+pub use memory::{Element, HostMemory, Memory, Numbers, View};
 pub use product::{Operand, Out};
 
 use crate::Result;
@@ -41,6 +41,8 @@ pub struct Trace {
     pub peak: usize,
     /// The most held at a time, by what it is for.
     pub by_name: BTreeMap<&'static str, usize>,
+    /// Bytes that the host holds for it.
+    pub host: usize,
     /// Floating-point operations of products: 2·m·k·n each.
     pub operations: u128,
     held_by_name: BTreeMap<&'static str, usize>,
@@ -82,6 +84,15 @@ impl Device {
 
     fn held(&self) -> usize {
         self.counted().held
+    }
+
+    fn is_plan(&self) -> bool {
+        matches!(self.engine, Engine::Plan)
+    }
+
+    fn host_holds(&self, bytes: usize, more: bool) {
+        let host = &mut self.counted().host;
+        *host = if more { *host + bytes } else { *host - bytes };
     }
 
     fn counted(&self) -> MutexGuard<'_, Trace> {
@@ -134,16 +145,15 @@ impl Device {
         Ok(())
     }
 
-    /// Of a plan's device: zeros.
-    fn download<T: Element>(&self, from: u64, len: usize) -> Result<Vec<T>> {
-        let mut numbers = host::zeros(len);
+    /// Of a plan's device: nothing changes.
+    fn download<T: Element>(&self, from: u64, to: &mut [T]) -> Result<()> {
         match &self.engine {
-            Engine::Host => host::download(from, &mut numbers),
+            Engine::Host => host::download(from, to),
             #[cfg(feature = "cuda")]
-            Engine::Cuda(cuda) => cuda.download(from, &mut numbers)?,
+            Engine::Cuda(cuda) => cuda.download(from, to)?,
             Engine::Plan => {}
         }
-        Ok(numbers)
+        Ok(())
     }
 
     fn clear(&self, address: u64, bytes: usize) -> Result<()> {

@@ -89,6 +89,15 @@ enum Sums {
     Bf16(Memory<bf16>),
 }
 
+impl Sums {
+    fn at(&self, range: &Range<usize>) -> Numbers<'_> {
+        match self {
+            Self::F32(sums) => Numbers::F32(sums.at(range.clone())),
+            Self::Bf16(sums) => Numbers::Bf16(sums.at(range.clone())),
+        }
+    }
+}
+
 /// All numbers of a decoder that is trained.
 pub struct Weights {
     pub(super) layout: Layout,
@@ -131,10 +140,7 @@ impl Weights {
     }
 
     pub(super) fn gradient(&self, range: &Range<usize>) -> Numbers<'_> {
-        match &self.sums {
-            Sums::F32(sums) => Numbers::F32(sums.at(range.clone())),
-            Sums::Bf16(sums) => Numbers::Bf16(sums.at(range.clone())),
-        }
+        self.sums.at(range)
     }
 
     fn named(&self, name: &str, len: usize) -> Result<Range<usize>> {
@@ -189,11 +195,12 @@ impl Weights {
     }
 
     /// Moves every weight by AdamW and begins new sums. `step.keep` is for matrices; `seed` for random roundings.
-    pub fn update(&self, step: &Step, seed: u32) -> Result<()> {
+    pub fn update(&mut self, step: &Step, seed: u32) -> Result<()> {
         for (range, is_matrix) in &self.layout.stretches {
             let step = Step { keep: if *is_matrix { step.keep } else { 1.0 }, ..*step };
-            let (halves, rests) = (self.halves.at(range.clone()), self.rests.at(range.clone()));
-            adamw(halves, rests, self.gradient(range), &self.moments, range.start, &step, seed)?;
+            let weights = (self.halves.at(range.clone()), self.rests.at(range.clone()));
+            let gradient = self.sums.at(range);
+            adamw(weights, gradient, &mut self.moments, range.start, &step, seed)?;
         }
         match &self.sums {
             Sums::F32(sums) => sums.all().clear(),

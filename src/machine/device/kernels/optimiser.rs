@@ -2,7 +2,7 @@
 
 use super::{Kernel, RawNumbers, THREADS, at};
 use crate::Result;
-use crate::machine::device::{Device, Memory, Numbers, View};
+use crate::machine::device::{Device, HostMemory, Memory, Numbers, View};
 use half::bf16;
 use std::sync::Arc;
 
@@ -54,10 +54,15 @@ pub fn square_blocks(n: usize) -> usize {
     n.div_ceil(SQUARES * THREADS)
 }
 
+/// Moments of the host that are on the device at a time.
+const PIECE: usize = 1 << 24;
+
 /// Running means of gradients and of their squares. Formats differ in bytes a number and in what is lost.
 pub enum Moments {
     /// 8 bytes, exact.
     F32 { first: Memory<f32>, second: Memory<f32> },
+    /// 8 bytes of the host, exact: a piece at a time passes through the device.
+    OnHost { first: HostMemory, second: HostMemory, door: [Memory<f32>; 2] },
     /// 4 bytes. The second is rounded up or down at random: to the nearest, it would stand still.
     Bf16 { first: Memory<bf16>, second: Memory<bf16> },
     /// 2 bytes and 8 for each block of [`THREADS`] numbers: roots of the share of a block's largest.
@@ -73,6 +78,7 @@ pub enum Moments {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MomentsFormat {
     F32,
+    F32OnHost,
     Bf16,
     EightBit,
 }
@@ -96,6 +102,17 @@ impl Moments {
                 first: Memory::zeros(device, "moments", n)?,
                 second: Memory::zeros(device, "moments", n)?,
             },
+            MomentsFormat::F32OnHost => {
+                let piece = PIECE.min(n);
+                Self::OnHost {
+                    first: HostMemory::zeros(device, n)?,
+                    second: HostMemory::zeros(device, n)?,
+                    door: [
+                        Memory::zeros(device, "moments", piece)?,
+                        Memory::zeros(device, "moments", piece)?,
+                    ],
+                }
+            }
             MomentsFormat::Bf16 => Self::Bf16 {
                 first: Memory::zeros(device, "moments", n)?,
                 second: Memory::zeros(device, "moments", n)?,
@@ -120,6 +137,10 @@ impl Moments {
                 second: second.at(range).address(),
                 ..none
             },
+            // A piece is at the door.
+            Self::OnHost { door: [first, second], .. } => {
+                RawMoments { first: first.at(..n).address(), second: second.at(..n).address(), ..none }
+            }
             Self::Bf16 { first, second } => RawMoments {
                 first: first.at(range.clone()).address(),
                 second: second.at(range).address(),
@@ -157,13 +178,40 @@ pub struct Step {
 /// w ← keep·w − step_size·m / (second_scale·√v + ε), as f32 numbers, for weights as [`split_master`] leaves them
 /// whose moments begin at `first`, a multiple of [`THREADS`]. `seed` is that of random roundings.
 pub fn adamw(
-    halves: View<'_, bf16>,
-    rests: View<'_, u16>,
+    weights: (View<'_, bf16>, View<'_, u16>),
     gradient: Numbers<'_>,
-    moments: &Moments,
+    moments: &mut Moments,
     first: usize,
     step: &Step,
     seed: u32,
+) -> Result<()> {
+    let n = weights.0.len();
+    if !matches!(moments, Moments::OnHost { .. }) {
+        return update(weights, gradient, moments.raw(first, n, seed), step);
+    }
+    for start in (0..n).step_by(PIECE) {
+        let piece = start..(start + PIECE).min(n);
+        let kept = first + piece.start..first + piece.end;
+        if let Moments::OnHost { first, second, door } = moments {
+            first.send(kept.clone(), door[0].at(..piece.len()))?;
+            second.send(kept.clone(), door[1].at(..piece.len()))?;
+        }
+        let raw = moments.raw(kept.start, piece.len(), seed);
+        let weights = (weights.0.at(piece.clone()), weights.1.at(piece.clone()));
+        update(weights, gradient.at(piece.clone()), raw, step)?;
+        if let Moments::OnHost { first, second, door } = moments {
+            first.receive(kept.clone(), door[0].at(..piece.len()))?;
+            second.receive(kept, door[1].at(..piece.len()))?;
+        }
+    }
+    Ok(())
+}
+
+fn update(
+    (halves, rests): (View<'_, bf16>, View<'_, u16>),
+    gradient: Numbers<'_>,
+    moments: RawMoments,
+    step: &Step,
 ) -> Result<()> {
     #[repr(C)]
     struct Arguments {
@@ -175,15 +223,14 @@ pub fn adamw(
         step: Step,
     }
     let n = halves.len();
-    assert_eq!(gradient.len(), n, "gradients of the weights");
     let arguments = Arguments {
         halves: halves.address(),
         rests: at(rests, n),
-        gradient: RawNumbers::of(gradient, gradient.len()),
-        moments: moments.raw(first, n, seed),
+        gradient: RawNumbers::of(gradient, n),
+        moments,
         n: n as u64,
         step: *step,
     };
-    // SAFETY: n numbers each, by the checks above and those of `raw`.
+    // SAFETY: n numbers each, by the checks above and those of `raw`, which was asked for n.
     unsafe { halves.device().launch(Kernel::AdamW, [n.div_ceil(THREADS), 1], &arguments) }
 }
