@@ -145,6 +145,75 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    /// From tokens to every gradient without leaving the device, a state asked about several times: the same
+    /// numbers as by way of the host.
+    #[test]
+    fn on_the_device_alone(config in wide_config(), seed: u64, lengths in prop::collection::vec((1usize..8, 1usize..8, 1usize..8), 1..4)) {
+        let parameters = rounded(&config, seed);
+        let pairs = pairs(config.vocab_size, &lengths, seed);
+        let members: Vec<&TokenizedPair> = pairs.iter().collect();
+        let rows = PairBatch::new(&members, DType::F64, &Place::Cpu).unwrap().rows;
+        let (tokens, d) = (rows.tokens(), config.hidden_size);
+        let mut rng = seed::stream(seed, "asked");
+        let at: Vec<u32> = (0..tokens).map(|_| seed::below(&mut rng, tokens) as u32).collect();
+        let asked: Vec<u32> = at.iter().map(|_| seed::below(&mut rng, config.vocab_size) as u32).collect();
+        let upstream: Vec<f32> = seed::normal(&mut rng, tokens).into_iter().map(|x| x as f32).collect();
+        let formats = Formats { moments: MomentsFormat::F32, exact_gradients: true };
+        let room = Room { tokens, row: 30 };
+        let mut both = [0, 1].map(|_| gpu(&Device::host(), &config, &parameters, formats, room));
+
+        let run = both[0].forward(&rows).unwrap();
+        let (logps, scored) = both[0].token_logps_at(&run, &at, &asked).unwrap();
+        both[0].backward_from(run, scored, &upstream).unwrap();
+
+        let run = both[1].forward(&rows).unwrap();
+        let hidden = both[1].hidden(&run).unwrap();
+        let states: Vec<f32> = at.iter().flat_map(|row| hidden[*row as usize * d..][..d].to_vec()).collect();
+        let (expected, scored) = both[1].token_logps(&states, &asked).unwrap();
+        prop_assert_eq!(logps, expected);
+        let d_states = both[1].token_logps_backward(scored, &upstream).unwrap();
+        let mut d_hidden = vec![0f32; tokens * d];
+        for (row, d_state) in at.iter().zip(d_states.chunks(d)) {
+            d_hidden[*row as usize * d..][..d].iter_mut().zip(d_state).for_each(|(a, b)| *a += b);
+        }
+        both[1].backward(run, &d_hidden).unwrap();
+        for (name, _) in parameters.iter() {
+            let [got, expected] = both.each_ref().map(|gpu| f64s(&gpu.weights.gradient_of(name).unwrap()));
+            prop_assert!(distance(&got, &expected) <= 1e-5 * length(&expected), "{}", name);
+        }
+    }
+}
+
+#[test]
+fn drawn_weights_have_their_variance() {
+    let config = DecoderConfig { intermediate_size: 300, ..DecoderConfig::named("llama3-8b").unwrap() };
+    let config =
+        DecoderConfig { vocab_size: 70, hidden_size: 256, head_dim: 8, num_hidden_layers: 2, ..config };
+    let formats = Formats { moments: MomentsFormat::EightBit, exact_gradients: false };
+    let gpu = Gpu::new(&Device::host(), &config, formats, Room { tokens: 4, row: 4 }).unwrap();
+    gpu.weights.draw(3).unwrap();
+    let mut seen: Vec<Vec<f32>> = vec![];
+    for (name, shape) in config.parameter_shapes() {
+        let numbers = gpu.weights.get(&name).unwrap();
+        match shape[..] {
+            [_, inputs] => {
+                let n = numbers.len() as f64;
+                let mean = f64s(&numbers).iter().sum::<f64>() / n;
+                let variance = f64s(&numbers).iter().map(|x| x * x).sum::<f64>() / n * inputs as f64;
+                // Standard errors: 1/sqrt(n inputs) and sqrt(2/n).
+                assert!(mean.abs() < 5.0 / (n * inputs as f64).sqrt(), "{name}: mean {mean}");
+                assert!((variance - 1.0).abs() < 5.0 * (2.0 / n).sqrt(), "{name}: variance {variance}");
+                assert!(seen.iter().all(|other| other[..4] != numbers[..4]), "{name} was drawn before");
+                seen.push(numbers);
+            }
+            _ => assert!(numbers.iter().all(|x| *x == 1.0), "{name}"),
+        }
+    }
+}
+
 /// What a plan says is what the host gives; nothing is allocated by a pass but its pack.
 #[test]
 fn a_plan_is_what_is_held() {

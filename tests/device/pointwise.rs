@@ -4,8 +4,8 @@ use crate::tools::{Draws, ROUNDING, assert_close, f64s, read};
 use half::bf16;
 use lpc::machine::device::Numbers;
 use lpc::machine::device::kernels::{
-    ByToken, add_columns, embed, embed_backward, head_gradient, head_logps, rms_norm, rms_norm_backward,
-    rms_norm_weight, swiglu, swiglu_backward, to_bf16,
+    ByToken, add_columns, embed, embed_backward, gather, head_gradient, head_logps, rms_norm,
+    rms_norm_backward, rms_norm_weight, swiglu, swiglu_backward, to_bf16,
 };
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -137,6 +137,15 @@ proptest! {
         } else {
             assert_close(&read(&half), &expected, ROUNDING, F32);
         }
+    }
+
+    #[test]
+    fn rows_gathered(seed: u64, n in 1usize..20, rows in 1usize..20, d in 1usize..600) {
+        let mut draws = Draws::new(seed);
+        let (x, ids, out) = (draws.normal(rows * d, 1.0), draws.below(n, rows), draws.room::<bf16>(n * d));
+        gather(draws.held(&x).all(), draws.held(&ids).all(), out.all()).unwrap();
+        let row = |id: &u32| x[*id as usize * d..][..d].iter().map(|x| bf16::from_f32(*x)).collect::<Vec<_>>();
+        prop_assert_eq!(out.all().read().unwrap(), ids.iter().flat_map(row).collect::<Vec<_>>());
     }
 
     #[test]

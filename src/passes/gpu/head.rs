@@ -1,8 +1,9 @@
 //! The LM head: log-probabilities of tokens in chunks of scores, and their gradients.
 
-use super::Gpu;
-use crate::machine::device::kernels::{head_gradient, head_logps, to_bf16};
-use crate::machine::device::{Device, Memory, Operand, View};
+use super::pack::Grouped;
+use super::{Gpu, Run, backward};
+use crate::machine::device::kernels::{embed_backward, gather, head_gradient, head_logps, to_bf16};
+use crate::machine::device::{Device, Memory, Numbers, Operand, View};
 use crate::model::config::DecoderConfig;
 use crate::{Error, Result};
 use half::bf16;
@@ -53,9 +54,15 @@ fn chunks(n: usize, vocab: usize) -> impl Iterator<Item = Range<usize>> {
     (0..n.div_ceil(step)).map(move |i| i * step..n.min((i + 1) * step))
 }
 
-/// log-probabilities of tokens from states, which the backward pass still needs.
+/// Log-probabilities of tokens from states, which the backward pass still needs.
 pub struct Scored {
     tokens: usize,
+}
+
+/// [`Scored`] of a pack's own states.
+pub struct ScoredAt {
+    scored: Scored,
+    states: Vec<u32>,
 }
 
 impl Gpu {
@@ -63,19 +70,63 @@ impl Gpu {
     ///
     /// Source: (10). Errors: more states than there is room for, or a token outside the vocabulary.
     pub fn token_logps(&mut self, states: &[f32], tokens: &[u32]) -> Result<(Vec<f32>, Scored)> {
-        let (n, c) = (tokens.len(), &self.config);
-        if n > self.room.tokens {
-            return Err(Error::argument("head", "states", n, format!("at most {}", self.room.tokens)));
+        let (w, n) = (&self.head, self.check(tokens)? * self.config.hidden_size);
+        w.wide.at(..n).write(states)?;
+        to_bf16(w.wide.at(..n), w.states.at(..n))?;
+        self.score(tokens)
+    }
+
+    /// [`Self::token_logps`] of the pack's states at these rows; only the result leaves the device.
+    ///
+    /// Errors: those of it; a row that the pack does not have.
+    pub fn token_logps_at(
+        &mut self,
+        run: &Run,
+        rows: &[u32],
+        tokens: &[u32],
+    ) -> Result<(Vec<f32>, ScoredAt)> {
+        let (n, d, pack) = (self.check(tokens)?, self.config.hidden_size, run.pack.tokens());
+        if rows.len() != n || rows.iter().any(|row| *row as usize >= pack) {
+            let expected = format!("a row for each of {n} tokens, below {pack}");
+            return Err(Error::argument("head", "rows", rows.len(), expected));
         }
-        if let Some(token) = tokens.iter().find(|token| **token as usize >= c.vocab_size) {
-            let expected = format!("below the vocabulary of {}", c.vocab_size);
-            return Err(Error::argument("head", "token", token, expected));
+        let ids = Memory::of(&self.device, "packs", rows)?;
+        gather(self.work.hidden.at(..pack * d), ids.all(), self.head.states.at(..n * d))?;
+        let (logps, scored) = self.score(tokens)?;
+        Ok((logps, ScoredAt { scored, states: rows.to_vec() }))
+    }
+
+    /// Adds all gradients of a pack from those of its log-probabilities [n].
+    pub fn backward_from(&mut self, run: Run, scored: ScoredAt, d_logps: &[f32]) -> Result<()> {
+        let (n, d, pack) = (scored.scored.tokens, self.config.hidden_size, run.pack.tokens());
+        self.score_backward(&scored.scored, d_logps)?;
+        let grouped = Grouped::new(&self.device, &scored.states)?;
+        let d_hidden = self.work.d_hidden.at(..pack * d);
+        d_hidden.clear()?;
+        let d_states = self.head.d_states.at(..n * d);
+        embed_backward(d_states, grouped.by_token(), Numbers::F32(d_hidden), d)?;
+        backward::run(self, &run.pack)
+    }
+
+    fn check(&self, tokens: &[u32]) -> Result<usize> {
+        let vocab = self.config.vocab_size;
+        if tokens.len() > self.room.tokens {
+            let expected = format!("at most {}", self.room.tokens);
+            return Err(Error::argument("head", "states", tokens.len(), expected));
         }
-        let (w, d) = (&self.head, c.hidden_size);
-        w.wide.at(..n * d).write(states)?;
+        match tokens.iter().find(|token| **token as usize >= vocab) {
+            Some(token) => {
+                Err(Error::argument("head", "token", token, format!("below the vocabulary of {vocab}")))
+            }
+            None => Ok(tokens.len()),
+        }
+    }
+
+    /// Of the states that lie in the workspace.
+    fn score(&mut self, tokens: &[u32]) -> Result<(Vec<f32>, Scored)> {
+        let (w, n) = (&self.head, tokens.len());
         w.tokens.at(..n).write(tokens)?;
-        to_bf16(w.wide.at(..n * d), w.states.at(..n * d))?;
-        for range in chunks(n, c.vocab_size) {
+        for range in chunks(n, self.config.vocab_size) {
             let scores = self.scores(&range)?;
             let (logps, normalisers) = (w.logps.at(range.clone()), w.normalisers.at(range.clone()));
             head_logps(scores, w.tokens.at(range), logps, normalisers)?;
@@ -94,6 +145,11 @@ impl Gpu {
 
     /// The states' gradient from that of their log-probabilities [n]; adds the head's to its sum.
     pub fn token_logps_backward(&mut self, scored: Scored, d_logps: &[f32]) -> Result<Vec<f32>> {
+        self.score_backward(&scored, d_logps)?;
+        self.head.d_states.at(..scored.tokens * self.config.hidden_size).read()
+    }
+
+    fn score_backward(&self, scored: &Scored, d_logps: &[f32]) -> Result<()> {
         let (n, d, vocab) = (scored.tokens, self.config.hidden_size, self.config.vocab_size);
         let (w, place) = (&self.head, self.weights.layout.head());
         w.d_logps.at(..n).write(d_logps)?;
@@ -109,6 +165,6 @@ impl Gpu {
             let states = Operand::new(w.states.at(states), rows, d);
             self.device.multiply(d_scores.t(), states, self.weights.gradient(&place), true)?;
         }
-        w.d_states.at(..n * d).read()
+        Ok(())
     }
 }

@@ -11,7 +11,7 @@ mod pack;
 mod weights;
 mod workspace;
 
-pub use head::Scored;
+pub use head::{Scored, ScoredAt};
 pub use weights::{Formats, Weights};
 pub use workspace::Room;
 

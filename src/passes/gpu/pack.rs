@@ -11,6 +11,35 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Rows by the row of a table that they are read from, so that its gradient is summed in order.
+pub(super) struct Grouped {
+    ids: Memory<u32>,
+    starts: Memory<u32>,
+    order: Memory<u32>,
+}
+
+impl Grouped {
+    pub fn new(device: &Arc<Device>, ids: &[u32]) -> Result<Self> {
+        let mut places: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        ids.iter().zip(0u32..).for_each(|(id, row)| places.entry(*id).or_default().push(row));
+        let mut starts = vec![0u32];
+        places.values().for_each(|rows| starts.push(starts[starts.len() - 1] + rows.len() as u32));
+        let order: Vec<u32> = places.values().flatten().copied().collect();
+        let distinct: Vec<u32> = places.into_keys().collect();
+        Ok(Self {
+            ids: Memory::of(device, NAME, &distinct)?,
+            starts: Memory::of(device, NAME, &starts)?,
+            order: Memory::of(device, NAME, &order)?,
+        })
+    }
+
+    pub fn by_token(&self) -> ByToken<'_> {
+        ByToken { ids: self.ids.all(), starts: self.starts.all(), order: self.order.all() }
+    }
+}
+
+const NAME: &str = "packs";
+
 /// Rows end to end, without padding.
 pub(super) struct Pack {
     pub shape: HeadShape,
@@ -20,9 +49,7 @@ pub(super) struct Pack {
     sights: Memory<Sight>,
     cos: Memory<f32>,
     sin: Memory<f32>,
-    distinct: Memory<u32>,
-    starts: Memory<u32>,
-    order: Memory<u32>,
+    grouped: Grouped,
 }
 
 impl Pack {
@@ -36,12 +63,6 @@ impl Pack {
         let positions = Tensor::from_iter(rows.positions(), &candle_core::Device::Cpu)?.unsqueeze(0)?;
         let (cos, sin) = rotary.at(&positions)?.values()?;
         let ids: Vec<u32> = rows.ids().collect();
-        let mut places: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-        ids.iter().zip(0u32..).for_each(|(id, row)| places.entry(*id).or_default().push(row));
-        let mut starts = vec![0u32];
-        places.values().for_each(|rows| starts.push(starts[starts.len() - 1] + rows.len() as u32));
-        let order: Vec<u32> = places.values().flatten().copied().collect();
-        let distinct: Vec<u32> = places.into_keys().collect();
         let all = rows.sights(config.sliding_window);
         let sight = |[shared, own]: &[Range<usize>; 2]| Sight {
             shared: shared.start as u32,
@@ -63,9 +84,7 @@ impl Pack {
             sights: Memory::of(device, NAME, &sights)?,
             cos: Memory::of(device, NAME, &cos)?,
             sin: Memory::of(device, NAME, &sin)?,
-            distinct: Memory::of(device, NAME, &distinct)?,
-            starts: Memory::of(device, NAME, &starts)?,
-            order: Memory::of(device, NAME, &order)?,
+            grouped: Grouped::new(device, &ids)?,
         })
     }
 
@@ -82,6 +101,6 @@ impl Pack {
     }
 
     pub fn by_token(&self) -> ByToken<'_> {
-        ByToken { ids: self.distinct.all(), starts: self.starts.all(), order: self.order.all() }
+        self.grouped.by_token()
     }
 }

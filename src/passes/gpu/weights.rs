@@ -2,7 +2,7 @@
 //! of gradients and AdamW's moments.
 
 use crate::machine::device::kernels::{
-    Moments, MomentsFormat, Step, THREADS, adamw, join_master, split_master, square_blocks, square_sum,
+    Moments, MomentsFormat, Step, THREADS, adamw, draw, join_master, split_master, square_blocks, square_sum,
 };
 use crate::machine::device::{Device, Memory, Numbers, View};
 use crate::model::config::DecoderConfig;
@@ -23,6 +23,8 @@ pub struct Formats {
 /// Where the parameters lie. Those that one product reads lie side by side.
 pub(super) struct Layout {
     pub places: BTreeMap<String, Range<usize>>,
+    /// Columns of matrices; 1 of norms.
+    pub inputs: BTreeMap<String, usize>,
     /// Stretches that one update moves, and whether they are matrices.
     pub stretches: Vec<(Range<usize>, bool)>,
     pub len: usize,
@@ -41,7 +43,7 @@ pub(super) struct BlockPlaces {
 
 impl Layout {
     pub fn of(config: &DecoderConfig) -> Self {
-        let mut layout = Self { places: BTreeMap::new(), stretches: vec![], len: 0 };
+        let mut layout = Self { places: BTreeMap::new(), inputs: BTreeMap::new(), stretches: vec![], len: 0 };
         for (name, shape) in config.parameter_shapes() {
             let n: usize = shape.iter().product();
             let joins = ["k_proj", "v_proj", "up_proj"].iter().any(|part| name.contains(part));
@@ -51,6 +53,7 @@ impl Layout {
                 Some((last, _)) if joins => last.end = layout.len,
                 _ => layout.stretches.push((start..layout.len, shape.len() > 1)),
             }
+            layout.inputs.insert(name.clone(), if shape.len() > 1 { shape[1] } else { 1 });
             layout.places.insert(name, start..layout.len);
         }
         layout
@@ -162,6 +165,17 @@ impl Weights {
             let (door, at) = (self.door.at(..piece.len()), at..at + piece.len());
             door.write(piece)?;
             split_master(door, self.halves.at(at.clone()), self.rests.at(at))?;
+        }
+        Ok(())
+    }
+
+    /// Random numbers for measurements: matrices N(0, 1/inputs), norms 1.
+    pub fn draw(&self, seed: u32) -> Result<()> {
+        for (i, (name, range)) in self.layout.places.iter().enumerate() {
+            let weights = (self.halves.at(range.clone()), self.rests.at(range.clone()));
+            let inputs = self.layout.inputs[name];
+            let (mean, std) = if inputs == 1 { (1.0, 0.0) } else { (0.0, (inputs as f32).powf(-0.5)) };
+            draw(weights, mean, std, seed.wrapping_mul(1_000_003).wrapping_add(i as u32))?;
         }
         Ok(())
     }

@@ -92,6 +92,29 @@ FUNCTION u32 noise_of(u32 seed, u64 i) {
     return x ^ (x >> 15);
 }
 
+// Weights drawn from N(0, std^2), or all of one number where std is 0, by the hashes of two places a weight.
+struct draw {
+    bf16 *halves;
+    bf16 *rests;
+    u64 n;
+    float mean, std;
+    u32 seed;
+};
+KERNEL(draw) {
+    EACH(t) {
+        const u64 i = (u64)BLOCK_X * THREADS + t;
+        if (i < a.n) {
+            // Inside (0, 1], of 24 bits each.
+            const float u = ((noise_of(a.seed, 2 * i) >> 8) + 1) * 5.9604645e-8f;
+            const float v = (noise_of(a.seed, 2 * i + 1) >> 8) * 5.9604645e-8f;
+            const float x = a.mean + a.std * sqrtf(-2.0f * logf(u)) * cosf(6.2831853f * v);
+            const u32 bits = bits_of(x);
+            a.halves[i] = (bf16)((bits + 0x8000u) >> 16);
+            a.rests[i] = (bf16)bits;
+        }
+    }
+}
+
 // w <- keep * w - step_size * m / (second_scale * sqrt(v) + epsilon); a block of 8-bit moments a block.
 struct adamw {
     bf16 *halves;

@@ -14,9 +14,9 @@ pub use attention::{
 pub use head::{head_gradient, head_logps};
 pub use norm::{add_columns, rms_norm, rms_norm_backward, rms_norm_weight};
 pub use optimiser::{
-    Moments, MomentsFormat, Step, adamw, join_master, split_master, square_blocks, square_sum,
+    Moments, MomentsFormat, Step, adamw, draw, join_master, split_master, square_blocks, square_sum,
 };
-pub use pointwise::{ByToken, embed, embed_backward, swiglu, swiglu_backward, to_bf16};
+pub use pointwise::{ByToken, embed, embed_backward, gather, swiglu, swiglu_backward, to_bf16};
 
 use super::host::HostKernel;
 use super::{Element, Numbers, View};
@@ -72,8 +72,10 @@ kernels! {
     AdamW lpc_adamw,
     AttentionScores lpc_attention_scores,
     AttentionWeights lpc_attention_weights,
+    Draw lpc_draw,
     Embed lpc_embed,
     EmbedBackward lpc_embed_backward,
+    Gather lpc_gather,
     HeadGradient lpc_head_gradient,
     HeadLogps lpc_head_logps,
     JoinHeads lpc_join_heads,

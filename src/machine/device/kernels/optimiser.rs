@@ -31,6 +31,24 @@ pub fn join_master(halves: View<'_, bf16>, rests: View<'_, u16>, x: View<'_, f32
     unsafe { x.device().launch(Kernel::JoinMaster, [n.div_ceil(THREADS), 1], &arguments) }
 }
 
+/// Weights drawn from N(mean, std²), the same on every machine but for the last bits of its functions.
+pub fn draw(weights: (View<'_, bf16>, View<'_, u16>), mean: f32, std: f32, seed: u32) -> Result<()> {
+    #[repr(C)]
+    struct Arguments {
+        halves: u64,
+        rests: u64,
+        n: u64,
+        mean: f32,
+        std: f32,
+        seed: u32,
+    }
+    let (halves, n) = (weights.0, weights.0.len());
+    let rests = at(weights.1, n);
+    let arguments = Arguments { halves: halves.address(), rests, n: n as u64, mean, std, seed };
+    // SAFETY: n numbers each, by the check above.
+    unsafe { halves.device().launch(Kernel::Draw, [n.div_ceil(THREADS), 1], &arguments) }
+}
+
 /// Σ g², in f32 over stretches, which are added up in f64. Waits for the device.
 pub fn square_sum(gradient: Numbers<'_>, sums: &Memory<f32>) -> Result<f64> {
     #[repr(C)]

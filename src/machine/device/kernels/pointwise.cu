@@ -69,6 +69,22 @@ KERNEL(embed) {
     }
 }
 
+// Row ids[row] of f32 numbers, rounded; not a number where there is no such row. A row a block.
+struct gather {
+    const float *x;
+    const u32 *ids;
+    bf16 *out;
+    u32 d, rows;
+};
+KERNEL(gather) {
+    const u32 id = a.ids[BLOCK_X];
+    const float *from = a.x + (u64)id * a.d;
+    bf16 *out = a.out + (u64)BLOCK_X * a.d;
+    EACH(t) {
+        for (u32 i = t; i < a.d; i += THREADS) out[i] = id < a.rows ? narrow(from[i]) : (bf16)0x7fc0u;
+    }
+}
+
 // gradient[ids[i]] += d_out[order[j]] for the j from starts[i] to before starts[i + 1], in order. A token id a
 // block: `order` holds the rows sorted by token, so that no two blocks add to the same row.
 struct embed_backward {

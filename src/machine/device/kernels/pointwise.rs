@@ -72,6 +72,31 @@ pub fn embed(table: View<'_, bf16>, ids: View<'_, u32>, out: View<'_, f32>) -> R
     unsafe { table.device().launch(Kernel::Embed, [n, 1], &arguments) }
 }
 
+/// Rows ids[i] of x, rounded; no numbers where it has no such row. Shapes: x [m, d], ids [n] → [n, d].
+/// [`embed_backward`] is its gradient.
+pub fn gather(x: View<'_, f32>, ids: View<'_, u32>, out: View<'_, bf16>) -> Result<()> {
+    #[repr(C)]
+    struct Arguments {
+        x: u64,
+        ids: u64,
+        out: u64,
+        d: u32,
+        rows: u32,
+    }
+    let n = ids.len();
+    let d = out.len() / n.max(1);
+    let rows = x.len() / d.max(1);
+    let arguments = Arguments {
+        x: at(x, rows * d),
+        ids: ids.address(),
+        out: at(out, n * d),
+        d: small(d),
+        rows: small(rows),
+    };
+    // SAFETY: rows of d numbers, by the checks above; the kernel compares an id with the rows.
+    unsafe { x.device().launch(Kernel::Gather, [n, 1], &arguments) }
+}
+
 /// The rows of a pack by token: row `ids[i]` of the table is read for the rows `order[starts[i]..starts[i + 1]]`.
 #[derive(Clone, Copy)]
 pub struct ByToken<'a> {
