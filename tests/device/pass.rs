@@ -2,7 +2,7 @@
 
 use crate::decoders::{decoder_config, parameters};
 use crate::random_pairs::pairs;
-use crate::tools::{distance, f64s, length};
+use crate::tools::{device, distance, f64s, length};
 use candle_core::{DType, Device as Place, Tensor};
 use half::bf16;
 use lpc::data::tokenize::TokenizedPair;
@@ -96,7 +96,7 @@ proptest! {
 
         let formats = Formats { moments: MomentsFormat::F32, exact_gradients };
         let room = Room { tokens: rows.tokens() + 3, row: 30 };
-        let mut gpu = gpu(&Device::host(), &config, &parameters, formats, room);
+        let mut gpu = gpu(&device(), &config, &parameters, formats, room);
         let upstream: Vec<f32> = upstream.into_iter().map(|x| x as f32).collect();
         // A second pack in the same memory adds as much again.
         let times = if twice { 2.0 } else { 1.0 };
@@ -129,7 +129,7 @@ proptest! {
         let store = (&expected * wide(&upstream, &[n])).unwrap().sum_all().unwrap().backward().unwrap();
 
         let formats = Formats { moments: MomentsFormat::F32, exact_gradients: true };
-        let mut gpu = gpu(&Device::host(), &config, &parameters, formats, Room { tokens: 20, row: 1 });
+        let mut gpu = gpu(&device(), &config, &parameters, formats, Room { tokens: 20, row: 1 });
         let (logps, scored) = gpu.token_logps(&states, &tokens).unwrap();
         for (got, expected) in logps.iter().zip(numbers(&expected)) {
             prop_assert!((f64::from(*got) - expected).abs() < 1e-5 * (1.0 + expected.abs()));
@@ -163,7 +163,7 @@ proptest! {
         let upstream: Vec<f32> = seed::normal(&mut rng, tokens).into_iter().map(|x| x as f32).collect();
         let formats = Formats { moments: MomentsFormat::F32, exact_gradients: true };
         let room = Room { tokens, row: 30 };
-        let mut both = [0, 1].map(|_| gpu(&Device::host(), &config, &parameters, formats, room));
+        let mut both = [0, 1].map(|_| gpu(&device(), &config, &parameters, formats, room));
 
         let run = both[0].forward(&rows).unwrap();
         let (logps, scored) = both[0].token_logps_at(&run, &at, &asked).unwrap();
@@ -193,7 +193,7 @@ fn drawn_weights_have_their_variance() {
     let config =
         DecoderConfig { vocab_size: 70, hidden_size: 256, head_dim: 8, num_hidden_layers: 2, ..config };
     let formats = Formats { moments: MomentsFormat::EightBit, exact_gradients: false };
-    let gpu = Gpu::new(&Device::host(), &config, formats, Room { tokens: 4, row: 4 }).unwrap();
+    let gpu = Gpu::new(&device(), &config, formats, Room { tokens: 4, row: 4 }).unwrap();
     gpu.weights.draw(3).unwrap();
     let mut seen: Vec<Vec<f32>> = vec![];
     for (name, shape) in config.parameter_shapes() {
@@ -272,7 +272,7 @@ fn what_does_not_fit_is_refused() {
         tie_word_embeddings: true,
     };
     let formats = Formats { moments: MomentsFormat::F32, exact_gradients: true };
-    let mut gpu = Gpu::new(&Device::host(), &config, formats, Room { tokens: 6, row: 4 }).unwrap();
+    let mut gpu = Gpu::new(&device(), &config, formats, Room { tokens: 6, row: 4 }).unwrap();
     let rows = |tokens: &[&[u32]]| {
         lpc::model::rows::TokenRows::new(tokens.iter().map(|t| lpc::model::rows::Row::causal(t)).collect())
     };

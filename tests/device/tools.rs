@@ -8,6 +8,15 @@ use std::sync::Arc;
 /// Of bf16: half a step between neighbours, as a share of a number.
 pub const ROUNDING: f64 = 1.0 / 256.0;
 
+/// The host; or, built for GPUs and with `LPC_GPU` set, the GPU of that number.
+pub fn device() -> Arc<Device> {
+    #[cfg(feature = "cuda")]
+    if let Ok(number) = std::env::var("LPC_GPU") {
+        return Device::cuda(number.parse().expect("LPC_GPU is a number")).unwrap();
+    }
+    Device::host()
+}
+
 pub struct Draws {
     pub device: Arc<Device>,
     seed: u64,
@@ -16,7 +25,7 @@ pub struct Draws {
 
 impl Draws {
     pub fn new(seed: u64) -> Self {
-        Self { device: Device::host(), seed, drawn: 0 }
+        Self { device: device(), seed, drawn: 0 }
     }
 
     pub fn normal(&mut self, n: usize, scale: f64) -> Vec<f32> {

@@ -37,7 +37,8 @@ impl Cuda {
         let context = CudaContext::new(ordinal).map_err(told)?;
         let (major, minor) = context.compute_capability().map_err(told)?;
         let options = vec![format!("--gpu-architecture=compute_{major}{minor}")];
-        let options = CompileOptions { options, ..CompileOptions::default() };
+        // Products and sums are not fused: kernels wait for memory, and the host's numbers are the same.
+        let options = CompileOptions { options, fmad: Some(false), ..CompileOptions::default() };
         let ptx = compile_ptx_with_opts(source(), options).map_err(told)?;
         let image = CString::new(ptx.to_src()).map_err(told)?;
         let stream = context.new_stream().map_err(told)?;
@@ -64,6 +65,19 @@ impl Cuda {
             sys::cuDeviceGetDefaultMemPool(&mut pool, self.context.cu_device()).result().map_err(told)?;
             sys::cuMemPoolSetAttribute(pool, threshold, (&raw mut all).cast()).result().map_err(told)
         }
+    }
+
+    pub fn name(&self) -> Result<String> {
+        self.context.name().map_err(told)
+    }
+
+    pub fn free_and_total(&self) -> Result<(usize, usize)> {
+        self.bind()?;
+        result::mem_get_info().map_err(told)
+    }
+
+    pub fn wait(&self) -> Result<()> {
+        self.stream.synchronize().map_err(told)
     }
 
     fn bind(&self) -> Result<sys::CUstream> {

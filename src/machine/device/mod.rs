@@ -78,6 +78,43 @@ impl Device {
         Arc::new(Self { engine, trace: Mutex::default() })
     }
 
+    /// What it is called.
+    pub fn name(&self) -> Result<String> {
+        match &self.engine {
+            Engine::Host => Ok("the host's CPU".into()),
+            #[cfg(feature = "cuda")]
+            Engine::Cuda(cuda) => cuda.name(),
+            Engine::Plan => Ok("a plan".into()),
+        }
+    }
+
+    /// Bytes of its own memory; 0 where it has none.
+    pub fn memory(&self) -> Result<usize> {
+        match &self.engine {
+            #[cfg(feature = "cuda")]
+            Engine::Cuda(cuda) => Ok(cuda.free_and_total()?.1),
+            Engine::Host | Engine::Plan => Ok(0),
+        }
+    }
+
+    /// Bytes in use, of other programs and of the driver too; on the host those that were asked for.
+    pub fn used(&self) -> Result<usize> {
+        match &self.engine {
+            #[cfg(feature = "cuda")]
+            Engine::Cuda(cuda) => cuda.free_and_total().map(|(free, total)| total - free),
+            Engine::Host | Engine::Plan => Ok(self.held()),
+        }
+    }
+
+    /// Until everything that was asked for is done.
+    pub fn wait(&self) -> Result<()> {
+        match &self.engine {
+            #[cfg(feature = "cuda")]
+            Engine::Cuda(cuda) => cuda.wait(),
+            Engine::Host | Engine::Plan => Ok(()),
+        }
+    }
+
     pub fn trace(&self) -> Trace {
         self.counted().clone()
     }

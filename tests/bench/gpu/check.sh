@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# What a machine with a GPU can tell within eight minutes: every kernel and the whole pass against f64, then speed and
+# memory at the 8B shape, beside PyTorch where it is installed. Each part has its own limit and may fail alone.
+#
+#     tests/bench/gpu/check.sh FOLDER        results as JSON lines and logs
+#
+# LPC_DEVICE_TESTS and LPC_GPU_BENCH name programs that were built elsewhere; without them cargo builds them here.
+set -uo pipefail
+cd "$(dirname "$0")/../../.."
+folder=${1:?a folder for the results}
+mkdir -p "$folder"
+built() {
+    cargo "$@" --release --locked --features cuda --no-run --message-format=json 2>"$folder/build.log" |
+        grep -o '"executable":"[^"]*"' | cut -d'"' -f4 | tail -n 1
+}
+tests=${LPC_DEVICE_TESTS:-$(built test --test device)}
+bench=${LPC_GPU_BENCH:-$(built bench --bench gpu)}
+export LPC_GPU=0 PROPTEST_RNG_SEED=1
+
+part() {
+    local name=$1 limit=$2 status=0 start=$SECONDS
+    shift 2
+    timeout "$limit" "$@" >"$folder/$name.out" 2>"$folder/$name.err" || status=$?
+    echo "$name: status $status after $((SECONDS - start)) s"
+}
+
+part tests 120 "$tests" --test-threads=1
+part tiny 20 "$bench" --shape tiny --pack 512 --seconds 2
+part smollm2 40 "$bench" --shape smollm2 --seconds 15
+part wide 40 "$bench" --shape wide --seconds 15
+part llama3-8b 120 "$bench" --shape llama3-8b --seconds 60
+if python3 -c 'import torch, transformers' 2>/dev/null; then
+    part torch-smollm2 60 python3 tests/bench/gpu/torch_step.py --shape smollm2 --micro 8 --seconds 15
+    part torch-8b 120 python3 tests/bench/gpu/torch_step.py --shape llama3-8b --micro 4 --seconds 40
+else
+    echo "PyTorch: not run: no torch and transformers"
+fi
+cat "$folder"/*.out | grep '^{' >"$folder/measured.jsonl" || true
+grep -h '^test result' "$folder/tests.out" || true
