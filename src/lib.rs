@@ -3,7 +3,7 @@
 //! | paper | module |
 //! |---|---|
 //! | §3.1–3.4, Appendix A: the formulas, for reading: the reference implementation | [`spec`] (ndarray, f64) |
-//! | the same formulas, for training | [`tensor`] (candle) |
+//! | the same formulas, for training: β enters here | [`tensor`] (candle) |
 //! | loops, matrix products and memory for this machine; the only unsafe code | [`machine`] |
 //! | §4.1: the recipe of a run: its objective, latent, data and training settings | [`config`] |
 //! | Figure 1: the decoder and the batches that it reads; models loaded and saved | [`model`] |
@@ -24,7 +24,7 @@
 //! | what the others share | [`error`], [`seed`], [`files`], [`progress`], [`interrupt`], [`visible`], [`python_numbers`] |
 //!
 //! `CONTRIBUTING.md` says where to add an objective, a latent, an exhibit or a device, file by file, and where
-//! the number in a cell of a table comes from. `tests/rooms.toml` says which module may use which.
+//! β enters and where the number in a cell of a table comes from. `tests/rooms.toml` says which module may use which.
 //!
 //! Without the default feature `train`, only [`spec`], [`verify`] and what they use ([`config`], [`error`],
 //! [`seed`]) are built, and no candle.

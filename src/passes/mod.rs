@@ -5,7 +5,8 @@
 //! |---|---|
 //! | [`fused`] | f32 on the CPU: hand-written passes over slices, without an autograd graph |
 //! | [`by_hand`] | f32 on a GPU, or wherever [`fused`] must not be used: candle's operations with a hand-written backward pass |
-//! | [`autograd`] | any device and dtype: candle's operations and gradients; the other two are tested against it |
+//! | [`autograd`] | any device and dtype: candle's operations and gradients; the others are tested against it |
+//! | [`gpu`] | bf16 in flat memory with our own kernels, for models of 7 and 8 billion parameters. Training does not use it yet: it is not behind [`Passes`] |
 //! | [`cached`] | what every implementation offers for decoding with a cache of keys and values |
 //! | [`adamw`] | what every implementation offers for the optimiser's update |
 //! | [`policy`] | a decoder with its latent's heads and the implementation that computes with them |

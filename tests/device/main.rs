@@ -9,4 +9,5 @@ mod pass;
 mod pointwise;
 #[path = "../common/random_pairs.rs"]
 mod random_pairs;
+mod state;
 mod tools;

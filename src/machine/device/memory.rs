@@ -170,6 +170,12 @@ impl<'a, T: Element> View<'a, T> {
         self.device.copy(self.address, to.address, self.len * size_of::<T>())
     }
 
+    /// The same memory as bytes.
+    pub fn bytes(self) -> View<'a, u8> {
+        let View { device, address, len, .. } = self;
+        View { device, address, len: len * size_of::<T>(), element: PhantomData }
+    }
+
     pub fn device(self) -> &'a Device {
         self.device
     }
@@ -205,6 +211,24 @@ impl HostMemory {
 
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Little-endian bytes of a range of bytes; zeros where a plan holds nothing.
+    pub fn bytes(&self, range: Range<usize>) -> Vec<u8> {
+        let (first, end) = (range.start / size_of::<f32>(), range.end / size_of::<f32>());
+        match self.numbers.get(first..end) {
+            Some(numbers) => numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            None => vec![0; range.len()],
+        }
+    }
+
+    /// Replaces a range of bytes by little-endian numbers.
+    pub fn replace(&mut self, range: Range<usize>, bytes: &[u8]) {
+        let (first, end) = (range.start / size_of::<f32>(), range.end / size_of::<f32>());
+        if let Some(numbers) = self.numbers.get_mut(first..end) {
+            let (bytes, _) = bytes.as_chunks::<4>();
+            numbers.iter_mut().zip(bytes).for_each(|(x, bytes)| *x = f32::from_le_bytes(*bytes));
+        }
     }
 
     /// Writes a range to the device's memory. Panics: another length.

@@ -8,6 +8,7 @@ mod backward;
 mod forward;
 mod head;
 mod pack;
+mod state;
 mod weights;
 mod workspace;
 

@@ -1,6 +1,7 @@
 //! A decoder's parameters in flat memory: bf16 numbers that products read, the rest of each master number, sums
 //! of gradients and AdamW's moments.
 
+use super::state::Flat;
 use crate::machine::device::kernels::{
     Moments, MomentsFormat, Step, THREADS, adamw, draw, join_master, split_master, square_blocks, square_sum,
 };
@@ -135,6 +136,59 @@ impl Weights {
             door: Memory::zeros(device, "workspace", DOOR.min(most))?,
             layout,
         })
+    }
+
+    /// What a file keeps, by name. Another order would be another file.
+    pub(super) fn flats(&self) -> Vec<(&'static str, Flat<'_>)> {
+        let device = Flat::Device;
+        let mut flats =
+            vec![("weights", device(self.halves.all().bytes())), ("rests", device(self.rests.all().bytes()))];
+        let (first, second) = ("moments.first", "moments.second");
+        flats.extend(match &self.moments {
+            Moments::F32 { first: m, second: v } => {
+                vec![(first, device(m.all().bytes())), (second, device(v.all().bytes()))]
+            }
+            Moments::OnHost { first: m, second: v, .. } => {
+                vec![(first, Flat::Host(m)), (second, Flat::Host(v))]
+            }
+            Moments::Bf16 { first: m, second: v } => {
+                vec![(first, device(m.all().bytes())), (second, device(v.all().bytes()))]
+            }
+            Moments::EightBit { first: m, second: v, first_largest, second_largest } => vec![
+                (first, device(m.all())),
+                (second, device(v.all())),
+                ("moments.first.largest", device(first_largest.all().bytes())),
+                ("moments.second.largest", device(second_largest.all().bytes())),
+            ],
+        });
+        flats
+    }
+
+    /// Replaces some bytes of what a file keeps.
+    pub(super) fn replace(&mut self, name: &str, range: Range<usize>, bytes: &[u8]) -> Result<()> {
+        let on_host = match (&mut self.moments, name) {
+            (Moments::OnHost { first, .. }, "moments.first") => Some(first),
+            (Moments::OnHost { second, .. }, "moments.second") => Some(second),
+            _ => None,
+        };
+        if let Some(memory) = on_host {
+            memory.replace(range, bytes);
+            return Ok(());
+        }
+        match self.flats().into_iter().find(|(other, _)| *other == name) {
+            Some((_, Flat::Device(view))) => view.at(range).write(bytes),
+            _ => unreachable!("names come from `flats`"),
+        }
+    }
+
+    /// States of f32 moments are the same wherever they lie.
+    pub(super) fn formats_name(&self) -> String {
+        let moments = match &self.moments {
+            Moments::F32 { .. } | Moments::OnHost { .. } => "f32",
+            Moments::Bf16 { .. } => "bf16",
+            Moments::EightBit { .. } => "8-bit",
+        };
+        format!("{moments} moments")
     }
 
     /// bf16 numbers of a stretch.

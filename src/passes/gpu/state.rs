@@ -1,0 +1,141 @@
+//! Weights and moments in a file, bit for bit: flat memory in pieces, one of which is in the host's memory at a
+//! time.
+
+use super::Weights;
+use crate::error::Place;
+use crate::files::write_tensors;
+use crate::machine::device::{HostMemory, View};
+use crate::{Error, Result};
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+/// Bytes of a piece.
+const PIECE: usize = 1 << 28;
+
+/// Bytes of a file's first number, the length of its header.
+const HEADER: usize = size_of::<u64>();
+
+/// Flat memory that a file keeps.
+pub(super) enum Flat<'a> {
+    Device(View<'a, u8>),
+    /// f32 numbers.
+    Host(&'a HostMemory),
+}
+
+impl Flat<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Device(view) => view.len(),
+            Self::Host(memory) => memory.len() * size_of::<f32>(),
+        }
+    }
+
+    fn read(&self, range: Range<usize>) -> Result<Vec<u8>> {
+        match self {
+            Self::Device(view) => view.at(range).read(),
+            Self::Host(memory) => Ok(memory.bytes(range)),
+        }
+    }
+}
+
+/// A piece of a file. The library asks for its bytes where no error can be returned: it is told afterwards.
+struct Piece<'a> {
+    flat: &'a Flat<'a>,
+    range: Range<usize>,
+    shape: [usize; 1],
+    failed: &'a Mutex<Option<Error>>,
+}
+
+impl safetensors::View for Piece<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::U8
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let bytes = self.flat.read(self.range.clone()).unwrap_or_else(|e| {
+            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
+            vec![0; self.shape[0]]
+        });
+        Cow::Owned(bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.shape[0]
+    }
+}
+
+fn pieces(name: &str, len: usize) -> impl Iterator<Item = (String, Range<usize>)> {
+    let pieces = (0..len).step_by(PIECE).enumerate();
+    pieces.map(move |(i, start)| (format!("{name}.{i:05}"), start..(start + PIECE).min(len)))
+}
+
+impl Weights {
+    /// Writes weights and moments, not the sums of gradients: between two updates they are 0.
+    ///
+    /// Errors: the file cannot be written, or the device does not answer; a file that was there is kept.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let (failed, flats) = (Mutex::new(None), self.flats());
+        let mut tensors = vec![];
+        for (name, flat) in &flats {
+            for (name, range) in pieces(name, flat.len()) {
+                let shape = [range.len()];
+                tensors.push((name, Piece { flat, range, shape, failed: &failed }));
+            }
+        }
+        write_tensors(path, tensors, Some(HashMap::from([("formats".into(), self.formats_name())])))?;
+        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    /// Goes on from what [`Self::save`] wrote.
+    ///
+    /// Errors: a file that cannot be read, or that is of another decoder or of other formats; then some numbers
+    /// may have been replaced.
+    pub fn restore(&mut self, path: &Path) -> Result<()> {
+        let mut file = File::open(path).map_err(Error::io(path))?;
+        let other = |got: String, expected: String| Error::input(Place::file(path), expected, got);
+        let mut length = [0; HEADER];
+        file.read_exact(&mut length).map_err(Error::io(path))?;
+        let (length, size) = (u64::from_le_bytes(length), file.metadata().map_err(Error::io(path))?.len());
+        if length > size {
+            return Err(other(format!("a header of {length} bytes in {size}"), "safetensors".into()));
+        }
+        let mut header = vec![0; length as usize];
+        file.read_exact(&mut header).map_err(Error::io(path))?;
+        let read = serde_json::from_slice::<Metadata>(&header);
+        let metadata = read.map_err(|e| other(e.to_string(), "safetensors".into()))?;
+        let formats =
+            metadata.metadata().as_ref().and_then(|m| m.get("formats")).cloned().unwrap_or_default();
+        if formats != self.formats_name() {
+            return Err(other(formats, format!("a state of {}", self.formats_name())));
+        }
+        let mut next = |name: &str, range: &Range<usize>| -> Result<Vec<u8>> {
+            let info = metadata.info(name).filter(|info| info.shape == [range.len()]);
+            let none = || other("none of that size".into(), format!("{name}, {} bytes", range.len()));
+            let start = HEADER as u64 + length + info.ok_or_else(none)?.data_offsets.0 as u64;
+            let mut bytes = vec![0; range.len()];
+            file.seek(SeekFrom::Start(start))
+                .and_then(|_| file.read_exact(&mut bytes))
+                .map_err(Error::io(path))?;
+            Ok(bytes)
+        };
+        let lengths: Vec<(&str, usize)> =
+            self.flats().iter().map(|(name, flat)| (*name, flat.len())).collect();
+        for (name, len) in lengths {
+            for (piece, range) in pieces(name, len) {
+                self.replace(name, range.clone(), &next(&piece, &range)?)?;
+            }
+        }
+        Ok(())
+    }
+}
