@@ -108,7 +108,7 @@ pub(super) fn run(arguments: PlanArguments) -> Result<()> {
         0 => Latent::None {},
         codes => Latent::Marginal { codes, codebook_std: 0.02, heads_learning_rate: None },
     };
-    let room = Room { tokens: pack, row };
+    let room = Room { tokens: pack, row, scores: Room::SCORES };
     let usable = gpu.gib - RESERVE_GIB;
     let plans = FORMATS.map(|formats| bytes(&config, &latent, formats, room).map(|bytes| (formats, bytes)));
     let plans = plans.into_iter().collect::<Result<Vec<_>>>()?;
@@ -137,7 +137,7 @@ pub(super) fn run(arguments: PlanArguments) -> Result<()> {
         line("\nNothing fits. Try a smaller --pack and --row, or a GPU with more memory.".into());
         return print(text);
     };
-    line(format!("\nWith {}, the most exact that fits:\n", name(*formats)));
+    line(format!("\nWith {}, the first that fits:\n", name(*formats)));
     line("| what | GiB |".into());
     line("|---|---|".into());
     let mut parts: Vec<_> = bytes.by_name.iter().collect();

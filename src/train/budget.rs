@@ -33,14 +33,15 @@ pub const CARDS: [Card; 4] = [
 /// Of a card's memory, what the driver, cuBLAS and its fragments keep. Assumed.
 pub const RESERVE_GIB: f64 = 1.0;
 
-/// From exact to small: what a weight takes beside its own 4 bytes.
+/// What a weight takes beside its own 4 bytes: from exact to small, and last what passes through the host at
+/// each update.
 pub const FORMATS: [Formats; 6] = [
     Formats { moments: MomentsFormat::F32, exact_gradients: true },
-    Formats { moments: MomentsFormat::F32OnHost, exact_gradients: true },
     Formats { moments: MomentsFormat::F32, exact_gradients: false },
-    Formats { moments: MomentsFormat::F32OnHost, exact_gradients: false },
     Formats { moments: MomentsFormat::Bf16, exact_gradients: false },
     Formats { moments: MomentsFormat::EightBit, exact_gradients: false },
+    Formats { moments: MomentsFormat::F32OnHost, exact_gradients: true },
+    Formats { moments: MomentsFormat::F32OnHost, exact_gradients: false },
 ];
 
 impl DecoderConfig {
@@ -165,8 +166,8 @@ pub fn work(config: &DecoderConfig, lengths: Lengths) -> Work {
     }
 }
 
-/// Both ways between host and GPU, in TB/s. Assumed: half of what 16 lanes of PCIe 5 have, one way at a time.
-const HOST_BANDWIDTH: f64 = 0.03;
+/// One way between host and GPU, in TB/s, of memory that the system may move. Assumed.
+const HOST_BANDWIDTH: f64 = 0.007;
 
 /// Seconds of AdamW over every weight once: what it reads and writes at the card's bandwidth, and what passes
 /// between the host and the card.

@@ -138,6 +138,46 @@ fn smaller_moments_lose_little_of_the_update() {
     }
 }
 
+/// A mean of squares that never changes is reached although a step is smaller than half of bf16's spacing, where
+/// rounding to the nearest would stand still at about a third of it.
+#[test]
+fn random_roundings_do_not_stand_still() {
+    let (draws, n, steps) = (Draws::new(0), 2048, 3000);
+    let (halves, rests) = (draws.room::<bf16>(n), draws.room::<u16>(n));
+    let mut moments = Moments::zeros(&draws.device, MomentsFormat::Bf16, n).unwrap();
+    let gradient = draws.held(&vec![3f32; n]);
+    let step = Step { beta2: 0.999, step_size: 0.0, ..step(0) };
+    for t in 0..steps {
+        let gradient = Numbers::F32(gradient.all());
+        adamw((halves.all(), rests.all()), gradient, &mut moments, 0, &step, t).unwrap();
+    }
+    let Moments::Bf16 { second, .. } = &moments else { panic!("another format") };
+    let mean = read(second).iter().sum::<f64>() / n as f64;
+    let expected = 9.0 * (1.0 - 0.999f64.powi(steps as i32));
+    assert!((mean / expected - 1.0).abs() < 0.01, "{mean}, expected {expected}");
+}
+
+/// More numbers than pass through the device at a time.
+#[test]
+fn moments_of_the_host_in_pieces() {
+    let (mut draws, n) = (Draws::new(0), (1 << 24) + 700);
+    let both = [MomentsFormat::F32, MomentsFormat::F32OnHost];
+    let gradient = draws.normal(1000, 1.0);
+    let gradient: Vec<f32> = (0..n).map(|i| gradient[i % 1000]).collect();
+    let held = draws.held(&gradient);
+    let [a, b] = both.map(|format| {
+        let (halves, rests) = (draws.room::<bf16>(n), draws.room::<u16>(n));
+        let mut moments = Moments::zeros(&draws.device, format, n).unwrap();
+        for t in 0..2 {
+            let step = Step { step_size: 1e-2, ..step(t) };
+            adamw((halves.all(), rests.all()), Numbers::F32(held.all()), &mut moments, 0, &step, 0).unwrap();
+        }
+        (halves.all().read().unwrap(), rests.all().read().unwrap())
+    });
+    assert!(a == b);
+    assert!(a.0[n - 1].to_f32() != 0.0);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 

@@ -95,7 +95,7 @@ proptest! {
         let expected = gradients.into_tensors(&parameters).unwrap();
 
         let formats = Formats { moments: MomentsFormat::F32, exact_gradients };
-        let room = Room { tokens: rows.tokens() + 3, row: 30 };
+        let room = Room { tokens: rows.tokens() + 3, row: 30, scores: 100 };
         let mut gpu = gpu(&device(), &config, &parameters, formats, room);
         let upstream: Vec<f32> = upstream.into_iter().map(|x| x as f32).collect();
         // A second pack in the same memory adds as much again.
@@ -129,7 +129,7 @@ proptest! {
         let store = (&expected * wide(&upstream, &[n])).unwrap().sum_all().unwrap().backward().unwrap();
 
         let formats = Formats { moments: MomentsFormat::F32, exact_gradients: true };
-        let mut gpu = gpu(&device(), &config, &parameters, formats, Room { tokens: 20, row: 1 });
+        let mut gpu = gpu(&device(), &config, &parameters, formats, Room { tokens: 20, row: 1, scores: 130 });
         let (logps, scored) = gpu.token_logps(&states, &tokens).unwrap();
         for (got, expected) in logps.iter().zip(numbers(&expected)) {
             prop_assert!((f64::from(*got) - expected).abs() < 1e-5 * (1.0 + expected.abs()));
@@ -162,7 +162,7 @@ proptest! {
         let asked: Vec<u32> = at.iter().map(|_| seed::below(&mut rng, config.vocab_size) as u32).collect();
         let upstream: Vec<f32> = seed::normal(&mut rng, tokens).into_iter().map(|x| x as f32).collect();
         let formats = Formats { moments: MomentsFormat::F32, exact_gradients: true };
-        let room = Room { tokens, row: 30 };
+        let room = Room { tokens, row: 30, scores: 1 };
         let mut both = [0, 1].map(|_| gpu(&device(), &config, &parameters, formats, room));
 
         let run = both[0].forward(&rows).unwrap();
@@ -193,7 +193,7 @@ fn drawn_weights_have_their_variance() {
     let config =
         DecoderConfig { vocab_size: 70, hidden_size: 256, head_dim: 8, num_hidden_layers: 2, ..config };
     let formats = Formats { moments: MomentsFormat::EightBit, exact_gradients: false };
-    let gpu = Gpu::new(&device(), &config, formats, Room { tokens: 4, row: 4 }).unwrap();
+    let gpu = Gpu::new(&device(), &config, formats, Room { tokens: 4, row: 4, scores: 1000 }).unwrap();
     gpu.weights.draw(3).unwrap();
     let mut seen: Vec<Vec<f32>> = vec![];
     for (name, shape) in config.parameter_shapes() {
@@ -237,7 +237,8 @@ fn a_plan_is_what_is_held() {
     let rows = PairBatch::new(&members, DType::F64, &Place::Cpu).unwrap().rows;
     let traces = [Device::host(), Device::plan()].map(|device| {
         let formats = Formats { moments: MomentsFormat::EightBit, exact_gradients: false };
-        let mut gpu = Gpu::new(&device, &config, formats, Room { tokens: 40, row: 20 }).unwrap();
+        let mut gpu =
+            Gpu::new(&device, &config, formats, Room { tokens: 40, row: 20, scores: Room::SCORES }).unwrap();
         let run = gpu.forward(&rows).unwrap();
         let hidden = gpu.hidden(&run).unwrap();
         gpu.backward(run, &hidden).unwrap();
@@ -272,7 +273,7 @@ fn what_does_not_fit_is_refused() {
         tie_word_embeddings: true,
     };
     let formats = Formats { moments: MomentsFormat::F32, exact_gradients: true };
-    let mut gpu = Gpu::new(&device(), &config, formats, Room { tokens: 6, row: 4 }).unwrap();
+    let mut gpu = Gpu::new(&device(), &config, formats, Room { tokens: 6, row: 4, scores: 100 }).unwrap();
     let rows = |tokens: &[&[u32]]| {
         lpc::model::rows::TokenRows::new(tokens.iter().map(|t| lpc::model::rows::Row::causal(t)).collect())
     };

@@ -3,18 +3,23 @@
 use half::bf16;
 use lpc::machine::device::{Device, Element, Memory};
 use lpc::seed;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Of bf16: half a step between neighbours, as a share of a number.
 pub const ROUNDING: f64 = 1.0 / 256.0;
 
 /// The host; or, built for GPUs and with `LPC_GPU` set, the GPU of that number.
 pub fn device() -> Arc<Device> {
-    #[cfg(feature = "cuda")]
-    if let Ok(number) = std::env::var("LPC_GPU") {
-        return Device::cuda(number.parse().expect("LPC_GPU is a number")).unwrap();
-    }
-    Device::host()
+    // A GPU's kernels are compiled when it is opened.
+    static DEVICE: OnceLock<Arc<Device>> = OnceLock::new();
+    let open = || {
+        #[cfg(feature = "cuda")]
+        if let Ok(number) = std::env::var("LPC_GPU") {
+            return Device::cuda(number.parse().expect("LPC_GPU is a number")).unwrap();
+        }
+        Device::host()
+    };
+    DEVICE.get_or_init(open).clone()
 }
 
 pub struct Draws {

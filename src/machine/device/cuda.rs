@@ -4,7 +4,7 @@ use super::kernels::{Kernel, THREADS, source};
 use super::{Element, Product};
 use crate::Result;
 use candle_core::cuda_backend::cudarc::cublas::sys::{
-    cublasComputeType_t, cublasGemmAlgo_t, cublasOperation_t, cudaDataType,
+    cublasComputeType_t, cublasGemmAlgo_t, cublasMath_t, cublasOperation_t, cublasSetMathMode, cudaDataType,
 };
 use candle_core::cuda_backend::cudarc::cublas::{CudaBlas, result::gemm_strided_batched_ex};
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, CudaStream, result, sys};
@@ -27,6 +27,10 @@ unsafe impl Send for Function {}
 // SAFETY: as above.
 unsafe impl Sync for Function {}
 
+fn int(n: usize) -> i32 {
+    i32::try_from(n).expect("a 32-bit number for cuBLAS")
+}
+
 fn told(e: impl std::error::Error + Send + Sync + 'static) -> crate::Error {
     candle_core::Error::wrap(e).into()
 }
@@ -43,6 +47,10 @@ impl Cuda {
         let image = CString::new(ptx.to_src()).map_err(told)?;
         let stream = context.new_stream().map_err(told)?;
         let blas = CudaBlas::new(stream.clone()).map_err(told)?;
+        // Sums stay f32 also where cuBLAS splits them.
+        let exact = cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+        // SAFETY: the handle was just made.
+        unsafe { cublasSetMathMode(*blas.handle(), exact) }.result().map_err(told)?;
         // SAFETY: the image is a module's text, which ends with a zero; the module is never unloaded.
         let module = unsafe { result::module::load_data(image.as_ptr().cast()) }.map_err(told)?;
         let function = |kernel: &Kernel| {
@@ -103,12 +111,19 @@ impl Cuda {
 
     pub fn upload<T: Element>(&self, to: u64, numbers: &[T]) -> Result<()> {
         let stream = self.bind()?;
-        // SAFETY: a view's address and length. The driver has read pageable memory when it returns.
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: a view's address and length. The driver reads pageable memory before it returns: it copies it
+        // to memory of its own, or waits.
         unsafe { result::memcpy_htod_async(to, numbers, stream) }.map_err(told)
     }
 
     pub fn download<T: Element>(&self, from: u64, to: &mut [T]) -> Result<()> {
         let stream = self.bind()?;
+        if to.is_empty() {
+            return Ok(());
+        }
         // SAFETY: a view's address and length; the numbers are there after the wait.
         unsafe { result::memcpy_dtoh_async(to, from, stream) }.map_err(told)?;
         self.stream.synchronize().map_err(told)
@@ -116,13 +131,19 @@ impl Cuda {
 
     pub fn clear(&self, address: u64, bytes: usize) -> Result<()> {
         let stream = self.bind()?;
+        if bytes == 0 {
+            return Ok(());
+        }
         // SAFETY: a view's address and length.
         unsafe { result::memset_d8_async(address, 0, bytes, stream) }.map_err(told)
     }
 
     pub fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
         let stream = self.bind()?;
-        // SAFETY: two views of one length.
+        if bytes == 0 {
+            return Ok(());
+        }
+        // SAFETY: two views of one length that lie apart.
         unsafe { result::memcpy_dtod_async(to, from, bytes, stream) }.map_err(told)
     }
 
@@ -152,7 +173,7 @@ impl Cuda {
         };
         let (one, beta) = (1f32, if p.accumulate { 1f32 } else { 0f32 });
         let out = if p.out.is_bf16 { cudaDataType::CUDA_R_16BF } else { cudaDataType::CUDA_R_32F };
-        let [m, n, k, batch] = [p.columns, p.rows, p.summed, p.batch].map(|n| n as i32);
+        let [m, n, k, batch] = [p.columns, p.rows, p.summed, p.batch].map(int);
         // SAFETY: the caller's.
         unsafe {
             gemm_strided_batched_ex(
@@ -165,16 +186,16 @@ impl Cuda {
                 (&raw const one).cast(),
                 p.right.address as *const c_void,
                 cudaDataType::CUDA_R_16BF,
-                p.right.stride as i32,
+                int(p.right.stride),
                 p.right.step as i64,
                 p.left.address as *const c_void,
                 cudaDataType::CUDA_R_16BF,
-                p.left.stride as i32,
+                int(p.left.stride),
                 p.left.step as i64,
                 (&raw const beta).cast(),
                 p.out.address as *mut c_void,
                 out,
-                p.out.stride as i32,
+                int(p.out.stride),
                 p.out.step as i64,
                 batch,
                 cublasComputeType_t::CUBLAS_COMPUTE_32F,

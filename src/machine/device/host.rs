@@ -50,8 +50,8 @@ pub(super) fn clear(address: u64, bytes: usize) {
 }
 
 pub(super) fn copy(from: u64, to: u64, bytes: usize) {
-    // SAFETY: two views of one length; they may overlap.
-    unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) }
+    // SAFETY: two views of one length that lie apart.
+    unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, bytes) }
 }
 
 /// # Safety
@@ -59,7 +59,10 @@ pub(super) fn copy(from: u64, to: u64, bytes: usize) {
 pub(super) unsafe fn launch<A: Sync>(kernel: Kernel, grid: [usize; 2], arguments: &A) {
     let [width, height] = grid.map(|blocks| u32::try_from(blocks).expect("a grid of 32-bit numbers"));
     let blocks = width.checked_mul(height).expect("a grid of 32-bit numbers");
-    let at_once = (blocks / 64).max(1);
+    assert!(height <= 65_535, "a grid that a GPU takes");
+    // Blocks of this one may add to the same row, where an id stands twice.
+    let in_order = kernel == Kernel::EmbedBackward;
+    let at_once = if in_order { blocks.max(1) } else { (blocks / 64).max(1) };
     (0..blocks.div_ceil(at_once)).into_par_iter().for_each(|task| {
         let first = task * at_once;
         let end = (first + at_once).min(blocks);

@@ -4,6 +4,7 @@ use super::Device;
 use super::kernels::Sight;
 use crate::{Error, Result};
 use half::bf16;
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
@@ -28,7 +29,8 @@ pub struct Memory<T> {
     device: Arc<Device>,
     address: u64,
     len: usize,
-    element: PhantomData<T>,
+    /// Written through shared views: of one thread.
+    element: PhantomData<Cell<T>>,
 }
 
 /// A stretch of a [`Memory`]. Like a `Cell` it may be written while others see it: a device does one operation
@@ -37,7 +39,7 @@ pub struct View<'a, T> {
     device: &'a Device,
     address: u64,
     len: usize,
-    element: PhantomData<T>,
+    element: PhantomData<&'a Cell<T>>,
 }
 
 /// Numbers in one of two precisions.
@@ -66,6 +68,13 @@ impl Numbers<'_> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    pub(super) fn device(&self) -> &Device {
+        match self {
+            Self::F32(view) => view.device,
+            Self::Bf16(view) => view.device,
+        }
+    }
 }
 
 impl<T> Clone for View<'_, T> {
@@ -81,7 +90,8 @@ impl<T: Element> Memory<T> {
     ///
     /// Errors: the device has no room.
     pub fn zeros(device: &Arc<Device>, what: &'static str, len: usize) -> Result<Self> {
-        let address = device.allocate(what, len * size_of::<T>())?;
+        let bytes = len.checked_mul(size_of::<T>()).ok_or_else(|| device.full(what, usize::MAX))?;
+        let address = device.allocate(what, bytes)?;
         Ok(Self { device: device.clone(), address, len, element: PhantomData })
     }
 
@@ -128,7 +138,8 @@ impl<'a, T: Element> View<'a, T> {
     pub fn at(self, range: impl RangeBounds<usize>) -> Self {
         let first = match range.start_bound() {
             Bound::Included(first) => *first,
-            _ => 0,
+            Bound::Excluded(before) => before + 1,
+            Bound::Unbounded => 0,
         };
         let end = match range.end_bound() {
             Bound::Excluded(end) => *end,
@@ -164,9 +175,12 @@ impl<'a, T: Element> View<'a, T> {
         self.device.clear(self.address, self.len * size_of::<T>())
     }
 
-    /// Panics: another length.
+    /// Panics: another length, or memory of another device or that both share.
     pub fn copy_to(self, to: View<'_, T>) -> Result<()> {
+        let bytes = (self.len * size_of::<T>()) as u64;
         assert_eq!(self.len, to.len, "numbers to copy");
+        assert!(std::ptr::eq(self.device, to.device), "a copy within a device");
+        assert!(self.address.abs_diff(to.address) >= bytes, "a copy to memory apart");
         self.device.copy(self.address, to.address, self.len * size_of::<T>())
     }
 
@@ -216,34 +230,32 @@ impl HostMemory {
     /// Little-endian bytes of a range of bytes; zeros where a plan holds nothing.
     pub fn bytes(&self, range: Range<usize>) -> Vec<u8> {
         let (first, end) = (range.start / size_of::<f32>(), range.end / size_of::<f32>());
-        match self.numbers.get(first..end) {
-            Some(numbers) => numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            None => vec![0; range.len()],
+        match self.device.is_plan() {
+            true => vec![0; range.len()],
+            false => self.numbers[first..end].iter().flat_map(|x| x.to_le_bytes()).collect(),
         }
     }
 
     /// Replaces a range of bytes by little-endian numbers.
     pub fn replace(&mut self, range: Range<usize>, bytes: &[u8]) {
         let (first, end) = (range.start / size_of::<f32>(), range.end / size_of::<f32>());
-        if let Some(numbers) = self.numbers.get_mut(first..end) {
+        if !self.device.is_plan() {
             let (bytes, _) = bytes.as_chunks::<4>();
-            numbers.iter_mut().zip(bytes).for_each(|(x, bytes)| *x = f32::from_le_bytes(*bytes));
+            let numbers = self.numbers[first..end].iter_mut();
+            numbers.zip(bytes).for_each(|(x, bytes)| *x = f32::from_le_bytes(*bytes));
         }
     }
 
     /// Writes a range to the device's memory. Panics: another length.
     pub fn send(&self, range: Range<usize>, to: View<'_, f32>) -> Result<()> {
         assert_eq!(range.len(), to.len(), "numbers to send");
-        self.numbers.get(range).map_or(Ok(()), |numbers| to.write(numbers))
+        if self.device.is_plan() { Ok(()) } else { to.write(&self.numbers[range]) }
     }
 
     /// Replaces a range by what the device's memory holds. Panics: another length.
     pub fn receive(&mut self, range: Range<usize>, from: View<'_, f32>) -> Result<()> {
         assert_eq!(range.len(), from.len(), "numbers to receive");
-        match self.numbers.get_mut(range) {
-            Some(numbers) => from.read_into(numbers),
-            None => Ok(()),
-        }
+        if self.device.is_plan() { Ok(()) } else { from.read_into(&mut self.numbers[range]) }
     }
 }
 

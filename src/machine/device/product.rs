@@ -10,43 +10,66 @@ pub struct Operand<'a> {
     numbers: View<'a, bf16>,
     rows: usize,
     columns: usize,
+    /// From a row to the next.
+    stride: usize,
     /// From a matrix to the next.
     step: usize,
     transposed: bool,
 }
 
-/// Where products go, row by row without gaps in a product.
+/// Where products go, row by row.
 #[derive(Clone, Copy)]
 pub struct Out<'a> {
     numbers: Numbers<'a>,
     /// From a product to the next; none: they lie one behind the other, and nothing else.
     step: Option<usize>,
+    /// From a row to the next; none: without gaps.
+    stride: Option<usize>,
+}
+
+/// Panics: not so many numbers as so many matrices of rows by their steps.
+#[track_caller]
+fn check(len: usize, [batch, step]: [usize; 2], [rows, stride]: [usize; 2], columns: usize) {
+    let last = |n: usize, step: usize| n.checked_sub(1)?.checked_mul(step);
+    let end = || last(batch, step)?.checked_add(last(rows, stride)?)?.checked_add(columns);
+    let end = end().expect("sizes of matrices");
+    assert!(columns <= stride && end <= len, "{batch} matrices end at {end} of {len}");
 }
 
 impl<'a> Out<'a> {
     /// Products that each begin `step` numbers behind the last.
     pub fn each(numbers: Numbers<'a>, step: usize) -> Self {
-        Self { numbers, step: Some(step) }
+        Self { numbers, step: Some(step), stride: None }
     }
 
-    /// Panics: another number of numbers than the products have.
-    fn place(self, batch: usize, rows: usize, columns: usize) -> Place {
-        let (n, len) = (rows * columns, self.numbers.len());
-        match self.step {
-            None => assert_eq!(len, batch * n, "room for {batch} products of {rows} x {columns}"),
-            Some(step) => assert!(n <= step && (batch - 1) * step + n <= len, "room for products"),
-        }
+    /// Rows that each begin `stride` numbers behind the last; what is between them stays as it is.
+    pub fn strided(self, stride: usize) -> Self {
+        Self { stride: Some(stride), ..self }
+    }
+
+    /// Panics: another number of numbers than the products have, or memory of another device.
+    fn place(self, batch: usize, rows: usize, columns: usize, device: &Device) -> Place {
+        let (stride, len) = (self.stride.unwrap_or(columns), self.numbers.len());
+        let step = self.step.unwrap_or(rows * stride);
+        check(len, [batch, step], [rows, stride], columns);
+        // Without a step nothing else is there; with one, products lie apart.
+        assert!(
+            self.step.is_some() || len == batch * step,
+            "room for {batch} products of {rows} x {columns}"
+        );
+        assert!(batch == 1 || step >= (rows - 1) * stride + columns, "products lie apart");
+        assert!(std::ptr::eq(self.numbers.device(), device), "a product on this device");
         let (address, is_bf16) = match self.numbers {
             Numbers::F32(view) => (view.address(), false),
             Numbers::Bf16(view) => (view.address(), true),
         };
-        Place { address, stride: columns, step: self.step.unwrap_or(n), transposed: false, is_bf16 }
+        Place { address, stride, step, transposed: false, is_bf16 }
     }
 }
 
 impl<'a> From<Numbers<'a>> for Out<'a> {
     fn from(numbers: Numbers<'a>) -> Self {
-        Self { numbers, step: None }
+        Self { numbers, step: None, stride: None }
     }
 }
 
@@ -85,16 +108,18 @@ pub(super) struct Place {
 impl<'a> Operand<'a> {
     /// Panics: another number of numbers than rows · columns.
     pub fn new(numbers: View<'a, bf16>, rows: usize, columns: usize) -> Self {
-        assert_eq!(numbers.len(), rows * columns, "matrix of {rows} x {columns}");
-        Self { numbers, rows, columns, step: 0, transposed: false }
+        assert_eq!(Some(numbers.len()), rows.checked_mul(columns), "matrix of {rows} x {columns}");
+        Self { numbers, rows, columns, stride: columns, step: 0, transposed: false }
     }
 
     /// As many matrices as a product has, each `step` numbers behind the last.
-    ///
-    /// Panics: fewer numbers than the first has.
     pub fn each(numbers: View<'a, bf16>, rows: usize, columns: usize, step: usize) -> Self {
-        assert!(numbers.len() >= rows * columns, "matrices of {rows} x {columns}");
-        Self { numbers, rows, columns, step, transposed: false }
+        Self { numbers, rows, columns, stride: columns, step, transposed: false }
+    }
+
+    /// Rows that each begin `stride` numbers behind the last.
+    pub fn strided(self, stride: usize) -> Self {
+        Self { stride, ..self }
     }
 
     /// Its transpose, of the same numbers.
@@ -106,15 +131,16 @@ impl<'a> Operand<'a> {
         if self.transposed { [self.columns, self.rows] } else { [self.rows, self.columns] }
     }
 
-    fn check(&self, batch: usize) {
-        let end = (batch - 1) * self.step + self.rows * self.columns;
-        assert!(end <= self.numbers.len(), "{batch} factors end at {end} of {}", self.numbers.len());
+    /// Panics: numbers of `batch` matrices that are not there, or of another device.
+    fn check(&self, batch: usize, device: &Device) {
+        assert!(std::ptr::eq(self.numbers.device(), device), "factors of this device");
+        check(self.numbers.len(), [batch, self.step], [self.rows, self.stride], self.columns);
     }
 
     fn place(&self) -> Place {
         Place {
             address: self.numbers.address(),
-            stride: self.columns,
+            stride: self.stride,
             step: self.step,
             transposed: self.transposed,
             is_bf16: true,
@@ -151,9 +177,9 @@ impl Device {
         if batch == 0 || rows == 0 || columns == 0 {
             return Ok(());
         }
-        a.check(batch);
-        b.check(batch);
-        let out = out.into().place(batch, rows, columns);
+        a.check(batch, self);
+        b.check(batch, self);
+        let out = out.into().place(batch, rows, columns, self);
         let (left, right) = (a.place(), b.place());
         self.counted().operations += 2 * (batch * rows * columns) as u128 * summed as u128;
         let product = Product { rows, columns, summed, batch, left, right, out, accumulate };

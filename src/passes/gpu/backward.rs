@@ -128,7 +128,7 @@ fn row_backward(gpu: &Gpu, pack: &Pack, row: &Range<usize>) -> Result<()> {
     let values = heads.keys(w.heads[2].at(..keys));
     let each = |a, b, out| gpu.device.multiply_each(kv_heads, a, b, out, false);
     each(heads.of_scores(weights).t(), d_mixed, heads.keys_out(w.d_heads[2].at(..keys)))?;
-    gpu.device.multiply_each(kv_heads, d_mixed, values.t(), d_weights, false)?;
+    gpu.device.multiply_each(kv_heads, d_mixed, values.t(), heads.scores_out(d_weights), false)?;
     let scale = (s.head_dim as f64).powf(-0.5) as f32;
     attention_scores(weights, d_weights, d_scores, heads.tokens, scale)?;
     let (q, k) = (heads.queries(w.heads[0].at(..queries)), heads.keys(w.heads[1].at(..keys)));

@@ -4,7 +4,9 @@ use super::Gpu;
 use super::pack::Pack;
 use super::weights::BlockPlaces;
 use crate::Result;
-use crate::machine::device::kernels::{attention_weights, embed, regroup, rms_norm, split_heads, swiglu};
+use crate::machine::device::kernels::{
+    attention_weights, embed, regroup, rms_norm, score_stride, split_heads, swiglu,
+};
 use crate::machine::device::{Numbers, Operand, Out, View};
 use half::bf16;
 use std::ops::Range;
@@ -73,12 +75,18 @@ impl RowHeads {
 
     /// Numbers of scores of a key head.
     pub fn scores(&self) -> usize {
-        self.group * self.tokens * self.tokens
+        self.group * self.tokens * score_stride(self.tokens)
     }
 
     /// Each key head's scores, or weights: a row for each query.
     pub fn of_scores<'a>(&self, numbers: View<'a, bf16>) -> Operand<'a> {
-        Operand::each(numbers, self.group * self.tokens, self.tokens, self.scores())
+        let stride = score_stride(self.tokens);
+        Operand::each(numbers, self.group * self.tokens, self.tokens, self.scores()).strided(stride)
+    }
+
+    /// Where each key head's scores go.
+    pub fn scores_out<'a>(&self, numbers: View<'a, f32>) -> Out<'a> {
+        Out::each(Numbers::F32(numbers), self.scores()).strided(score_stride(self.tokens))
     }
 
     pub fn queries<'a>(&self, numbers: View<'a, bf16>) -> Operand<'a> {
@@ -115,7 +123,13 @@ pub(super) fn weights_of(gpu: &Gpu, pack: &Pack, row: &Range<usize>) -> Result<(
     let (q, k) = (w.heads[0].at(..s.queries()), w.heads[1].at(..s.keys()));
     let scores = w.scores.at(..n);
     let kv_heads = s.kv_heads as usize;
-    gpu.device.multiply_each(kv_heads, heads.queries(q), heads.keys(k).t(), scores, false)?;
+    gpu.device.multiply_each(
+        kv_heads,
+        heads.queries(q),
+        heads.keys(k).t(),
+        heads.scores_out(scores),
+        false,
+    )?;
     let scale = (s.head_dim as f64).powf(-0.5) as f32;
     attention_weights(scores, w.weights.at(..n), pack.sights(row), s, scale)
 }

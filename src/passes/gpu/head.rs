@@ -1,7 +1,7 @@
 //! The LM head: log-probabilities of tokens in chunks of scores, and their gradients.
 
 use super::pack::Grouped;
-use super::{Gpu, Run, backward};
+use super::{Gpu, Room, Run, backward};
 use crate::machine::device::kernels::{embed_backward, gather, head_gradient, head_logps, to_bf16};
 use crate::machine::device::{Device, Memory, Numbers, Operand, View};
 use crate::model::config::DecoderConfig;
@@ -9,9 +9,6 @@ use crate::{Error, Result};
 use half::bf16;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// Scores held at a time: 256 MiB, and half of it for their gradients.
-const CHUNK_SCORES: usize = 1 << 26;
 
 pub(super) struct HeadWork {
     /// [tokens, d], in f32 and rounded; and their gradient.
@@ -27,8 +24,10 @@ pub(super) struct HeadWork {
 }
 
 impl HeadWork {
-    pub fn new(device: &Arc<Device>, c: &DecoderConfig, tokens: usize) -> Result<Self> {
-        let (states, chunk) = (tokens * c.hidden_size, chunk(c.vocab_size).min(tokens) * c.vocab_size);
+    pub fn new(device: &Arc<Device>, c: &DecoderConfig, room: Room) -> Result<Self> {
+        let tokens = room.tokens;
+        let chunk = chunk(c.vocab_size, room).min(tokens) * c.vocab_size;
+        let states = tokens * c.hidden_size;
         const NAME: &str = "head";
         Ok(Self {
             wide: Memory::zeros(device, NAME, states)?,
@@ -44,19 +43,23 @@ impl HeadWork {
     }
 }
 
-/// States whose scores are held at a time.
-fn chunk(vocab: usize) -> usize {
-    (CHUNK_SCORES / vocab).max(1)
+/// States whose scores are held at a time: whole tiles of a product, where there is room for one.
+fn chunk(vocab: usize, room: Room) -> usize {
+    const TILE: usize = 128;
+    let most = (room.scores / vocab).max(1);
+    if most > TILE { most / TILE * TILE } else { most }
 }
 
-fn chunks(n: usize, vocab: usize) -> impl Iterator<Item = Range<usize>> {
-    let step = chunk(vocab);
+fn chunks(n: usize, vocab: usize, room: Room) -> impl Iterator<Item = Range<usize>> {
+    let step = chunk(vocab, room);
     (0..n.div_ceil(step)).map(move |i| i * step..n.min((i + 1) * step))
 }
 
 /// Log-probabilities of tokens from states, which the backward pass still needs.
 pub struct Scored {
     tokens: usize,
+    /// Whose states lie in the workspace.
+    number: u64,
 }
 
 /// [`Scored`] of a pack's own states.
@@ -85,6 +88,7 @@ impl Gpu {
         rows: &[u32],
         tokens: &[u32],
     ) -> Result<(Vec<f32>, ScoredAt)> {
+        self.is_last(run)?;
         let (n, d, pack) = (self.check(tokens)?, self.config.hidden_size, run.pack.tokens());
         if rows.len() != n || rows.iter().any(|row| *row as usize >= pack) {
             let expected = format!("a row for each of {n} tokens, below {pack}");
@@ -98,6 +102,7 @@ impl Gpu {
 
     /// Adds all gradients of a pack from those of its log-probabilities [n].
     pub fn backward_from(&mut self, run: Run, scored: ScoredAt, d_logps: &[f32]) -> Result<()> {
+        self.is_last(&run)?;
         let (n, d, pack) = (scored.scored.tokens, self.config.hidden_size, run.pack.tokens());
         self.score_backward(&scored.scored, d_logps)?;
         let grouped = Grouped::new(&self.device, &scored.states)?;
@@ -124,14 +129,15 @@ impl Gpu {
 
     /// Of the states that lie in the workspace.
     fn score(&mut self, tokens: &[u32]) -> Result<(Vec<f32>, Scored)> {
+        self.scored += 1;
         let (w, n) = (&self.head, tokens.len());
         w.tokens.at(..n).write(tokens)?;
-        for range in chunks(n, self.config.vocab_size) {
+        for range in chunks(n, self.config.vocab_size, self.room) {
             let scores = self.scores(&range)?;
             let (logps, normalisers) = (w.logps.at(range.clone()), w.normalisers.at(range.clone()));
             head_logps(scores, w.tokens.at(range), logps, normalisers)?;
         }
-        Ok((w.logps.at(..n).read()?, Scored { tokens: n }))
+        Ok((w.logps.at(..n).read()?, Scored { tokens: n, number: self.scored }))
     }
 
     fn scores(&self, range: &Range<usize>) -> Result<View<'_, f32>> {
@@ -150,10 +156,13 @@ impl Gpu {
     }
 
     fn score_backward(&self, scored: &Scored, d_logps: &[f32]) -> Result<()> {
+        if scored.number != self.scored {
+            return Err(Error::argument("head", "log-probabilities", "earlier ones", "the last ones"));
+        }
         let (n, d, vocab) = (scored.tokens, self.config.hidden_size, self.config.vocab_size);
         let (w, place) = (&self.head, self.weights.layout.head());
         w.d_logps.at(..n).write(d_logps)?;
-        for range in chunks(n, vocab) {
+        for range in chunks(n, vocab, self.room) {
             let (scores, rows) = (self.scores(&range)?, range.len());
             let d_scores = w.d_scores.at(..rows * vocab);
             let (tokens, normalisers) = (w.tokens.at(range.clone()), w.normalisers.at(range.clone()));

@@ -1,6 +1,6 @@
 //! The decoder in bf16 on a device of our own kernels: rows packed without padding, weights and gradients in
 //! flat memory, states, norms, softmax and sums in f32. Blocks are computed again in the backward pass, from
-//! their inputs. Nothing waits for the device inside of a pack.
+//! their inputs.
 //!
 //! [`super::fused`] with bf16 factors is its oracle: both round the same factors.
 
@@ -36,11 +36,15 @@ pub struct Gpu {
     pub weights: Weights,
     work: Workspace,
     head: HeadWork,
+    /// Forward passes so far, and the head's: what lies in the workspace is the last one's.
+    runs: u64,
+    scored: u64,
 }
 
 /// A pack whose forward pass is done; its activations lie in the decoder's workspace until the next.
 pub struct Run {
     pack: Pack,
+    number: u64,
 }
 
 impl Gpu {
@@ -55,7 +59,9 @@ impl Gpu {
             room,
             weights: Weights::new(device, config, formats)?,
             work: Workspace::new(device, config, room)?,
-            head: HeadWork::new(device, config, room.tokens)?,
+            head: HeadWork::new(device, config, room)?,
+            runs: 0,
+            scored: 0,
         })
     }
 
@@ -75,16 +81,32 @@ impl Gpu {
         }
         let pack = Pack::new(&self.device, &self.config, &self.rotary, rows)?;
         forward::run(self, &pack)?;
-        Ok(Run { pack })
+        self.runs += 1;
+        Ok(Run { pack, number: self.runs })
+    }
+
+    fn is_last(&self, run: &Run) -> Result<()> {
+        match run.number == self.runs {
+            true => Ok(()),
+            false => {
+                Err(Error::argument("gpu pass", "pack", "an earlier one", "that of the last forward pass"))
+            }
+        }
     }
 
     /// The states of the last forward pass. Shapes: → [tokens, d]. Waits for the device.
+    ///
+    /// Errors: the run of an earlier one.
     pub fn hidden(&self, run: &Run) -> Result<Vec<f32>> {
+        self.is_last(run)?;
         self.work.hidden.at(..run.pack.tokens() * self.config.hidden_size).read()
     }
 
     /// Adds the gradients of everything below the head, from that of the states [tokens, d].
+    ///
+    /// Errors: the run of an earlier forward pass than the last.
     pub fn backward(&mut self, run: Run, d_hidden: &[f32]) -> Result<()> {
+        self.is_last(&run)?;
         self.work.d_hidden.at(..run.pack.tokens() * self.config.hidden_size).write(d_hidden)?;
         backward::run(self, &run.pack)
     }

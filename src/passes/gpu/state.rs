@@ -10,14 +10,14 @@ use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 /// Bytes of a piece.
-const PIECE: usize = 1 << 28;
+const PIECE: usize = 1 << 24;
 
 /// Bytes of a file's first number, the length of its header.
 const HEADER: usize = size_of::<u64>();
@@ -93,8 +93,22 @@ impl Weights {
                 tensors.push((name, Piece { flat, range, shape, failed: &failed }));
             }
         }
-        write_tensors(path, tensors, Some(HashMap::from([("formats".into(), self.formats_name())])))?;
-        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+        // What was there stays until all of this one is right.
+        let part = path.with_extension("part");
+        write_tensors(&part, tensors, Some(self.metadata()?))?;
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            None => fs::rename(&part, path).map_err(Error::io(path)),
+            Some(e) => {
+                _ = fs::remove_file(&part);
+                Err(e)
+            }
+        }
+    }
+
+    /// What a file says of itself: the formats, and the decoder's shape.
+    fn metadata(&self) -> Result<HashMap<String, String>> {
+        let decoder = serde_json::to_string(&self.config).map_err(|e| Error::io("a state")(e.into()))?;
+        Ok(HashMap::from([("formats".into(), self.formats_name()), ("decoder".into(), decoder)]))
     }
 
     /// Goes on from what [`Self::save`] wrote.
@@ -114,10 +128,12 @@ impl Weights {
         file.read_exact(&mut header).map_err(Error::io(path))?;
         let read = serde_json::from_slice::<Metadata>(&header);
         let metadata = read.map_err(|e| other(e.to_string(), "safetensors".into()))?;
-        let formats =
-            metadata.metadata().as_ref().and_then(|m| m.get("formats")).cloned().unwrap_or_default();
-        if formats != self.formats_name() {
-            return Err(other(formats, format!("a state of {}", self.formats_name())));
+        let said = metadata.metadata().clone().unwrap_or_default();
+        for (key, expected) in self.metadata()? {
+            let got = said.get(&key).cloned().unwrap_or_else(|| "nothing".into());
+            if got != expected {
+                return Err(other(got, format!("a state of {expected}")));
+            }
         }
         let mut next = |name: &str, range: &Range<usize>| -> Result<Vec<u8>> {
             let info = metadata.info(name).filter(|info| info.shape == [range.len()]);

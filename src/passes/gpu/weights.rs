@@ -104,6 +104,7 @@ impl Sums {
 
 /// All numbers of a decoder that is trained.
 pub struct Weights {
+    pub(super) config: DecoderConfig,
     pub(super) layout: Layout,
     halves: Memory<bf16>,
     rests: Memory<u16>,
@@ -135,6 +136,7 @@ impl Weights {
             squares: Memory::zeros(device, "workspace", square_blocks(most))?,
             door: Memory::zeros(device, "workspace", DOOR.min(most))?,
             layout,
+            config: config.clone(),
         })
     }
 

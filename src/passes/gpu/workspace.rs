@@ -1,6 +1,7 @@
 //! What a pass writes between its first and its last number, allocated once a run.
 
 use crate::Result;
+use crate::machine::device::kernels::score_stride;
 use crate::machine::device::{Device, Memory};
 use crate::model::config::DecoderConfig;
 use half::bf16;
@@ -11,6 +12,13 @@ use std::sync::Arc;
 pub struct Room {
     pub tokens: usize,
     pub row: usize,
+    /// Scores of the head at a time, f32 numbers and half as many bytes for their gradients.
+    pub scores: usize,
+}
+
+impl Room {
+    /// 256 MiB of the head's scores.
+    pub const SCORES: usize = 1 << 26;
 }
 
 /// Stretches of rows that norms' gradients are summed over apart.
@@ -56,7 +64,7 @@ impl Workspace {
     pub fn new(device: &Arc<Device>, c: &DecoderConfig, room: Room) -> Result<Self> {
         let (t, d, ff) = (room.tokens, c.hidden_size, c.intermediate_size);
         let (q, kv) = (c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim);
-        let of_row = c.num_attention_heads * room.row * room.row;
+        let of_row = c.num_attention_heads * room.row * score_stride(room.row);
         let wide = |n: usize| Memory::<f32>::zeros(device, "activations", n);
         let half = |n: usize| Memory::<bf16>::zeros(device, "activations", n);
         Ok(Self {

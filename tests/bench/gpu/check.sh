@@ -24,7 +24,8 @@ part() {
     echo "$name: status $status after $((SECONDS - start)) s"
 }
 
-part tests 120 "$tests" --test-threads=1
+# A kernel that fails is told where it was asked for.
+CUDA_LAUNCH_BLOCKING=1 part tests 120 "$tests" --test-threads=1
 part tiny 20 "$bench" --shape tiny --pack 512 --seconds 2
 part smollm2 40 "$bench" --shape smollm2 --seconds 15
 part wide 40 "$bench" --shape wide --seconds 15

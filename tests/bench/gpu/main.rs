@@ -34,7 +34,7 @@ struct Arguments {
     #[arg(long, default_value_t = 64)]
     batch: usize,
     /// Which of `lpc plan`'s formats, from 0
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     formats: usize,
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,

@@ -49,7 +49,9 @@ fn pack(gpu: &mut Gpu, pairs: &[&TokenizedPair], device: &Device, spent: &mut Sp
     spent.forward += forward;
     spent.head += head - forward;
     spent.backward += start.elapsed().as_secs_f64() - head;
-    Ok((0..pairs.len()).map(|b| (-margin(b)).exp().ln_1p()).sum())
+    // log(1 + e^-m), also for large margins of either sign.
+    let loss = |m: f64| (-m).max(0.0) + (-m.abs()).exp().ln_1p();
+    Ok((0..pairs.len()).map(|b| loss(margin(b))).sum())
 }
 
 pub fn measure(
@@ -59,7 +61,8 @@ pub fn measure(
     pairs: &[TokenizedPair],
     a: &Arguments,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let room = Room { tokens: a.pack, row: pairs.iter().map(tokens).max().ok_or("no pairs")? };
+    let row = pairs.iter().map(tokens).max().ok_or("no pairs")?;
+    let room = Room { tokens: a.pack, row, scores: Room::SCORES };
     let start = Instant::now();
     let mut gpu = Gpu::new(device, config, formats, room)?;
     gpu.weights.draw(1)?;
@@ -69,6 +72,7 @@ pub fn measure(
         json!({ "shape": a.shape, "parameters": config.count(), "formats": format!("{formats:?}"),
             "seconds": start.elapsed().as_secs_f64(), "planned_gib": bytes(config, &Latent::None {}, formats, room)?.peak as f64 / 2f64.powi(30) }),
     );
+    let before = device.trace().operations;
     let (begun, mut updates) = (Instant::now(), 0);
     while updates < 2 || begun.elapsed().as_secs_f64() < a.seconds {
         let first = updates * a.batch % pairs.len().saturating_sub(a.batch).max(1);
@@ -80,6 +84,9 @@ pub fn measure(
         }
         let passed = start.elapsed().as_secs_f64();
         let norm = gpu.weights.square_sum()?.sqrt();
+        if !(norm.is_finite() && norm > 0.0 && loss.is_finite()) {
+            return Err(format!("a norm of {norm} and a loss of {loss}").into());
+        }
         let step = Step {
             clip: (1.0 / (norm + 1e-6)).min(1.0) as f32,
             beta1: 0.9,
@@ -100,7 +107,7 @@ pub fn measure(
                 "tokens_per_second": row_tokens as f64 / seconds, "pairs_per_second": batch.len() as f64 / seconds,
                 "forward": spent.forward, "head": spent.head, "backward": spent.backward, "optimiser": spent.update,
                 "loss": loss / batch.len() as f64, "norm": norm, "used_gib": device.used()? as f64 / 2f64.powi(30),
-                "tflops": device.trace().operations as f64 / begun.elapsed().as_secs_f64() / 1e12 }),
+                "tflops": (device.trace().operations - before) as f64 / begun.elapsed().as_secs_f64() / 1e12 }),
         );
         updates += 1;
     }

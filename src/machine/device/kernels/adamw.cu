@@ -105,8 +105,9 @@ KERNEL(draw) {
         const u64 i = (u64)BLOCK_X * THREADS + t;
         if (i < a.n) {
             // Inside (0, 1], of 24 bits each.
-            const float u = ((noise_of(a.seed, 2 * i) >> 8) + 1) * 5.9604645e-8f;
-            const float v = (noise_of(a.seed, 2 * i + 1) >> 8) * 5.9604645e-8f;
+            const u32 seed = noise_of(a.seed, 0);
+            const float u = ((noise_of(seed, 2 * i) >> 8) + 1) * 5.9604645e-8f;
+            const float v = (noise_of(seed, 2 * i + 1) >> 8) * 5.9604645e-8f;
             const float x = a.mean + a.std * sqrtf(-2.0f * logf(u)) * cosf(6.2831853f * v);
             const u32 bits = bits_of(x);
             a.halves[i] = (bf16)((bits + 0x8000u) >> 16);

@@ -121,19 +121,19 @@ FUNCTION u32 sees(struct sight s, u32 key) {
     return (key - s.shared < s.shared_end - s.shared) | (key - s.own < s.own_end - s.own);
 }
 
-// Softmax of scale * scores over what a query sees, 0 elsewhere. A row of scores a block: x is the query
-// [tokens of the row][group], y the key head.
+// Softmax of scale * scores over what a query sees, 0 elsewhere. A row of scores a block, `stride` numbers
+// from the next: x is the query [tokens of the row][group], y the key head.
 struct attention_weights {
     const float *scores;
     bf16 *weights;
     const struct sight *sights;
-    u32 keys, group;
+    u32 keys, stride, group;
     float scale;
 };
 KERNEL(attention_weights) {
     SHARED float each[THREADS];
     const struct sight sight = a.sights[BLOCK_X / a.group];
-    const u64 row = ((u64)BLOCK_Y * BLOCKS_X + BLOCK_X) * a.keys;
+    const u64 row = ((u64)BLOCK_Y * BLOCKS_X + BLOCK_X) * a.stride;
     EACH(t) {
         float most = LEAST;
         for (u32 key = t; key < a.keys; key += THREADS) {
@@ -163,12 +163,12 @@ struct attention_scores {
     const bf16 *weights;
     const float *d_weights;
     bf16 *d_scores;
-    u32 keys;
+    u32 keys, stride;
     float scale;
 };
 KERNEL(attention_scores) {
     SHARED float each[THREADS];
-    const u64 row = ((u64)BLOCK_Y * BLOCKS_X + BLOCK_X) * a.keys;
+    const u64 row = ((u64)BLOCK_Y * BLOCKS_X + BLOCK_X) * a.stride;
     EACH(t) {
         float sum = 0;
         for (u32 key = t; key < a.keys; key += THREADS) sum += wide(a.weights[row + key]) * a.d_weights[row + key];

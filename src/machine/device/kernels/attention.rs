@@ -1,6 +1,6 @@
 //! Attention around its products.
 
-use super::{Kernel, at, small};
+use super::{Kernel, Launch, small};
 use crate::Result;
 use crate::machine::device::View;
 use half::bf16;
@@ -17,13 +17,16 @@ pub struct HeadShape {
 }
 
 impl HeadShape {
+    /// Panics: numbers of a token that 32 bits do not count.
     fn per_token(&self, heads: u32) -> usize {
+        let all = u64::from(self.kv_heads) * (u64::from(self.group) + 2) * u64::from(self.head_dim);
+        assert!(all <= u64::from(u32::MAX), "heads of a token");
         heads as usize * self.head_dim as usize
     }
 
     /// Numbers of all queries.
     pub fn queries(&self) -> usize {
-        self.tokens as usize * self.per_token(self.kv_heads * self.group)
+        self.tokens as usize * self.group as usize * self.per_token(self.kv_heads)
     }
 
     /// Numbers of all keys, and of all values.
@@ -51,10 +54,10 @@ struct Rotated {
     shape: HeadShape,
 }
 
-fn turns(cos: View<'_, f32>, sin: View<'_, f32>, shape: HeadShape) -> [u64; 2] {
+fn turns(launch: &mut Launch<'_>, [cos, sin]: [View<'_, f32>; 2], shape: HeadShape) -> [u64; 2] {
     assert_eq!(shape.head_dim % 2, 0, "an even number of coordinates a head");
     let angles = shape.tokens as usize * shape.head_dim as usize / 2;
-    [at(cos, angles), at(sin, angles)]
+    [launch.read(cos, angles), launch.read(sin, angles)]
 }
 
 /// The projections of tokens, apart by heads; queries and keys are rotated.
@@ -64,40 +67,40 @@ fn turns(cos: View<'_, f32>, sin: View<'_, f32>, shape: HeadShape) -> [u64; 2] {
 pub fn split_heads(
     qkv: View<'_, bf16>,
     [q, k, v]: [View<'_, bf16>; 3],
-    [cos, sin]: [View<'_, f32>; 2],
+    angles: [View<'_, f32>; 2],
     shape: HeadShape,
 ) -> Result<()> {
-    let (queries, keys) = (shape.queries(), shape.keys());
-    let places = [at(qkv, queries + 2 * keys), at(q, queries), at(k, keys), at(v, keys)];
-    let [cos, sin] = turns(cos, sin, shape);
+    let (queries, keys, mut launch) = (shape.queries(), shape.keys(), Launch::on(qkv.device()));
+    let places = [
+        launch.read(qkv, queries + 2 * keys),
+        launch.write(q, queries),
+        launch.write(k, keys),
+        launch.write(v, keys),
+    ];
+    let [cos, sin] = turns(&mut launch, angles, shape);
+    let arguments = Rotated { places, cos, sin, shape };
     // SAFETY: every place has the numbers of its shape, by the checks above.
-    unsafe {
-        qkv.device().launch(
-            Kernel::SplitHeads,
-            [shape.tokens as usize, 1],
-            &Rotated { places, cos, sin, shape },
-        )
-    }
+    unsafe { launch.run(Kernel::SplitHeads, [shape.tokens as usize, 1], &arguments) }
 }
 
 /// The inverse of [`split_heads`], which is also its gradient.
 pub fn join_heads(
     [q, k, v]: [View<'_, bf16>; 3],
     qkv: View<'_, bf16>,
-    [cos, sin]: [View<'_, f32>; 2],
+    angles: [View<'_, f32>; 2],
     shape: HeadShape,
 ) -> Result<()> {
-    let (queries, keys) = (shape.queries(), shape.keys());
-    let places = [at(q, queries), at(k, keys), at(v, keys), at(qkv, queries + 2 * keys)];
-    let [cos, sin] = turns(cos, sin, shape);
+    let (queries, keys, mut launch) = (shape.queries(), shape.keys(), Launch::on(qkv.device()));
+    let places = [
+        launch.read(q, queries),
+        launch.read(k, keys),
+        launch.read(v, keys),
+        launch.write(qkv, queries + 2 * keys),
+    ];
+    let [cos, sin] = turns(&mut launch, angles, shape);
+    let arguments = Rotated { places, cos, sin, shape };
     // SAFETY: every place has the numbers of its shape, by the checks above.
-    unsafe {
-        qkv.device().launch(
-            Kernel::JoinHeads,
-            [shape.tokens as usize, 1],
-            &Rotated { places, cos, sin, shape },
-        )
-    }
+    unsafe { launch.run(Kernel::JoinHeads, [shape.tokens as usize, 1], &arguments) }
 }
 
 /// Queries' numbers from [tokens, heads, head_dim] to [kv heads, tokens, group, head_dim] if `apart`, or back.
@@ -109,15 +112,22 @@ pub fn regroup(from: View<'_, bf16>, to: View<'_, bf16>, shape: HeadShape, apart
         shape: HeadShape,
         apart: u32,
     }
-    let n = shape.queries();
-    let arguments = Arguments { from: at(from, n), to: at(to, n), shape, apart: apart.into() };
+    let (n, mut launch) = (shape.queries(), Launch::on(from.device()));
+    let arguments =
+        Arguments { from: launch.read(from, n), to: launch.write(to, n), shape, apart: apart.into() };
     // SAFETY: both have the numbers of the shape, by the checks above.
-    unsafe { from.device().launch(Kernel::Regroup, [shape.tokens as usize, 1], &arguments) }
+    unsafe { launch.run(Kernel::Regroup, [shape.tokens as usize, 1], &arguments) }
+}
+
+/// From a row of scores to the next: whole vectors of 8 bf16 numbers, so that products read them aligned.
+pub fn score_stride(keys: usize) -> usize {
+    keys.next_multiple_of(8)
 }
 
 /// Softmax of scale · scores over what each query of a row of tokens sees, 0 elsewhere.
 ///
-/// Shapes: scores, weights [kv heads, keys, group, keys]; sights [keys].
+/// Shapes: scores, weights [kv heads, keys, group, [`score_stride`]], of which the first keys count; sights
+/// [keys].
 pub fn attention_weights(
     scores: View<'_, f32>,
     weights: View<'_, bf16>,
@@ -131,26 +141,27 @@ pub fn attention_weights(
         weights: u64,
         sights: u64,
         keys: u32,
+        stride: u32,
         group: u32,
         scale: f32,
     }
     let (keys, queries) = (sights.len(), sights.len() * shape.group as usize);
-    let n = shape.kv_heads as usize * queries * keys;
+    let n = shape.kv_heads as usize * queries * score_stride(keys);
+    let mut launch = Launch::on(scores.device());
     let arguments = Arguments {
-        scores: at(scores, n),
-        weights: at(weights, n),
-        sights: sights.address(),
+        scores: launch.read(scores, n),
+        weights: launch.write(weights, n),
+        sights: launch.read(sights, keys),
         keys: small(keys),
+        stride: small(score_stride(keys)),
         group: shape.group,
         scale,
     };
     // SAFETY: a row of scores and of weights for each query of each key head, by the checks above.
-    unsafe {
-        scores.device().launch(Kernel::AttentionWeights, [queries, shape.kv_heads as usize], &arguments)
-    }
+    unsafe { launch.run(Kernel::AttentionWeights, [queries, shape.kv_heads as usize], &arguments) }
 }
 
-/// The gradient of scores from that of [`attention_weights`]' result.
+/// The gradient of scores from that of [`attention_weights`]' result, in rows as there.
 pub fn attention_scores(
     weights: View<'_, bf16>,
     d_weights: View<'_, f32>,
@@ -164,17 +175,19 @@ pub fn attention_scores(
         d_weights: u64,
         d_scores: u64,
         keys: u32,
+        stride: u32,
         scale: f32,
     }
-    let n = weights.len();
-    assert_eq!(n % keys, 0, "rows of {keys}");
+    let (n, stride, mut launch) = (weights.len(), score_stride(keys), Launch::on(weights.device()));
+    assert_eq!(n % stride, 0, "rows of {stride}");
     let arguments = Arguments {
-        weights: weights.address(),
-        d_weights: at(d_weights, n),
-        d_scores: at(d_scores, n),
+        weights: launch.read(weights, n),
+        d_weights: launch.read(d_weights, n),
+        d_scores: launch.write(d_scores, n),
         keys: small(keys),
+        stride: small(stride),
         scale,
     };
     // SAFETY: rows of so many keys, by the checks above.
-    unsafe { weights.device().launch(Kernel::AttentionScores, [n / keys, 1], &arguments) }
+    unsafe { launch.run(Kernel::AttentionScores, [n / stride, 1], &arguments) }
 }

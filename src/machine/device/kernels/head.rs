@@ -1,6 +1,6 @@
 //! Log-probabilities from the head's scores.
 
-use super::{Kernel, at, small};
+use super::{Kernel, Launch, small};
 use crate::Result;
 use crate::machine::device::View;
 use half::bf16;
@@ -25,15 +25,16 @@ pub fn head_logps(
     }
     let n = tokens.len();
     let vocab = scores.len() / n.max(1);
+    let mut launch = Launch::on(scores.device());
     let arguments = Arguments {
-        scores: at(scores, n * vocab),
-        tokens: tokens.address(),
-        logps: at(logps, n),
-        normalisers: at(normalisers, n),
+        scores: launch.read(scores, n * vocab),
+        tokens: launch.read(tokens, tokens.len()),
+        logps: launch.write(logps, n),
+        normalisers: launch.write(normalisers, n),
         vocab: small(vocab),
     };
     // SAFETY: n rows, by the checks above; the kernel compares a token with the vocabulary.
-    unsafe { scores.device().launch(Kernel::HeadLogps, [n, 1], &arguments) }
+    unsafe { launch.run(Kernel::HeadLogps, [n, 1], &arguments) }
 }
 
 /// The gradient of scores from that of [`head_logps`]' result. Shapes: d_scores [n, V].
@@ -55,14 +56,15 @@ pub fn head_gradient(
     }
     let n = tokens.len();
     let vocab = scores.len() / n.max(1);
+    let mut launch = Launch::on(scores.device());
     let arguments = Arguments {
-        scores: at(scores, n * vocab),
-        tokens: tokens.address(),
-        normalisers: at(normalisers, n),
-        d_logps: at(d_logps, n),
-        d_scores: at(d_scores, n * vocab),
+        scores: launch.read(scores, n * vocab),
+        tokens: launch.read(tokens, tokens.len()),
+        normalisers: launch.read(normalisers, n),
+        d_logps: launch.read(d_logps, n),
+        d_scores: launch.write(d_scores, n * vocab),
         vocab: small(vocab),
     };
     // SAFETY: n rows, by the checks above.
-    unsafe { scores.device().launch(Kernel::HeadGradient, [n, 1], &arguments) }
+    unsafe { launch.run(Kernel::HeadGradient, [n, 1], &arguments) }
 }

@@ -9,7 +9,7 @@ mod optimiser;
 mod pointwise;
 
 pub use attention::{
-    HeadShape, Sight, attention_scores, attention_weights, join_heads, regroup, split_heads,
+    HeadShape, Sight, attention_scores, attention_weights, join_heads, regroup, score_stride, split_heads,
 };
 pub use head::{head_gradient, head_logps};
 pub use norm::{add_columns, rms_norm, rms_norm_backward, rms_norm_weight};
@@ -19,7 +19,8 @@ pub use optimiser::{
 pub use pointwise::{ByToken, embed, embed_backward, gather, swiglu, swiglu_backward, to_bf16};
 
 use super::host::HostKernel;
-use super::{Element, Numbers, View};
+use super::{Device, Element, Numbers, View};
+use crate::Result;
 
 /// Threads of a block, in every kernel.
 pub const THREADS: usize = 256;
@@ -100,22 +101,63 @@ struct RawNumbers {
     is_bf16: u32,
 }
 
-impl RawNumbers {
-    /// Panics: another number of numbers.
-    #[track_caller]
-    fn of(numbers: Numbers<'_>, len: usize) -> Self {
-        match numbers {
-            Numbers::F32(view) => Self { at: at(view, len), is_bf16: 0 },
-            Numbers::Bf16(view) => Self { at: at(view, len), is_bf16: 1 },
-        }
-    }
+/// What a kernel reads and writes, checked as its arguments are made: all of one device, and nothing that is
+/// written is anything else that the kernel sees. Blocks run in any order.
+struct Launch<'a> {
+    device: &'a Device,
+    /// Addresses from and to, and whether they are written.
+    ranges: Vec<(u64, u64, bool)>,
 }
 
-/// The address of a view that must have this many numbers.
-#[track_caller]
-fn at<T: Element>(view: View<'_, T>, len: usize) -> u64 {
-    assert_eq!(view.len(), len, "numbers of an argument");
-    view.address()
+impl<'a> Launch<'a> {
+    fn on(device: &'a Device) -> Self {
+        Self { device, ranges: vec![] }
+    }
+
+    /// The address of a view that must have this many numbers.
+    #[track_caller]
+    fn read<T: Element>(&mut self, view: View<'_, T>, len: usize) -> u64 {
+        self.see(view, len, false)
+    }
+
+    #[track_caller]
+    fn write<T: Element>(&mut self, view: View<'_, T>, len: usize) -> u64 {
+        self.see(view, len, true)
+    }
+
+    #[track_caller]
+    fn write_numbers(&mut self, numbers: Numbers<'_>, len: usize) -> RawNumbers {
+        match numbers {
+            Numbers::F32(view) => RawNumbers { at: self.write(view, len), is_bf16: 0 },
+            Numbers::Bf16(view) => RawNumbers { at: self.write(view, len), is_bf16: 1 },
+        }
+    }
+
+    #[track_caller]
+    fn read_numbers(&mut self, numbers: Numbers<'_>) -> RawNumbers {
+        match numbers {
+            Numbers::F32(view) => RawNumbers { at: self.read(view, view.len()), is_bf16: 0 },
+            Numbers::Bf16(view) => RawNumbers { at: self.read(view, view.len()), is_bf16: 1 },
+        }
+    }
+
+    #[track_caller]
+    fn see<T: Element>(&mut self, view: View<'_, T>, len: usize, written: bool) -> u64 {
+        assert_eq!(view.len(), len, "numbers of an argument");
+        assert!(std::ptr::eq(self.device, view.device()), "arguments of one device");
+        let (from, to) = (view.address(), view.address() + size_of::<T>() as u64 * len as u64);
+        let meets = |&(f, t, w): &(u64, u64, bool)| (written || w) && from < t && f < to;
+        assert!(!self.ranges.iter().any(meets), "what is written lies apart");
+        self.ranges.push((from, to, written));
+        from
+    }
+
+    /// # Safety
+    /// The arguments are the kernel's, and what it reads and writes was given to `read` and `write`.
+    unsafe fn run<A: Sync>(self, kernel: Kernel, grid: [usize; 2], arguments: &A) -> Result<()> {
+        // SAFETY: the caller's.
+        unsafe { self.device.launch(kernel, grid, arguments) }
+    }
 }
 
 #[track_caller]

@@ -1,6 +1,6 @@
 //! RMSNorm of rows.
 
-use super::{Kernel, RawNumbers, THREADS, at, small};
+use super::{Kernel, Launch, RawNumbers, THREADS, small};
 use crate::Result;
 use crate::machine::device::{Numbers, View};
 use half::bf16;
@@ -25,16 +25,17 @@ pub fn rms_norm(
         eps: f32,
     }
     let (n, d) = (inverse.len(), weight.len());
+    let mut launch = Launch::on(x.device());
     let arguments = Arguments {
-        x: at(x, n * d),
-        weight: weight.address(),
-        out: RawNumbers::of(out, n * d),
-        inverse: inverse.address(),
+        x: launch.read(x, n * d),
+        weight: launch.read(weight, weight.len()),
+        out: launch.write_numbers(out, n * d),
+        inverse: launch.write(inverse, inverse.len()),
         d: small(d),
         eps: eps as f32,
     };
     // SAFETY: n rows of d numbers, by the checks above.
-    unsafe { x.device().launch(Kernel::RmsNorm, [n, 1], &arguments) }
+    unsafe { launch.run(Kernel::RmsNorm, [n, 1], &arguments) }
 }
 
 /// Adds to `dx` what flows back through [`rms_norm`] to x.
@@ -55,16 +56,17 @@ pub fn rms_norm_backward(
         d: u32,
     }
     let (n, d) = (inverse.len(), weight.len());
+    let mut launch = Launch::on(x.device());
     let arguments = Arguments {
-        d_out: at(d_out, n * d),
-        x: at(x, n * d),
-        inverse: inverse.address(),
-        weight: weight.address(),
-        dx: at(dx, n * d),
+        d_out: launch.read(d_out, n * d),
+        x: launch.read(x, n * d),
+        inverse: launch.read(inverse, inverse.len()),
+        weight: launch.read(weight, weight.len()),
+        dx: launch.write(dx, n * d),
         d: small(d),
     };
     // SAFETY: n rows of d numbers, by the checks above.
-    unsafe { x.device().launch(Kernel::RmsNormBackward, [n, 1], &arguments) }
+    unsafe { launch.run(Kernel::RmsNormBackward, [n, 1], &arguments) }
 }
 
 /// The gradient of [`rms_norm`]'s weight in sums over stretches of rows. Shapes: partial [stretches, d].
@@ -86,17 +88,18 @@ pub fn rms_norm_weight(
         stretch: u32,
     }
     let (n, stretches) = (inverse.len(), partial.len() / d);
+    let mut launch = Launch::on(x.device());
     let arguments = Arguments {
-        d_out: at(d_out, n * d),
-        x: at(x, n * d),
-        inverse: inverse.address(),
-        partial: at(partial, stretches * d),
+        d_out: launch.read(d_out, n * d),
+        x: launch.read(x, n * d),
+        inverse: launch.read(inverse, inverse.len()),
+        partial: launch.write(partial, stretches * d),
         d: small(d),
         rows: small(n),
         stretch: small(n.div_ceil(stretches)),
     };
     // SAFETY: n rows of d numbers, and a partial row for each stretch, by the checks above.
-    unsafe { x.device().launch(Kernel::RmsNormWeight, [d.div_ceil(THREADS), stretches], &arguments) }
+    unsafe { launch.run(Kernel::RmsNormWeight, [d.div_ceil(THREADS), stretches], &arguments) }
 }
 
 /// Adds the sum of `partial`'s rows to a gradient.
@@ -110,12 +113,13 @@ pub fn add_columns(partial: View<'_, f32>, gradient: Numbers<'_>) -> Result<()> 
     }
     let d = gradient.len();
     let stretches = partial.len() / d;
+    let mut launch = Launch::on(partial.device());
     let arguments = Arguments {
-        partial: at(partial, stretches * d),
-        gradient: RawNumbers::of(gradient, gradient.len()),
+        partial: launch.read(partial, stretches * d),
+        gradient: launch.write_numbers(gradient, gradient.len()),
         d: small(d),
         stretches: small(stretches),
     };
     // SAFETY: rows as long as the gradient, by the check above.
-    unsafe { partial.device().launch(Kernel::AddColumns, [d.div_ceil(THREADS), 1], &arguments) }
+    unsafe { launch.run(Kernel::AddColumns, [d.div_ceil(THREADS), 1], &arguments) }
 }

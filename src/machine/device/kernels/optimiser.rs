@@ -1,6 +1,6 @@
 //! AdamW, and weights as two halves.
 
-use super::{Kernel, RawNumbers, THREADS, at};
+use super::{Kernel, Launch, RawNumbers, THREADS};
 use crate::Result;
 use crate::machine::device::{Device, HostMemory, Memory, Numbers, View};
 use half::bf16;
@@ -18,17 +18,21 @@ struct Master {
 /// f32 numbers as bf16 numbers, rounded to the nearest (halfway cases up), and what is left of their bits.
 pub fn split_master(x: View<'_, f32>, halves: View<'_, bf16>, rests: View<'_, u16>) -> Result<()> {
     let n = x.len();
-    let arguments = Master { places: [x.address(), at(halves, n), at(rests, n)], n: n as u64 };
+    let mut launch = Launch::on(x.device());
+    let places = [launch.read(x, n), launch.write(halves, n), launch.write(rests, n)];
+    let arguments = Master { places, n: n as u64 };
     // SAFETY: n numbers each, by the checks above.
-    unsafe { x.device().launch(Kernel::SplitMaster, [n.div_ceil(THREADS), 1], &arguments) }
+    unsafe { launch.run(Kernel::SplitMaster, [n.div_ceil(THREADS), 1], &arguments) }
 }
 
 /// The inverse of [`split_master`].
 pub fn join_master(halves: View<'_, bf16>, rests: View<'_, u16>, x: View<'_, f32>) -> Result<()> {
     let n = x.len();
-    let arguments = Master { places: [at(halves, n), at(rests, n), x.address()], n: n as u64 };
+    let mut launch = Launch::on(x.device());
+    let places = [launch.read(halves, n), launch.read(rests, n), launch.write(x, n)];
+    let arguments = Master { places, n: n as u64 };
     // SAFETY: n numbers each, by the checks above.
-    unsafe { x.device().launch(Kernel::JoinMaster, [n.div_ceil(THREADS), 1], &arguments) }
+    unsafe { launch.run(Kernel::JoinMaster, [n.div_ceil(THREADS), 1], &arguments) }
 }
 
 /// Weights drawn from N(mean, std²), the same on every machine but for the last bits of its functions.
@@ -43,10 +47,11 @@ pub fn draw(weights: (View<'_, bf16>, View<'_, u16>), mean: f32, std: f32, seed:
         seed: u32,
     }
     let (halves, n) = (weights.0, weights.0.len());
-    let rests = at(weights.1, n);
-    let arguments = Arguments { halves: halves.address(), rests, n: n as u64, mean, std, seed };
+    let mut launch = Launch::on(halves.device());
+    let (halves, rests) = (launch.write(halves, n), launch.write(weights.1, n));
+    let arguments = Arguments { halves, rests, n: n as u64, mean, std, seed };
     // SAFETY: n numbers each, by the check above.
-    unsafe { halves.device().launch(Kernel::Draw, [n.div_ceil(THREADS), 1], &arguments) }
+    unsafe { launch.run(Kernel::Draw, [n.div_ceil(THREADS), 1], &arguments) }
 }
 
 /// Σ g², in f32 over stretches, which are added up in f64. Waits for the device.
@@ -60,10 +65,11 @@ pub fn square_sum(gradient: Numbers<'_>, sums: &Memory<f32>) -> Result<f64> {
     let n = gradient.len();
     let blocks = square_blocks(n);
     let sums = sums.at(..blocks);
-    let arguments =
-        Arguments { gradient: RawNumbers::of(gradient, gradient.len()), sums: sums.address(), n: n as u64 };
+    let mut launch = Launch::on(sums.device());
+    let gradient = launch.read_numbers(gradient);
+    let arguments = Arguments { gradient, sums: launch.write(sums, blocks), n: n as u64 };
     // SAFETY: a sum for each block.
-    unsafe { sums.device().launch(Kernel::SquareSums, [blocks, 1], &arguments)? };
+    unsafe { launch.run(Kernel::SquareSums, [blocks, 1], &arguments)? };
     Ok(sums.read()?.into_iter().map(f64::from).sum())
 }
 
@@ -145,31 +151,33 @@ impl Moments {
     }
 
     /// Numbers from `first`, a multiple of [`THREADS`], on; `n` of them.
-    fn raw(&self, first: usize, n: usize, seed: u32) -> RawMoments {
+    fn raw(&self, launch: &mut Launch<'_>, first: usize, n: usize, seed: u32) -> RawMoments {
         assert_eq!(first % THREADS, 0, "moments begin with a block");
         let (range, blocks) = (first..first + n, first / THREADS..(first + n).div_ceil(THREADS));
         let none = RawMoments { first: 0, second: 0, first_largest: 0, second_largest: 0, kind: 0, seed };
         match self {
             Self::F32 { first, second } => RawMoments {
-                first: first.at(range.clone()).address(),
-                second: second.at(range).address(),
+                first: launch.write(first.at(range.clone()), n),
+                second: launch.write(second.at(range), n),
                 ..none
             },
             // A piece is at the door.
-            Self::OnHost { door: [first, second], .. } => {
-                RawMoments { first: first.at(..n).address(), second: second.at(..n).address(), ..none }
-            }
+            Self::OnHost { door: [first, second], .. } => RawMoments {
+                first: launch.write(first.at(..n), n),
+                second: launch.write(second.at(..n), n),
+                ..none
+            },
             Self::Bf16 { first, second } => RawMoments {
-                first: first.at(range.clone()).address(),
-                second: second.at(range).address(),
+                first: launch.write(first.at(range.clone()), n),
+                second: launch.write(second.at(range), n),
                 kind: 1,
                 ..none
             },
             Self::EightBit { first, second, first_largest, second_largest } => RawMoments {
-                first: first.at(range.clone()).address(),
-                second: second.at(range).address(),
-                first_largest: first_largest.at(blocks.clone()).address(),
-                second_largest: second_largest.at(blocks).address(),
+                first: launch.write(first.at(range.clone()), n),
+                second: launch.write(second.at(range), n),
+                first_largest: launch.write(first_largest.at(blocks.clone()), blocks.len()),
+                second_largest: launch.write(second_largest.at(blocks.clone()), blocks.len()),
                 kind: 2,
                 ..none
             },
@@ -205,7 +213,7 @@ pub fn adamw(
 ) -> Result<()> {
     let n = weights.0.len();
     if !matches!(moments, Moments::OnHost { .. }) {
-        return update(weights, gradient, moments.raw(first, n, seed), step);
+        return update(weights, gradient, moments, first, step, seed);
     }
     for start in (0..n).step_by(PIECE) {
         let piece = start..(start + PIECE).min(n);
@@ -214,9 +222,8 @@ pub fn adamw(
             first.send(kept.clone(), door[0].at(..piece.len()))?;
             second.send(kept.clone(), door[1].at(..piece.len()))?;
         }
-        let raw = moments.raw(kept.start, piece.len(), seed);
         let weights = (weights.0.at(piece.clone()), weights.1.at(piece.clone()));
-        update(weights, gradient.at(piece.clone()), raw, step)?;
+        update(weights, gradient.at(piece.clone()), moments, kept.start, step, seed)?;
         if let Moments::OnHost { first, second, door } = moments {
             first.receive(kept.clone(), door[0].at(..piece.len()))?;
             second.receive(kept, door[1].at(..piece.len()))?;
@@ -228,8 +235,10 @@ pub fn adamw(
 fn update(
     (halves, rests): (View<'_, bf16>, View<'_, u16>),
     gradient: Numbers<'_>,
-    moments: RawMoments,
+    moments: &Moments,
+    first: usize,
     step: &Step,
+    seed: u32,
 ) -> Result<()> {
     #[repr(C)]
     struct Arguments {
@@ -240,15 +249,16 @@ fn update(
         n: u64,
         step: Step,
     }
-    let n = halves.len();
+    let (n, mut launch) = (halves.len(), Launch::on(halves.device()));
+    assert_eq!(gradient.len(), n, "gradients of the weights");
     let arguments = Arguments {
-        halves: halves.address(),
-        rests: at(rests, n),
-        gradient: RawNumbers::of(gradient, n),
-        moments,
+        halves: launch.write(halves, n),
+        rests: launch.write(rests, n),
+        gradient: launch.read_numbers(gradient),
+        moments: moments.raw(&mut launch, first, n, seed),
         n: n as u64,
         step: *step,
     };
-    // SAFETY: n numbers each, by the checks above and those of `raw`, which was asked for n.
-    unsafe { halves.device().launch(Kernel::AdamW, [n.div_ceil(THREADS), 1], &arguments) }
+    // SAFETY: n numbers each, by the checks above and those of `raw`.
+    unsafe { launch.run(Kernel::AdamW, [n.div_ceil(THREADS), 1], &arguments) }
 }

@@ -3,16 +3,16 @@
 
 FUNCTION float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
-// gate_up [rows][2][ff] -> silu(gate) * up [rows][ff]. A stretch of THREADS columns a block, y the row.
+// gate_up [rows][2][ff] -> silu(gate) * up [rows][ff]. A row of x, y a stretch of THREADS columns.
 struct swiglu {
     const bf16 *gate_up;
     bf16 *out;
     u32 ff;
 };
 KERNEL(swiglu) {
-    const u64 gate = (u64)BLOCK_Y * 2 * a.ff, out = (u64)BLOCK_Y * a.ff;
+    const u64 gate = (u64)BLOCK_X * 2 * a.ff, out = (u64)BLOCK_X * a.ff;
     EACH(t) {
-        const u32 i = BLOCK_X * THREADS + t;
+        const u32 i = BLOCK_Y * THREADS + t;
         if (i < a.ff) {
             const float g = wide(a.gate_up[gate + i]), u = wide(a.gate_up[gate + a.ff + i]);
             a.out[out + i] = narrow(g * sigmoid(g) * u);
@@ -27,9 +27,9 @@ struct swiglu_backward {
     u32 ff;
 };
 KERNEL(swiglu_backward) {
-    const u64 gate = (u64)BLOCK_Y * 2 * a.ff, out = (u64)BLOCK_Y * a.ff;
+    const u64 gate = (u64)BLOCK_X * 2 * a.ff, out = (u64)BLOCK_X * a.ff;
     EACH(t) {
-        const u32 i = BLOCK_X * THREADS + t;
+        const u32 i = BLOCK_Y * THREADS + t;
         if (i < a.ff) {
             const float g = wide(a.gate_up[gate + i]), u = wide(a.gate_up[gate + a.ff + i]);
             const float s = sigmoid(g), d = wide(a.d_out[out + i]);
