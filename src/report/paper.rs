@@ -157,6 +157,10 @@ pub fn table3() -> &'static Table3 {
 }
 
 impl Table2 {
+    pub fn has_base(&self, base: &str) -> bool {
+        self.cells.iter().any(|c| c.base == base)
+    }
+
     pub fn find(&self, base: &str, objective: &str) -> Option<&Published> {
         self.cells.iter().find(|c| c.base == base && c.objective == objective)
     }

@@ -316,8 +316,29 @@ fn input_that_cannot_be_compared_is_refused() {
     refused(|i| i.cells[1].runs[0].records[5].id = "another".into(), "run = 0000000200000001, expected");
     refused(|i| drop(i.cells[1].runs[0].records.pop()), "tested on the pairs of run 0000000100000001");
     refused(|i| i.cells[1].runs[0].records[5].bayes = Some(0.9), "tested on the pairs of run");
-    refused(|i| i.bases[0].paper = Some("GPT".into()), "base.paper = GPT, DPO");
+    refused(
+        |i| i.bases[0].paper = Some("GPT".into()),
+        "base.paper = GPT, expected a model of the paper's table",
+    );
     refused(|i| i.bases[0].accuracy = Some(Proportion { correct: 3, total: 2 }), "3 of 2");
+}
+
+/// An own objective has a row, with no published numbers.
+#[test]
+fn an_objective_that_the_paper_lacks() {
+    let mut input = input();
+    let base = input.bases.iter().find(|base| base.paper.is_some()).unwrap().name.clone();
+    for cell in &mut input.cells {
+        if cell.base == base && cell.objective == "DPO" {
+            cell.objective = "RSO".into();
+        }
+    }
+    let summary = summarise(&input).unwrap();
+    let published = |objective: &str| {
+        let row = summary.rows.iter().find(|row| row.base == base && row.objective == objective);
+        row.unwrap().published.is_some()
+    };
+    assert!(!published("RSO") && published("DPO"));
 }
 
 #[test]

@@ -210,6 +210,9 @@ pub fn summarise(input: &Input) -> Result<Summary<'_>> {
     }
     let mut rows = Vec::new();
     for base in &input.bases {
+        if let Some(column) = base.paper.as_ref().filter(|column| !paper::table2().has_base(column)) {
+            return Err(Error::argument("table2", "base.paper", column, "a model of the paper's table"));
+        }
         for objective in &objectives {
             let side = |latent| arm(input, &base.name, objective, latent);
             let (without, with) = (side(false)?, side(true)?);
