@@ -7,10 +7,11 @@ use crate::machine::device::kernels::MomentsFormat;
 use crate::model::config::DecoderConfig;
 use crate::model::load::huggingface::load_config;
 use crate::passes::gpu::{Formats, Room};
-use crate::train::budget::{CARDS, Card, FORMATS, Lengths, RESERVE_GIB, bytes, optimiser_seconds, work};
+use crate::train::budget::{
+    CARDS, Card, FORMATS, Lengths, RESERVE_GIB, Work, bytes, optimiser_seconds, work,
+};
 use crate::{Error, Result};
 use clap::Args;
-use std::fmt::Write;
 use std::path::Path;
 
 /// Show how much GPU memory and time training a model takes
@@ -102,7 +103,7 @@ fn name(formats: Formats) -> &'static str {
 const GIB: f64 = (1u64 << 30) as f64;
 
 pub(super) fn run(arguments: PlanArguments) -> Result<()> {
-    let PlanArguments { gpu, pack, row, pairs, batch, share, .. } = arguments;
+    let PlanArguments { gpu, pack, row, batch, share, .. } = arguments;
     let config = model(&arguments.model)?;
     let latent = match arguments.codes {
         0 => Latent::None {},
@@ -144,22 +145,27 @@ pub(super) fn run(arguments: PlanArguments) -> Result<()> {
     parts.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
     parts.into_iter().for_each(|(what, n)| line(format!("| {what} | {:.2} |", *n as f64 / GIB)));
 
-    let steps = pairs.div_ceil(batch) as f64;
-    let step = update(*formats);
-    let rate = batch as f64 * lengths.row() / step;
+    text += "\n";
+    text += &times(&arguments, work, speed, update(*formats));
+    print(text)
+}
+
+/// What a pair, an update, a run and the reference's pass take, at `speed` operations a second and with updates
+/// of `update` seconds.
+fn times(arguments: &PlanArguments, work: Work, speed: f64, update: f64) -> String {
+    let PlanArguments { gpu, pairs, batch, share, .. } = arguments;
+    let row = arguments.lengths.unwrap_or(Lengths::ULTRAFEEDBACK).row();
+    let (updates, rate) = (pairs.div_ceil(*batch) as f64, *batch as f64 * row / update);
     let hours = |seconds: f64| seconds / 3600.0;
-    text.push('\n');
-    _ = writeln!(
-        text,
-        "A pair has {:.0} tokens on average and takes {:.1} TFLOP. At {:.0} % of {:.0} TFLOP/s (assumed):",
-        lengths.row(),
+    let reference = hours(*pairs as f64 * work.reference / speed);
+    format!(
+        "A pair has {row:.0} tokens on average and takes {:.1} TFLOP. At {:.0} % of {:.0} TFLOP/s (assumed):\n\
+         - an update of {batch} pairs: {update:.1} s, {rate:.0} tokens a second\n\
+         - a run of {pairs} pairs, {updates:.0} updates: {:.2} hours\n\
+         - the reference's log-probabilities, once a base model: {reference:.2} hours\n",
         work.training / 1e12,
         100.0 * share,
-        gpu.tflops
-    );
-    _ = writeln!(text, "- an update of {batch} pairs: {step:.1} s, {rate:.0} tokens a second");
-    _ = writeln!(text, "- a run of {pairs} pairs, {steps:.0} updates: {:.2} hours", hours(steps * step));
-    let reference = hours(pairs as f64 * work.reference / speed);
-    _ = writeln!(text, "- the reference's log-probabilities, once a base model: {reference:.2} hours");
-    print(text)
+        gpu.tflops,
+        hours(updates * update)
+    )
 }
