@@ -23,7 +23,7 @@ fn main() {
         .file(format!("{KERNELS}/host.c"))
         .std("c11")
         .opt_level(3)
-        .flag("-ffp-contract=off")
+        .flag_if_supported("-ffp-contract=off")
         .compile("lpc_kernels");
     let mut files = Vec::new();
     for path in HASHED {

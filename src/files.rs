@@ -43,6 +43,12 @@ where
     sync_folder(folder)
 }
 
+/// Puts a file that was written whole in the place of another, which stays until then.
+pub fn replace(path: &Path, by: &Path) -> Result<()> {
+    fs::rename(by, path).map_err(Error::io(path))?;
+    sync_folder(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+}
+
 /// Temporary files are private to their owner; results are not.
 fn readable_by_all(file: &File) -> std::io::Result<()> {
     #[cfg(unix)]

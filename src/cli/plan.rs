@@ -1,7 +1,7 @@
 //! `lpc plan`: what training a model on a GPU takes.
 
 use super::output::print;
-use super::values::at_least_1;
+use super::values::up_to;
 use crate::config::Latent;
 use crate::machine::device::kernels::MomentsFormat;
 use crate::model::config::DecoderConfig;
@@ -30,19 +30,19 @@ pub(super) struct PlanArguments {
     #[arg(long, value_name = "GPU", default_value = "h100", value_parser = card)]
     gpu: Card,
     /// Codes of the latent; 0 plans a policy without one
-    #[arg(long, value_name = "K", default_value_t = 32)]
-    codes: usize,
+    #[arg(long, value_name = "K", default_value = "32", value_parser = clap::value_parser!(u32).range(..=65_536))]
+    codes: u32,
     /// Tokens that are computed at a time
-    #[arg(long, value_name = "N", default_value = "4096", value_parser = at_least_1)]
+    #[arg(long, value_name = "N", default_value = "4096", value_parser = up_to::<usize>(65_536))]
     pack: usize,
     /// Tokens of the longest row: a prompt with both answers
-    #[arg(long, value_name = "N", default_value = "2048", value_parser = at_least_1)]
+    #[arg(long, value_name = "N", default_value = "2048", value_parser = up_to::<usize>(65_536))]
     row: usize,
     /// Pairs that a run trains on
-    #[arg(long, value_name = "N", default_value = "61952", value_parser = at_least_1)]
+    #[arg(long, value_name = "N", default_value = "61952", value_parser = up_to::<usize>(1_000_000_000_000))]
     pairs: usize,
     /// Pairs of one update
-    #[arg(long, value_name = "N", default_value = "64", value_parser = at_least_1)]
+    #[arg(long, value_name = "N", default_value = "64", value_parser = up_to::<usize>(1_000_000))]
     batch: usize,
     /// Mean tokens of prompt, chosen and rejected [default: those of UltraFeedback by Llama 3's tokenizer]
     #[arg(long, value_name = "P,C,R", value_parser = lengths)]
@@ -89,15 +89,14 @@ fn model(name: &str) -> Result<DecoderConfig> {
     }
 }
 
-fn name(formats: Formats) -> &'static str {
-    match (formats.moments, formats.exact_gradients) {
-        (MomentsFormat::F32, true) => "f32 moments, f32 gradients",
-        (MomentsFormat::F32OnHost, true) => "f32 moments in host memory, f32 gradients",
-        (MomentsFormat::F32OnHost, false) => "f32 moments in host memory, bf16 gradients",
-        (MomentsFormat::F32, false) => "f32 moments, bf16 gradients",
-        (MomentsFormat::Bf16, _) => "bf16 moments, bf16 gradients",
-        (MomentsFormat::EightBit, _) => "8-bit moments, bf16 gradients",
-    }
+fn name(formats: Formats) -> String {
+    let moments = match formats.moments {
+        MomentsFormat::F32 => "f32 moments",
+        MomentsFormat::F32OnHost => "f32 moments in host memory",
+        MomentsFormat::Bf16 => "bf16 moments",
+        MomentsFormat::EightBit => "8-bit moments",
+    };
+    format!("{moments}, {} gradients", if formats.exact_gradients { "f32" } else { "bf16" })
 }
 
 const GIB: f64 = (1u64 << 30) as f64;
@@ -107,7 +106,7 @@ pub(super) fn run(arguments: PlanArguments) -> Result<()> {
     let config = model(&arguments.model)?;
     let latent = match arguments.codes {
         0 => Latent::None {},
-        codes => Latent::Marginal { codes, codebook_std: 0.02, heads_learning_rate: None },
+        codes => Latent::Marginal { codes: codes as usize, codebook_std: 0.02, heads_learning_rate: None },
     };
     let room = Room { tokens: pack, row, scores: Room::SCORES };
     let usable = gpu.gib - RESERVE_GIB;

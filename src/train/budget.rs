@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Card {
     pub name: &'static str,
-    /// What its driver says it has.
+    /// About what its driver says it has.
     pub gib: f64,
     /// Peak of dense bf16 products with sums in f32, by NVIDIA's data sheets.
     pub tflops: f64,
@@ -96,6 +96,7 @@ pub struct Bytes {
 ///
 /// Errors: a room without a token, or longer rows than the context.
 pub fn bytes(config: &DecoderConfig, latent: &Latent, formats: Formats, room: Room) -> Result<Bytes> {
+    check_sizes(config)?;
     let context = config.max_position_embeddings;
     if room.row == 0 || room.row > room.tokens || room.row > context {
         let expected = format!("from 1 token to a pack's {} and the context's {context}", room.tokens);
@@ -107,13 +108,39 @@ pub fn bytes(config: &DecoderConfig, latent: &Latent, formats: Formats, room: Ro
     let ids: Vec<u32> = (0..room.tokens).map(|i| (i % config.vocab_size) as u32).collect();
     let rows = ids.chunks(room.row).map(Row::causal).collect();
     let run = gpu.forward(&TokenRows::new(rows))?;
-    let hidden = gpu.hidden(&run)?;
-    gpu.backward(run, &hidden)?;
+    let states: Vec<u32> = (0..room.tokens as u32).collect();
+    let (_, scored) = gpu.token_logps_at(&run, &states, &ids)?;
+    gpu.backward_from(run, scored, &vec![0.0; room.tokens])?;
     let trace = device.trace();
     let heads = 16 * heads_count(latent, config.hidden_size);
     let mut by_name = trace.by_name;
     by_name.insert("latent's heads", heads);
     Ok(Bytes { peak: trace.peak + heads, host: trace.host, by_name })
+}
+
+/// A file may state any shape: of those that are refused, products of sizes could overflow.
+///
+/// Errors: more than a million numbers in a row, heads, or layers, or 10¹³ parameters.
+fn check_sizes(c: &DecoderConfig) -> Result<()> {
+    let sizes = [
+        ("hidden_size", c.hidden_size),
+        ("intermediate_size", c.intermediate_size),
+        ("heads times head_dim", c.num_attention_heads.saturating_mul(c.head_dim)),
+        ("key heads times head_dim", c.num_key_value_heads.saturating_mul(c.head_dim)),
+        ("num_hidden_layers", c.num_hidden_layers),
+        ("vocab_size", c.vocab_size),
+    ];
+    for (name, size) in sizes {
+        if size > 1 << 20 {
+            return Err(Error::argument("plan", name, size, "at most 1,048,576"));
+        }
+    }
+    let parameters: f64 =
+        c.parameter_shapes().map(|(_, shape)| shape.iter().map(|n| *n as f64).product::<f64>()).sum();
+    match parameters <= 1e13 {
+        true => Ok(()),
+        false => Err(Error::argument("plan", "parameters", format!("{parameters:.1e}"), "at most 1e13")),
+    }
 }
 
 /// Tokens of a pair's prompt and of its two answers.

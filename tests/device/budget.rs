@@ -76,8 +76,8 @@ fn a_plan_of_smollm2() {
     let mut gpu = Gpu::new(&device, &config, FORMATS[3], room).unwrap();
     let rows = TokenRows::new(vec![Row::causal(&[1, 2, 3, 4, 5]), Row::causal(&[6, 7, 8])]);
     let run = gpu.forward(&rows).unwrap();
-    let hidden = gpu.hidden(&run).unwrap();
-    gpu.backward(run, &hidden).unwrap();
+    let (_, scored) = gpu.token_logps_at(&run, &[0, 1, 2, 3, 4, 5, 6, 7], &[1; 8]).unwrap();
+    gpu.backward_from(run, scored, &[0.5; 8]).unwrap();
     assert_eq!(device.trace().peak, planned.peak);
 }
 
@@ -92,6 +92,16 @@ fn rows_that_do_not_fit_are_refused() {
     assert!(refused(10, 0).contains("from 1 token"));
     assert!(refused(10, 11).contains("a pack's 10"));
     assert!(refused(10_000, 9000).contains("the context's 8192"));
+    // Whatever a file states.
+    let of = |config: DecoderConfig| {
+        bytes(&config, &Latent::None {}, FORMATS[0], Room { tokens: 8, row: 4, scores: 9 })
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(of(DecoderConfig { vocab_size: usize::MAX, ..smollm2() }).contains("vocab_size"));
+    assert!(of(DecoderConfig { head_dim: usize::MAX / 2, ..smollm2() }).contains("heads times head_dim"));
+    let wide = DecoderConfig { intermediate_size: 1 << 20, hidden_size: 1 << 20, ..smollm2() };
+    assert!(of(wide).contains("at most 1e13"));
 }
 
 proptest! {

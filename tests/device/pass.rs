@@ -283,5 +283,7 @@ fn what_does_not_fit_is_refused() {
     assert!(refused(&mut gpu, &[&[1, 10]]).contains("below the vocabulary of 10"));
     assert!(gpu.weights.set("model.norm.weight", &[1.0]).unwrap_err().to_string().contains("4 numbers"));
     assert!(gpu.weights.set("model.norm", &[1.0]).unwrap_err().to_string().contains("no such parameter"));
+    assert!(gpu.weights.get("model.norm").unwrap_err().to_string().contains("no such parameter"));
+    assert!(gpu.weights.gradient_of("lm_head.weight").is_err());
     assert!(gpu.token_logps(&[0.0; 4], &[10]).err().unwrap().to_string().contains("vocabulary"));
 }

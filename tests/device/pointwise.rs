@@ -4,8 +4,8 @@ use crate::tools::{Draws, ROUNDING, assert_close, f64s, read};
 use half::bf16;
 use lpc::machine::device::Numbers;
 use lpc::machine::device::kernels::{
-    ByToken, add_columns, embed, embed_backward, gather, head_gradient, head_logps, rms_norm,
-    rms_norm_backward, rms_norm_weight, swiglu, swiglu_backward, to_bf16,
+    ByToken, add_columns, gather, gather_backward, head_gradient, head_logps, rms_norm, rms_norm_backward,
+    rms_norm_weight, swiglu, swiglu_backward, to_bf16,
 };
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -113,7 +113,7 @@ proptest! {
         let (table, ids) = (draws.rounded(vocab * d, 1.0), draws.below(n, vocab));
         let (d_out, sums) = (draws.normal(n * d, 1.0), draws.rounded(vocab * d, 1.0));
         let (held, places, out) = (draws.held(&table), draws.held(&ids), draws.room::<f32>(n * d));
-        embed(held.all(), places.all(), out.all()).unwrap();
+        gather(Numbers::Bf16(held.all()), places.all(), Numbers::F32(out.all())).unwrap();
         let row = |i: usize| f64s(&table[ids[i] as usize * d..][..d]);
         prop_assert_eq!(read(&out), (0..n).flat_map(row).collect::<Vec<_>>());
 
@@ -127,7 +127,7 @@ proptest! {
         let gradient = if exact { Numbers::F32(wide.all()) } else { Numbers::Bf16(half.all()) };
         let (distinct, starts, order) = (draws.held(&distinct), draws.held(&starts), draws.held(&order));
         let by_token = ByToken { ids: distinct.all(), starts: starts.all(), order: order.all() };
-        embed_backward(draws.held(&d_out).all(), by_token, gradient, d).unwrap();
+        gather_backward(draws.held(&d_out).all(), by_token, gradient, d).unwrap();
         let mut expected = f64s(&sums);
         for (i, x) in f64s(&d_out).into_iter().enumerate() {
             expected[ids[i / d] as usize * d + i % d] += x;
@@ -143,7 +143,9 @@ proptest! {
     fn rows_gathered(seed: u64, n in 1usize..20, rows in 1usize..20, d in 1usize..600) {
         let mut draws = Draws::new(seed);
         let (x, ids, out) = (draws.normal(rows * d, 1.0), draws.below(n, rows), draws.room::<bf16>(n * d));
-        gather(draws.held(&x).all(), draws.held(&ids).all(), out.all()).unwrap();
+        let table = draws.held(&x);
+        let table = Numbers::F32(table.all());
+        gather(table, draws.held(&ids).all(), Numbers::Bf16(out.all())).unwrap();
         let row = |id: &u32| x[*id as usize * d..][..d].iter().map(|x| bf16::from_f32(*x)).collect::<Vec<_>>();
         prop_assert_eq!(out.all().read().unwrap(), ids.iter().flat_map(row).collect::<Vec<_>>());
     }
@@ -195,7 +197,8 @@ fn tokens_outside_have_no_number() {
     let logps: Vec<f32> = logps.all().read().unwrap();
     assert!(logps[0].is_finite() && logps[1].is_nan(), "{logps:?}");
     let (table, out) = (draws.held(&[bf16::ONE; 4]), draws.room::<f32>(4));
-    embed(table.all(), draws.held(&[1u32, 9]).all(), out.all()).unwrap();
+    let ids = draws.held(&[1u32, 9]);
+    gather(Numbers::Bf16(table.all()), ids.all(), Numbers::F32(out.all())).unwrap();
     let out = out.all().read().unwrap();
     assert!(out[..2] == [1.0, 1.0] && out[2..].iter().all(|x| x.is_nan()), "{out:?}");
 }

@@ -66,7 +66,16 @@ fn what_it_refuses() {
     assert!(lpc.refused(&["plan", "--model", "gpt-9"]).contains("llama3-8b, mistral-7b, or a folder"));
     let long = lpc.refused(&["plan", "--model", "llama3-8b", "--row", "9000", "--pack", "9000"]);
     assert!(long.contains("the context's 8192"), "{long}");
-    for (option, value) in [("--gpu", "fast"), ("--share", "1.5"), ("--lengths", "1,2"), ("--pack", "0")] {
+    for (option, value) in [
+        ("--gpu", "fast"),
+        ("--share", "1.5"),
+        ("--lengths", "1,2"),
+        ("--pack", "0"),
+        ("--pack", "99999999999999"),
+        ("--codes", "99999999999"),
+        ("--row", "-1"),
+        ("--gpu", "NaN"),
+    ] {
         let output = lpc.run(&["plan", "--model", "llama3-8b", option, value]);
         assert_eq!(output.status.code(), Some(2), "{option} {value}");
     }

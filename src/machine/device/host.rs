@@ -61,7 +61,7 @@ pub(super) unsafe fn launch<A: Sync>(kernel: Kernel, grid: [usize; 2], arguments
     let blocks = width.checked_mul(height).expect("a grid of 32-bit numbers");
     assert!(height <= 65_535, "a grid that a GPU takes");
     // Blocks of this one may add to the same row, where an id stands twice.
-    let in_order = kernel == Kernel::EmbedBackward;
+    let in_order = kernel == Kernel::GatherBackward;
     let at_once = if in_order { blocks.max(1) } else { (blocks / 64).max(1) };
     (0..blocks.div_ceil(at_once)).into_par_iter().for_each(|task| {
         let first = task * at_once;

@@ -7,7 +7,7 @@ use super::weights::BlockPlaces;
 use super::workspace::STRETCHES;
 use crate::Result;
 use crate::machine::device::kernels::{
-    add_columns, attention_scores, embed_backward, join_heads, regroup, rms_norm_backward, rms_norm_weight,
+    add_columns, attention_scores, gather_backward, join_heads, regroup, rms_norm_backward, rms_norm_weight,
     swiglu_backward, to_bf16,
 };
 use crate::machine::device::{Operand, View};
@@ -32,7 +32,7 @@ pub(super) fn run(gpu: &Gpu, pack: &Pack) -> Result<()> {
         attention_backward(gpu, pack, &block, layer)?;
     }
     let table = gpu.weights.layout.place("model.embed_tokens.weight");
-    embed_backward(dx, pack.by_token(), gpu.weights.gradient(&table), c.hidden_size)
+    gather_backward(dx, pack.by_token(), gpu.weights.gradient(&table), c.hidden_size)
 }
 
 /// Adds to dx what flows back through a norm of `x`, and to its weight's gradient.

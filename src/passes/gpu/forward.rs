@@ -5,7 +5,7 @@ use super::pack::Pack;
 use super::weights::BlockPlaces;
 use crate::Result;
 use crate::machine::device::kernels::{
-    attention_weights, embed, regroup, rms_norm, score_stride, split_heads, swiglu,
+    attention_weights, gather, regroup, rms_norm, score_stride, split_heads, swiglu,
 };
 use crate::machine::device::{Numbers, Operand, Out, View};
 use half::bf16;
@@ -16,7 +16,8 @@ pub(super) fn run(gpu: &Gpu, pack: &Pack) -> Result<()> {
     let (c, w) = (&gpu.config, &gpu.work);
     let (t, states) = (pack.tokens(), pack.tokens() * c.hidden_size);
     let x = w.x.at(..states);
-    embed(gpu.weights.at(&gpu.weights.layout.place("model.embed_tokens.weight")), pack.ids.all(), x)?;
+    let table = gpu.weights.at(&gpu.weights.layout.place("model.embed_tokens.weight"));
+    gather(Numbers::Bf16(table), pack.ids.all(), Numbers::F32(x))?;
     for layer in 0..c.num_hidden_layers {
         x.copy_to(w.inputs[layer].at(..states))?;
         let block = gpu.weights.layout.block(layer);

@@ -2,7 +2,7 @@
 
 use super::pack::Grouped;
 use super::{Gpu, Room, Run, backward};
-use crate::machine::device::kernels::{embed_backward, gather, head_gradient, head_logps, to_bf16};
+use crate::machine::device::kernels::{gather, gather_backward, head_gradient, head_logps, to_bf16};
 use crate::machine::device::{Device, Memory, Numbers, Operand, View};
 use crate::model::config::DecoderConfig;
 use crate::{Error, Result};
@@ -95,7 +95,8 @@ impl Gpu {
             return Err(Error::argument("head", "rows", rows.len(), expected));
         }
         let ids = Memory::of(&self.device, "packs", rows)?;
-        gather(self.work.hidden.at(..pack * d), ids.all(), self.head.states.at(..n * d))?;
+        let (hidden, states) = (self.work.hidden.at(..pack * d), self.head.states.at(..n * d));
+        gather(Numbers::F32(hidden), ids.all(), Numbers::Bf16(states))?;
         let (logps, scored) = self.score(tokens)?;
         Ok((logps, ScoredAt { scored, states: rows.to_vec() }))
     }
@@ -109,7 +110,7 @@ impl Gpu {
         let d_hidden = self.work.d_hidden.at(..pack * d);
         d_hidden.clear()?;
         let d_states = self.head.d_states.at(..n * d);
-        embed_backward(d_states, grouped.by_token(), Numbers::F32(d_hidden), d)?;
+        gather_backward(d_states, grouped.by_token(), Numbers::F32(d_hidden), d)?;
         backward::run(self, &run.pack)
     }
 

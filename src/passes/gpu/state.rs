@@ -3,7 +3,7 @@
 
 use super::Weights;
 use crate::error::Place;
-use crate::files::write_tensors;
+use crate::files::{replace, write_tensors};
 use crate::machine::device::{HostMemory, View};
 use crate::{Error, Result};
 use safetensors::Dtype;
@@ -97,7 +97,7 @@ impl Weights {
         let part = path.with_extension("part");
         write_tensors(&part, tensors, Some(self.metadata()?))?;
         match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            None => fs::rename(&part, path).map_err(Error::io(path)),
+            None => replace(path, &part),
             Some(e) => {
                 _ = fs::remove_file(&part);
                 Err(e)

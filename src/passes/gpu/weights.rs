@@ -202,20 +202,20 @@ impl Weights {
         self.sums.at(range)
     }
 
-    fn named(&self, name: &str, len: usize) -> Result<Range<usize>> {
+    fn named(&self, name: &str) -> Result<Range<usize>> {
         let none = || Error::argument("weights", name, "no such parameter", "one of the decoder");
-        let range = self.layout.places.get(name).cloned().ok_or_else(none)?;
-        match range.len() == len {
-            true => Ok(range),
-            false => Err(Error::argument("weights", name, len, format!("{} numbers", range.len()))),
-        }
+        self.layout.places.get(name).cloned().ok_or_else(none)
     }
 
     /// Replaces a parameter, exactly.
     ///
     /// Errors: a name or a size that the decoder does not have.
     pub fn set(&self, name: &str, numbers: &[f32]) -> Result<()> {
-        let range = self.named(name, numbers.len())?;
+        let range = self.named(name)?;
+        if range.len() != numbers.len() {
+            let expected = format!("{} numbers", range.len());
+            return Err(Error::argument("weights", name, numbers.len(), expected));
+        }
         for (i, piece) in numbers.chunks(self.door.len()).enumerate() {
             let at = range.start + i * self.door.len();
             let (door, at) = (self.door.at(..piece.len()), at..at + piece.len());
@@ -236,9 +236,9 @@ impl Weights {
         Ok(())
     }
 
-    /// A parameter's f32 numbers.
+    /// A parameter's f32 numbers. Errors: a name that the decoder does not have.
     pub fn get(&self, name: &str) -> Result<Vec<f32>> {
-        let range = self.layout.place(name);
+        let range = self.named(name)?;
         let mut numbers = Vec::with_capacity(range.len());
         while numbers.len() < range.len() {
             let at = range.start + numbers.len();
@@ -250,9 +250,9 @@ impl Weights {
         Ok(numbers)
     }
 
-    /// A parameter's sum of gradients.
+    /// A parameter's sum of gradients. Errors: a name that the decoder does not have.
     pub fn gradient_of(&self, name: &str) -> Result<Vec<f32>> {
-        match self.gradient(&self.layout.place(name)) {
+        match self.gradient(&self.named(name)?) {
             Numbers::F32(sum) => sum.read(),
             Numbers::Bf16(sum) => Ok(sum.read()?.into_iter().map(bf16::to_f32).collect()),
         }

@@ -29,65 +29,39 @@ FUNCTION struct spot spot_of(struct heads s, u32 token, u32 head) {
     return spot;
 }
 
-// qkv -> q and k, rotated, and v. A token a block.
-struct split_heads {
-    const bf16 *qkv;
+// qkv -> q and k, rotated, and v; or back, which is the gradient: a rotation's transpose is its inverse. A token
+// a block.
+struct split_or_join {
+    bf16 *qkv;
     bf16 *q;
     bf16 *k;
     bf16 *v;
     const float *cos;
     const float *sin;
     struct heads shape;
+    u32 join;
 };
-KERNEL(split_heads) {
+KERNEL(split_or_join) {
     const struct heads s = a.shape;
     const u32 half = s.head_dim / 2, all = s.kv_heads * (s.group + 2);
+    const float direction = a.join ? -1.0f : 1.0f;
     EACH(t) {
         for (u32 i = t; i < all * half; i += THREADS) {
             const u32 head = i / half, e = i % half;
-            const struct spot to = spot_of(s, BLOCK_X, head);
-            const bf16 *from = a.qkv + ((u64)BLOCK_X * all + head) * s.head_dim;
-            bf16 *out = (to.part == 0 ? a.q : to.part == 1 ? a.k : a.v) + to.apart;
-            if (to.part == 2) {
-                out[e] = from[e];
-                out[e + half] = from[e + half];
+            const struct spot spot = spot_of(s, BLOCK_X, head);
+            bf16 *together = a.qkv + ((u64)BLOCK_X * all + head) * s.head_dim;
+            bf16 *apart = (spot.part == 0 ? a.q : spot.part == 1 ? a.k : a.v) + spot.apart;
+            const bf16 *from = a.join ? apart : together;
+            bf16 *to = a.join ? together : apart;
+            if (spot.part == 2) {
+                to[e] = from[e];
+                to[e + half] = from[e + half];
             } else {
-                const float cos = a.cos[(u64)BLOCK_X * half + e], sin = a.sin[(u64)BLOCK_X * half + e];
+                const u64 angle = (u64)BLOCK_X * half + e;
+                const float cos = a.cos[angle], sin = direction * a.sin[angle];
                 const float low = wide(from[e]), high = wide(from[e + half]);
-                out[e] = narrow(low * cos - high * sin);
-                out[e + half] = narrow(high * cos + low * sin);
-            }
-        }
-    }
-}
-
-// The gradient of split_heads: a rotation's transpose is its inverse.
-struct join_heads {
-    const bf16 *q;
-    const bf16 *k;
-    const bf16 *v;
-    bf16 *qkv;
-    const float *cos;
-    const float *sin;
-    struct heads shape;
-};
-KERNEL(join_heads) {
-    const struct heads s = a.shape;
-    const u32 half = s.head_dim / 2, all = s.kv_heads * (s.group + 2);
-    EACH(t) {
-        for (u32 i = t; i < all * half; i += THREADS) {
-            const u32 head = i / half, e = i % half;
-            const struct spot at = spot_of(s, BLOCK_X, head);
-            const bf16 *from = (at.part == 0 ? a.q : at.part == 1 ? a.k : a.v) + at.apart;
-            bf16 *out = a.qkv + ((u64)BLOCK_X * all + head) * s.head_dim;
-            if (at.part == 2) {
-                out[e] = from[e];
-                out[e + half] = from[e + half];
-            } else {
-                const float cos = a.cos[(u64)BLOCK_X * half + e], sin = a.sin[(u64)BLOCK_X * half + e];
-                const float low = wide(from[e]), high = wide(from[e + half]);
-                out[e] = narrow(low * cos + high * sin);
-                out[e + half] = narrow(high * cos - low * sin);
+                to[e] = narrow(low * cos - high * sin);
+                to[e + half] = narrow(high * cos + low * sin);
             }
         }
     }

@@ -45,62 +45,58 @@ pub struct Sight {
     pub own_end: u32,
 }
 
-#[repr(C)]
-struct Rotated {
-    /// `qkv` and the three apart, in the order of the sources.
-    places: [u64; 4],
-    cos: u64,
-    sin: u64,
-    shape: HeadShape,
-}
-
-fn turns(launch: &mut Launch<'_>, [cos, sin]: [View<'_, f32>; 2], shape: HeadShape) -> [u64; 2] {
-    assert_eq!(shape.head_dim % 2, 0, "an even number of coordinates a head");
-    let angles = shape.tokens as usize * shape.head_dim as usize / 2;
-    [launch.read(cos, angles), launch.read(sin, angles)]
-}
-
 /// The projections of tokens, apart by heads; queries and keys are rotated.
 ///
 /// Shapes: qkv [tokens, heads + 2 · kv heads, head_dim] → q [kv heads, tokens, group, head_dim], k and v
-/// [kv heads, tokens, head_dim]; cos and sin [tokens, head_dim / 2].
+/// [kv heads, tokens, head_dim]; angles' cosines and sines [tokens, head_dim / 2].
 pub fn split_heads(
     qkv: View<'_, bf16>,
-    [q, k, v]: [View<'_, bf16>; 3],
+    apart: [View<'_, bf16>; 3],
     angles: [View<'_, f32>; 2],
     shape: HeadShape,
 ) -> Result<()> {
-    let (queries, keys, mut launch) = (shape.queries(), shape.keys(), Launch::on(qkv.device()));
-    let places = [
-        launch.read(qkv, queries + 2 * keys),
-        launch.write(q, queries),
-        launch.write(k, keys),
-        launch.write(v, keys),
-    ];
-    let [cos, sin] = turns(&mut launch, angles, shape);
-    let arguments = Rotated { places, cos, sin, shape };
-    // SAFETY: every place has the numbers of its shape, by the checks above.
-    unsafe { launch.run(Kernel::SplitHeads, [shape.tokens as usize, 1], &arguments) }
+    split_or_join(qkv, apart, angles, shape, false)
 }
 
 /// The inverse of [`split_heads`], which is also its gradient.
 pub fn join_heads(
-    [q, k, v]: [View<'_, bf16>; 3],
+    apart: [View<'_, bf16>; 3],
     qkv: View<'_, bf16>,
     angles: [View<'_, f32>; 2],
     shape: HeadShape,
 ) -> Result<()> {
+    split_or_join(qkv, apart, angles, shape, true)
+}
+
+fn split_or_join(
+    qkv: View<'_, bf16>,
+    [q, k, v]: [View<'_, bf16>; 3],
+    [cos, sin]: [View<'_, f32>; 2],
+    shape: HeadShape,
+    join: bool,
+) -> Result<()> {
+    #[repr(C)]
+    struct Arguments {
+        /// qkv, q, k, v.
+        places: [u64; 4],
+        cos: u64,
+        sin: u64,
+        shape: HeadShape,
+        join: u32,
+    }
+    assert_eq!(shape.head_dim % 2, 0, "an even number of coordinates a head");
     let (queries, keys, mut launch) = (shape.queries(), shape.keys(), Launch::on(qkv.device()));
+    let angles = shape.tokens as usize * shape.head_dim as usize / 2;
     let places = [
-        launch.read(q, queries),
-        launch.read(k, keys),
-        launch.read(v, keys),
-        launch.write(qkv, queries + 2 * keys),
+        launch.see(qkv, queries + 2 * keys, join),
+        launch.see(q, queries, !join),
+        launch.see(k, keys, !join),
+        launch.see(v, keys, !join),
     ];
-    let [cos, sin] = turns(&mut launch, angles, shape);
-    let arguments = Rotated { places, cos, sin, shape };
+    let (cos, sin) = (launch.read(cos, angles), launch.read(sin, angles));
+    let arguments = Arguments { places, cos, sin, shape, join: join.into() };
     // SAFETY: every place has the numbers of its shape, by the checks above.
-    unsafe { launch.run(Kernel::JoinHeads, [shape.tokens as usize, 1], &arguments) }
+    unsafe { launch.run(Kernel::SplitOrJoin, [shape.tokens as usize, 1], &arguments) }
 }
 
 /// Queries' numbers from [tokens, heads, head_dim] to [kv heads, tokens, group, head_dim] if `apart`, or back.

@@ -16,7 +16,7 @@ pub use norm::{add_columns, rms_norm, rms_norm_backward, rms_norm_weight};
 pub use optimiser::{
     Moments, MomentsFormat, Step, adamw, draw, join_master, split_master, square_blocks, square_sum,
 };
-pub use pointwise::{ByToken, embed, embed_backward, gather, swiglu, swiglu_backward, to_bf16};
+pub use pointwise::{ByToken, gather, gather_backward, swiglu, swiglu_backward, to_bf16};
 
 use super::host::HostKernel;
 use super::{Device, Element, Numbers, View};
@@ -74,18 +74,16 @@ kernels! {
     AttentionScores lpc_attention_scores,
     AttentionWeights lpc_attention_weights,
     Draw lpc_draw,
-    Embed lpc_embed,
-    EmbedBackward lpc_embed_backward,
     Gather lpc_gather,
+    GatherBackward lpc_gather_backward,
     HeadGradient lpc_head_gradient,
     HeadLogps lpc_head_logps,
-    JoinHeads lpc_join_heads,
     JoinMaster lpc_join_master,
     Regroup lpc_regroup,
     RmsNorm lpc_rms_norm,
     RmsNormBackward lpc_rms_norm_backward,
     RmsNormWeight lpc_rms_norm_weight,
-    SplitHeads lpc_split_heads,
+    SplitOrJoin lpc_split_or_join,
     SplitMaster lpc_split_master,
     SquareSums lpc_square_sums,
     Swiglu lpc_swiglu,
@@ -126,18 +124,20 @@ impl<'a> Launch<'a> {
     }
 
     #[track_caller]
-    fn write_numbers(&mut self, numbers: Numbers<'_>, len: usize) -> RawNumbers {
-        match numbers {
-            Numbers::F32(view) => RawNumbers { at: self.write(view, len), is_bf16: 0 },
-            Numbers::Bf16(view) => RawNumbers { at: self.write(view, len), is_bf16: 1 },
-        }
+    fn read_numbers(&mut self, numbers: Numbers<'_>, len: usize) -> RawNumbers {
+        self.see_numbers(numbers, len, false)
     }
 
     #[track_caller]
-    fn read_numbers(&mut self, numbers: Numbers<'_>) -> RawNumbers {
+    fn write_numbers(&mut self, numbers: Numbers<'_>, len: usize) -> RawNumbers {
+        self.see_numbers(numbers, len, true)
+    }
+
+    #[track_caller]
+    fn see_numbers(&mut self, numbers: Numbers<'_>, len: usize, written: bool) -> RawNumbers {
         match numbers {
-            Numbers::F32(view) => RawNumbers { at: self.read(view, view.len()), is_bf16: 0 },
-            Numbers::Bf16(view) => RawNumbers { at: self.read(view, view.len()), is_bf16: 1 },
+            Numbers::F32(view) => RawNumbers { at: self.see(view, len, written), is_bf16: 0 },
+            Numbers::Bf16(view) => RawNumbers { at: self.see(view, len, written), is_bf16: 1 },
         }
     }
 

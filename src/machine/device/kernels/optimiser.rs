@@ -66,7 +66,7 @@ pub fn square_sum(gradient: Numbers<'_>, sums: &Memory<f32>) -> Result<f64> {
     let blocks = square_blocks(n);
     let sums = sums.at(..blocks);
     let mut launch = Launch::on(sums.device());
-    let gradient = launch.read_numbers(gradient);
+    let gradient = launch.read_numbers(gradient, n);
     let arguments = Arguments { gradient, sums: launch.write(sums, blocks), n: n as u64 };
     // SAFETY: a sum for each block.
     unsafe { launch.run(Kernel::SquareSums, [blocks, 1], &arguments)? };
@@ -254,7 +254,7 @@ fn update(
     let arguments = Arguments {
         halves: launch.write(halves, n),
         rests: launch.write(rests, n),
-        gradient: launch.read_numbers(gradient),
+        gradient: launch.read_numbers(gradient, n),
         moments: moments.raw(&mut launch, first, n, seed),
         n: n as u64,
         step: *step,

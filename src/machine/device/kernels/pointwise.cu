@@ -1,4 +1,4 @@
-// One number after the other: SwiGLU, roundings, embeddings.
+// One number after the other: SwiGLU, roundings, rows of a table.
 #include "common.h"
 
 FUNCTION float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
@@ -53,41 +53,26 @@ KERNEL(to_bf16) {
     }
 }
 
-// Row ids[row] of the table, in f32; not a number where there is no such row. A row a block.
-struct embed {
-    const bf16 *table;
-    const u32 *ids;
-    float *out;
-    u32 d, rows;
-};
-KERNEL(embed) {
-    const u32 id = a.ids[BLOCK_X];
-    const bf16 *from = a.table + (u64)id * a.d;
-    float *out = a.out + (u64)BLOCK_X * a.d;
-    EACH(t) {
-        for (u32 i = t; i < a.d; i += THREADS) out[i] = id < a.rows ? wide(from[i]) : of_bits(0x7fc00000u);
-    }
-}
-
-// Row ids[row] of f32 numbers, rounded; not a number where there is no such row. A row a block.
+// Row ids[row] of a table; not a number where there is no such row. A row a block.
 struct gather {
-    const float *x;
+    struct numbers table;
     const u32 *ids;
-    bf16 *out;
+    struct numbers out;
     u32 d, rows;
 };
 KERNEL(gather) {
     const u32 id = a.ids[BLOCK_X];
-    const float *from = a.x + (u64)id * a.d;
-    bf16 *out = a.out + (u64)BLOCK_X * a.d;
+    const u64 from = (u64)id * a.d, to = (u64)BLOCK_X * a.d;
     EACH(t) {
-        for (u32 i = t; i < a.d; i += THREADS) out[i] = id < a.rows ? narrow(from[i]) : (bf16)0x7fc0u;
+        for (u32 i = t; i < a.d; i += THREADS) {
+            put(a.out, to + i, id < a.rows ? number_at(a.table, from + i) : of_bits(0x7fc00000u));
+        }
     }
 }
 
 // gradient[ids[i]] += d_out[order[j]] for the j from starts[i] to before starts[i + 1], in order. A token id a
 // block: `order` holds the rows sorted by token, so that no two blocks add to the same row.
-struct embed_backward {
+struct gather_backward {
     const float *d_out;
     const u32 *ids;
     const u32 *starts;
@@ -95,7 +80,7 @@ struct embed_backward {
     struct numbers gradient;
     u32 d, rows, tokens;
 };
-KERNEL(embed_backward) {
+KERNEL(gather_backward) {
     const u32 first = a.starts[BLOCK_X], end = a.starts[BLOCK_X + 1], id = a.ids[BLOCK_X];
     EACH(t) {
         for (u32 i = t; i < a.d && id < a.rows; i += THREADS) {

@@ -1,4 +1,4 @@
-//! SwiGLU, roundings and embeddings.
+//! SwiGLU, roundings and rows of a table.
 
 use super::{Kernel, Launch, RawNumbers, THREADS, small};
 use crate::Result;
@@ -51,54 +51,28 @@ pub fn to_bf16(x: View<'_, f32>, out: View<'_, bf16>) -> Result<()> {
     unsafe { launch.run(Kernel::ToBf16, [n.div_ceil(THREADS), 1], &arguments) }
 }
 
-/// Row ids[i] of a table; no numbers where it has no such row. Shapes: table [V, d], ids [n] → [n, d].
-pub fn embed(table: View<'_, bf16>, ids: View<'_, u32>, out: View<'_, f32>) -> Result<()> {
+/// Rows ids[i] of a table; no numbers where it has no such row. Shapes: table [m, d], ids [n] → [n, d].
+pub fn gather(table: Numbers<'_>, ids: View<'_, u32>, out: Numbers<'_>) -> Result<()> {
     #[repr(C)]
     struct Arguments {
-        table: u64,
+        table: RawNumbers,
         ids: u64,
-        out: u64,
+        out: RawNumbers,
         d: u32,
         rows: u32,
     }
     let n = ids.len();
     let d = out.len() / n.max(1);
     let rows = table.len() / d.max(1);
-    let mut launch = Launch::on(table.device());
+    let mut launch = Launch::on(ids.device());
     let arguments = Arguments {
-        table: launch.read(table, rows * d),
-        ids: launch.read(ids, ids.len()),
-        out: launch.write(out, n * d),
+        table: launch.read_numbers(table, rows * d),
+        ids: launch.read(ids, n),
+        out: launch.write_numbers(out, n * d),
         d: small(d),
         rows: small(rows),
     };
     // SAFETY: rows of d numbers, by the checks above; the kernel compares an id with the table's rows.
-    unsafe { launch.run(Kernel::Embed, [n, 1], &arguments) }
-}
-
-/// Rows ids[i] of x, rounded; no numbers where it has no such row. Shapes: x [m, d], ids [n] → [n, d].
-/// [`embed_backward`] is its gradient.
-pub fn gather(x: View<'_, f32>, ids: View<'_, u32>, out: View<'_, bf16>) -> Result<()> {
-    #[repr(C)]
-    struct Arguments {
-        x: u64,
-        ids: u64,
-        out: u64,
-        d: u32,
-        rows: u32,
-    }
-    let n = ids.len();
-    let d = out.len() / n.max(1);
-    let rows = x.len() / d.max(1);
-    let mut launch = Launch::on(x.device());
-    let arguments = Arguments {
-        x: launch.read(x, rows * d),
-        ids: launch.read(ids, ids.len()),
-        out: launch.write(out, n * d),
-        d: small(d),
-        rows: small(rows),
-    };
-    // SAFETY: rows of d numbers, by the checks above; the kernel compares an id with the rows.
     unsafe { launch.run(Kernel::Gather, [n, 1], &arguments) }
 }
 
@@ -110,9 +84,9 @@ pub struct ByToken<'a> {
     pub order: View<'a, u32>,
 }
 
-/// Adds to the table's gradient that of [`embed`]'s result [n, d]. No id may stand twice in `ids`: which of
+/// Adds to the table's gradient that of [`gather`]'s result [n, d]. No id may stand twice in `ids`: which of
 /// two sums is kept would be chance.
-pub fn embed_backward(
+pub fn gather_backward(
     d_out: View<'_, f32>,
     by_token: ByToken<'_>,
     gradient: Numbers<'_>,
@@ -143,5 +117,5 @@ pub fn embed_backward(
     };
     // SAFETY: rows of d numbers, by the checks above; the kernel compares what it reads of the three lists
     // with the numbers of rows.
-    unsafe { launch.run(Kernel::EmbedBackward, [distinct, 1], &arguments) }
+    unsafe { launch.run(Kernel::GatherBackward, [distinct, 1], &arguments) }
 }
