@@ -74,8 +74,8 @@ pub fn planted(rows: &str) -> String {
 const PLANTED: &str = "\
 # Planted errors
 
-`just planted` plants each error of `tests/planted/errors.toml` in a copy of the tree and runs the suites of `just verify` until
-one turns red: these tests saw it.
+`just planted` plants each error of `tests/planted/errors.toml` in a copy of the tree and runs the suites of `just verify`, for
+the code of GPUs those of `tests/device`, until one turns red: these tests saw it.
 
 | error | what | file | caught by |
 |---|---|---|---|
