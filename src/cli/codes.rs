@@ -8,6 +8,7 @@ use crate::eval::generation::{Sampling, generate};
 use crate::eval::predictor::Predictor;
 use crate::experiment::codes;
 use crate::experiment::subject::{Choices, Subject};
+use crate::passes::policy::PairPolicy;
 use crate::progress::Progress;
 use crate::report::document::markdown;
 use crate::report::study::codes::{in_words, information, used};

@@ -6,7 +6,7 @@ use crate::eval::preference::prior_latent;
 use crate::latent::PriorLatent;
 use crate::machine::exp::{exp, exp_in_place, max, sum};
 use crate::passes::cached::Inference;
-use crate::passes::policy::Policy;
+use crate::passes::policy::{PairPolicy, Policy};
 use candle_core::Tensor;
 use rayon::prelude::*;
 

@@ -5,7 +5,7 @@ use crate::data::tokenize::TokenizedPair;
 use crate::interrupt;
 use crate::latent::{Noise, PriorLatent, noise_rows};
 use crate::model::batch::PairBatch;
-use crate::passes::policy::{PairStates, Policy};
+use crate::passes::policy::{PairPolicy, PairStates};
 use crate::progress::Task;
 use crate::tensor::objective::{PairLogps, implicit_rewards};
 use crate::train::fit::reference_tensors;
@@ -53,18 +53,17 @@ impl Preference {
 /// Errors: a margin or log-probability that is not finite.
 pub fn score_pairs(
     recipe: &Recipe,
-    policy: &Policy,
+    policy: &dyn PairPolicy,
     pairs: &[TokenizedPair],
     reference: Option<&[ReferenceLogps]>,
     progress: &Task,
 ) -> Result<Vec<Preference>> {
-    let decoder = &policy.decoder;
     let mut verdicts = vec![None; pairs.len()];
     for members in by_length(pairs).chunks(recipe.training.micro_batch_size) {
         interrupt::check("evaluation")?;
         let chunk: Vec<&TokenizedPair> = members.iter().map(|&i| &pairs[i]).collect();
-        let batch = PairBatch::new(&chunk, decoder.dtype(), decoder.device())?;
-        let states = PairStates::select(&policy.hidden(&batch.rows)?, &batch)?;
+        let batch = PairBatch::new(&chunk, policy.dtype(), policy.device())?;
+        let states = policy.states(&batch)?;
         let streams = chunk.iter().map(|p| format!("gumbel/test/{}", p.index));
         let weights = batch.factor_weights.as_ref();
         let logps = match prior_latent(recipe, policy, &states.prompt_hidden, weights, recipe.seed, streams)?
@@ -73,7 +72,7 @@ pub fn score_pairs(
             Some(PriorLatent::Latent(latent)) => policy.pair_logps(&states, &batch, Some(&latent))?,
             Some(PriorLatent::Mixture(prior)) => mixture_logps(policy, &states, &batch, &prior)?,
         };
-        let reference = reference.map(|r| reference_tensors(members.iter().map(|&i| r[i]), decoder.device()));
+        let reference = reference.map(|r| reference_tensors(members.iter().map(|&i| r[i]), policy.device()));
         let reference = reference.transpose()?;
         let rewards = implicit_rewards(recipe.objective, &logps, reference.as_ref(), &batch.lengths)?;
         let values = |t: &Tensor| t.to_vec1::<f32>();
@@ -107,14 +106,14 @@ pub fn score_pairs(
 /// factor weights and there are none.
 pub fn prior_latent(
     recipe: &Recipe,
-    policy: &Policy,
+    policy: &dyn PairPolicy,
     prompt_hidden: &Tensor,
     factor_weights: Option<&Tensor>,
     seed: u64,
     streams: impl Iterator<Item = String>,
 ) -> Result<Option<PriorLatent>> {
     recipe.latent.validate_at_test(recipe.evaluation.latent)?;
-    let Some(heads) = &policy.heads else { return Ok(None) };
+    let Some(heads) = policy.heads() else { return Ok(None) };
     let mut streams = Some(streams);
     let mut noise = |noise: Noise| {
         let streams = streams.take().into_iter().flatten();
@@ -125,7 +124,7 @@ pub fn prior_latent(
 
 /// log Σ_k p(k|x) π(y|x, k) of both completions.
 fn mixture_logps(
-    policy: &Policy,
+    policy: &dyn PairPolicy,
     states: &PairStates,
     batch: &PairBatch,
     prior: &[Vec<f64>],

@@ -8,7 +8,7 @@ use crate::eval::clusters::{against_permutations, mutual_information};
 use crate::experiment::dataset::TextPairs;
 use crate::experiment::latents::{Latents, PERMUTATIONS, sources};
 use crate::model::load::Loaded;
-use crate::passes::policy::Policy;
+use crate::passes::policy::{PairPolicy, Policy};
 use crate::progress::Progress;
 use crate::run::codes::{Codes, Information, Usage, entropy};
 use crate::seed;

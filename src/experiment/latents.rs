@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::eval::clusters::{against_permutations, distances, neighbours, silhouettes, votes_right};
 use crate::interrupt;
 use crate::model::batch::PairBatch;
-use crate::passes::policy::{PairStates, Policy};
+use crate::passes::policy::PairPolicy;
 use crate::progress::Task;
 use crate::run::map::{Map, Means};
 use crate::seed;
@@ -31,7 +31,7 @@ pub struct Latents {
 impl Latents {
     /// Errors: a policy without codes.
     pub fn of(
-        policy: &Policy,
+        policy: &dyn PairPolicy,
         pairs: &[TokenizedPair],
         pairs_at_a_time: usize,
         progress: &Task,
@@ -45,8 +45,8 @@ impl Latents {
         for members in by_length(pairs).chunks(pairs_at_a_time) {
             interrupt::check("latents")?;
             let chunk: Vec<&TokenizedPair> = members.iter().map(|&i| &pairs[i]).collect();
-            let batch = PairBatch::new(&chunk, policy.decoder.dtype(), policy.decoder.device())?;
-            let states = PairStates::select(&policy.hidden(&batch.rows)?, &batch)?;
+            let batch = PairBatch::new(&chunk, policy.dtype(), policy.device())?;
+            let states = policy.states(&batch)?;
             let prior = softmax(&prior_logits(&heads.prior, &states.prompt_hidden)?)?;
             let posterior =
                 posterior_logits(&heads.posterior, &states.chosen_hidden, &states.rejected_hidden)?;

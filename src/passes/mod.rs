@@ -21,17 +21,18 @@ pub mod fused;
 pub mod gpu;
 pub mod policy;
 
-use crate::Result;
 use crate::model::decoder::Decoder;
 use crate::model::gradients::Gradients;
 use crate::model::parameters::Parameters;
 use crate::model::rows::TokenRows;
 use crate::tensor::code_head::code_logps_composed;
 use crate::tensor::lm_head::token_logps_composed;
+use crate::{Error, Result};
 use adamw::{InTensors, Moments};
 use autograd::Autograd;
 use by_hand::ByHand;
 use cached::Cached;
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor, Var};
 use fused::Fused;
 use std::fmt::Debug;
@@ -95,6 +96,36 @@ pub trait Backward {
     /// Adds to `gradients` those of the decoder's parameters below the head, from that of the states
     /// [tokens, d].
     fn backward(self: Box<Self>, d_hidden: &Tensor, gradients: &mut Gradients) -> Result<()>;
+}
+
+/// A forward pass that waits for the gradients of its states.
+pub trait Pending {
+    /// Adds to `gradients` those of the decoder's parameters, from those of the states in `store`.
+    fn backward(self: Box<Self>, store: &mut GradStore, gradients: &mut Gradients) -> Result<()>;
+}
+
+struct OfStates<'a> {
+    hidden: Var,
+    pass: Box<dyn Backward + 'a>,
+}
+
+impl Pending for OfStates<'_> {
+    fn backward(self: Box<Self>, store: &mut GradStore, gradients: &mut Gradients) -> Result<()> {
+        let none = || Error::argument("backward", "hidden states", "no gradient", "one");
+        self.pass.backward(&store.remove(&self.hidden).ok_or_else(none)?, gradients)
+    }
+}
+
+/// [`Passes::forward`] whose states autograd begins with: below them the pass goes back, above them autograd.
+pub fn tracked<'a>(
+    passes: &dyn Passes,
+    decoder: &'a Decoder,
+    rows: &'a TokenRows,
+    recompute: bool,
+) -> Result<(Tensor, Box<dyn Pending + 'a>)> {
+    let (hidden, pass) = passes.forward(decoder, rows, recompute)?;
+    let hidden = Var::from_tensor(&hidden)?;
+    Ok((hidden.as_tensor().clone(), Box::new(OfStates { hidden, pass })))
 }
 
 /// Who computes with parameters where and as they are: the one place that decides.

@@ -8,7 +8,7 @@ use crate::model::batch::PairBatch;
 use crate::model::config::DecoderConfig;
 use crate::model::gradients::Gradients;
 use crate::model::parameters::Parameters;
-use crate::passes::policy::{PairStates, Policy};
+use crate::passes::policy::{PairPolicy, Policy};
 use crate::progress::Task;
 use crate::tensor::elbo::SampleNoise;
 use crate::tensor::latent::prior_weight;
@@ -140,7 +140,7 @@ struct Now {
 /// Gradients of the batch's mean loss, over its micro-batches.
 fn accumulate(
     inputs: &FitInputs<'_>,
-    policy: &Policy,
+    policy: &dyn PairPolicy,
     parameters: &Parameters,
     batch: &[usize],
     now: Now,
@@ -151,16 +151,15 @@ fn accumulate(
     let mut total = StepSums::default();
     for micro in batch.chunks(recipe.training.micro_batch_size) {
         let members: Vec<&TokenizedPair> = micro.iter().map(|&i| &pairs[i]).collect();
-        let decoder = &policy.decoder;
-        let rows = PairBatch::new(&members, decoder.dtype(), decoder.device())?;
-        let reference = reference.map(|r| reference_tensors(micro.iter().map(|&i| r[i]), decoder.device()));
+        let rows = PairBatch::new(&members, policy.dtype(), policy.device())?;
+        let reference = reference.map(|r| reference_tensors(micro.iter().map(|&i| r[i]), policy.device()));
         let reference = reference.transpose()?;
         // A stream for each pair and network: the draws do not depend on the batching.
         let draw = |network: &str, noise: Noise| {
             let names = members.iter().map(|p| format!("{}/{network}/{epoch}/{}", noise.stream, p.index));
-            noise_rows(recipe.seed, names, noise, decoder.device())
+            noise_rows(recipe.seed, names, noise, policy.device())
         };
-        let latent = match policy.heads.as_ref().and_then(|heads| heads.noise()) {
+        let latent = match policy.heads().and_then(|heads| heads.noise()) {
             None => None,
             Some(noise) => {
                 let noise =
@@ -169,14 +168,14 @@ fn accumulate(
             }
         };
         let recompute = recipe.training.recompute;
-        let sums = forward_backward(decoder, parameters, &rows.rows, recompute, gradients, |hidden| {
-            let states = PairStates::select(hidden, &rows)?;
+        let pass = policy.forward(&rows, recompute)?;
+        let sums = forward_backward(pass, parameters, gradients, |states| {
             let outputs =
-                pair_losses(policy, &states, &rows, reference.as_ref(), recipe.objective, latent.as_ref())?;
+                pair_losses(policy, states, &rows, reference.as_ref(), recipe.objective, latent.as_ref())?;
             let mean = (outputs.loss.sum_all()? / batch.len() as f64)?;
             let mut sums = outputs.sums(&rows)?;
             if gap {
-                let states = PairStates::select(&hidden.detach(), &rows)?;
+                let states = states.detached();
                 let exact = exact_latents(policy, &states, &rows, reference.as_ref(), recipe.objective)?;
                 let sum = |e: ExactLatents| e.bound_gap.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>();
                 sums.bound_gap = exact.map(sum).transpose()?;

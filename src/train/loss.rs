@@ -4,7 +4,7 @@ use crate::Result;
 use crate::config::Objective;
 use crate::latent::{CodeHeads, CodeOutputs, Divergence, Drawn, LatentInputs, Weighed};
 use crate::model::batch::PairBatch;
-use crate::passes::policy::{PairStates, Policy};
+use crate::passes::policy::{PairPolicy, PairStates};
 use crate::tensor::elbo::{expectation, negative_elbo_sampled};
 use crate::tensor::latent::prior_logits;
 use crate::tensor::marginal::{bound_gap, marginal_loss};
@@ -35,7 +35,7 @@ pub struct LatentOutputs {
 ///
 /// Shapes: states as [`PairStates`] says → [B]. `inputs` are needed for sampled latents only.
 pub fn pair_losses(
-    policy: &Policy,
+    policy: &dyn PairPolicy,
     states: &PairStates,
     batch: &PairBatch,
     reference: Option<&PairLogps>,
@@ -43,7 +43,7 @@ pub fn pair_losses(
     inputs: Option<&LatentInputs>,
 ) -> Result<PairOutputs> {
     let seen = states.seen(batch);
-    let drawn = policy.heads.as_ref().map(|heads| heads.draw(&seen, inputs)).transpose()?;
+    let drawn = policy.heads().map(|heads| heads.draw(&seen, inputs)).transpose()?;
     let (PairLoss { loss, margin }, logps, latent) = match drawn {
         None => {
             let logps = policy.pair_logps(states, batch, None)?;
@@ -81,7 +81,7 @@ pub struct ExactLatents {
 
 /// The exact likelihood of each pair and the gap of its bound; none for a policy without codes.
 pub fn exact_latents(
-    policy: &Policy,
+    policy: &dyn PairPolicy,
     states: &PairStates,
     batch: &PairBatch,
     reference: Option<&PairLogps>,
@@ -107,7 +107,7 @@ struct EveryCode {
 
 impl EveryCode {
     fn score(
-        policy: &Policy,
+        policy: &dyn PairPolicy,
         heads: &CodeHeads,
         states: &PairStates,
         batch: &PairBatch,

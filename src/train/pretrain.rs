@@ -63,9 +63,11 @@ fn language_model_step(
     let predictors = rows.iter().flat_map(|(start, row)| start as u32..(start + row.ids.len() - 1) as u32);
     let predictors = Tensor::from_iter(predictors, decoder.device())?;
     let targets: Vec<u32> = rows.iter().flat_map(|(_, row)| row.ids[1..].iter().copied()).collect();
-    forward_backward(decoder, parameters, &rows, recompute, gradients, |hidden| {
+    let passes = passes::of(parameters);
+    let pass = passes::tracked(passes, decoder, &rows, recompute)?;
+    forward_backward(pass, parameters, gradients, |hidden| {
         let states = hidden.index_select(&predictors, 0)?;
-        let loss = passes::of(parameters).token_logps(decoder, &states, &targets)?.mean_all()?.neg()?;
+        let loss = passes.token_logps(decoder, &states, &targets)?.mean_all()?.neg()?;
         let value = f64::from(loss.to_scalar::<f32>()?);
         Ok((loss, value))
     })

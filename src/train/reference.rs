@@ -3,7 +3,7 @@
 use crate::data::tokenize::TokenizedPair;
 use crate::interrupt;
 use crate::model::batch::PairBatch;
-use crate::passes::policy::{PairStates, Policy};
+use crate::passes::policy::PairPolicy;
 use crate::progress::Task;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -21,19 +21,17 @@ pub struct ReferenceLogps {
 /// Pairs are taken shortest first, `batch_size` at a time; each pair's numbers do not depend
 /// on its batch beyond rounding.
 pub fn reference_logps(
-    policy: &Policy,
+    policy: &dyn PairPolicy,
     pairs: &[TokenizedPair],
     batch_size: usize,
     progress: &Task,
 ) -> Result<Vec<ReferenceLogps>> {
-    let decoder = &policy.decoder;
     let mut logps = vec![ReferenceLogps { chosen: 0.0, rejected: 0.0 }; pairs.len()];
     for members in by_length(pairs).chunks(batch_size) {
         interrupt::check("reference log-probabilities")?;
         let chunk: Vec<&TokenizedPair> = members.iter().map(|&i| &pairs[i]).collect();
-        let batch = PairBatch::new(&chunk, decoder.dtype(), decoder.device())?;
-        let states = PairStates::select(&policy.hidden(&batch.rows)?, &batch)?;
-        let sums = policy.pair_logps(&states, &batch, None)?;
+        let batch = PairBatch::new(&chunk, policy.dtype(), policy.device())?;
+        let sums = policy.pair_logps(&policy.states(&batch)?, &batch, None)?;
         let (chosen, rejected) = (sums.chosen.to_vec1::<f32>()?, sums.rejected.to_vec1::<f32>()?);
         for (&i, (chosen, rejected)) in members.iter().zip(chosen.into_iter().zip(rejected)) {
             if !(chosen.is_finite() && rejected.is_finite()) {

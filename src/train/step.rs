@@ -1,15 +1,13 @@
 //! One micro-batch: [`forward_backward`] with a loss that the caller gives, and the sums that its metrics are
 //! made of.
 
+use crate::Result;
 use crate::model::batch::PairBatch;
-use crate::model::decoder::Decoder;
 use crate::model::gradients::Gradients;
 use crate::model::parameters::Parameters;
-use crate::model::rows::TokenRows;
-use crate::passes;
+use crate::passes::Pending;
 use crate::train::loss::PairOutputs;
-use crate::{Error, Result};
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Tensor};
 
 /// Sums over a micro-batch's pairs, for metrics.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -82,24 +80,18 @@ impl StepSums {
     }
 }
 
-/// Adds to `gradients` those of `scalar(hidden)`, where `hidden` [tokens, d] are the decoder's
-/// states of `rows` and `scalar` returns the loss with anything else of interest.
+/// Adds to `gradients` those of `scalar(states)`, where `scalar` returns the loss with anything else of interest.
 ///
-/// Below the states the parameters' passes go back, above them autograd.
-pub fn forward_backward<T>(
-    decoder: &Decoder,
+/// Below the states their pass goes back, above them autograd.
+pub fn forward_backward<S, T>(
+    (states, pass): (S, Box<dyn Pending + '_>),
     parameters: &Parameters,
-    rows: &TokenRows,
-    recompute: bool,
     gradients: &mut Gradients,
-    scalar: impl FnOnce(&Tensor) -> Result<(Tensor, T)>,
+    scalar: impl FnOnce(&S) -> Result<(Tensor, T)>,
 ) -> Result<T> {
-    let (hidden, pass) = passes::of(parameters).forward(decoder, rows, recompute)?;
-    let hidden = Var::from_tensor(&hidden)?;
-    let (loss, other) = scalar(&hidden)?;
+    let (loss, other) = scalar(&states)?;
     let mut store = loss.backward()?;
     gradients.collect(parameters.iter().map(|(name, var)| (name, var.as_tensor())), &store)?;
-    let none = || Error::argument("backward", "hidden states", "no gradient", "one");
-    pass.backward(&store.remove(&hidden).ok_or_else(none)?, gradients)?;
+    pass.backward(&mut store, gradients)?;
     Ok(other)
 }

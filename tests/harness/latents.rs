@@ -17,7 +17,7 @@ use lpc::model::config::DecoderConfig;
 use lpc::model::parameters::Parameters;
 use lpc::model::rows::{Row, TokenRows};
 use lpc::passes::autograd::hidden;
-use lpc::passes::policy::Policy;
+use lpc::passes::policy::{PairPolicy, Policy};
 use lpc::progress::Progress;
 use lpc::tensor::latent::prior_logits;
 

@@ -12,7 +12,7 @@ use lpc::model::batch::PairBatch;
 use lpc::model::config::DecoderConfig;
 use lpc::model::gradients::Gradients;
 use lpc::model::parameters::Parameters;
-use lpc::passes::policy::{PairStates, Policy};
+use lpc::passes::policy::{PairPolicy, Policy};
 use lpc::seed;
 use lpc::tensor::elbo::SampleNoise;
 use lpc::tensor::lm_head::{token_logps_composed, token_logps_fused};
@@ -117,15 +117,18 @@ impl Problem {
         let noise = SampleNoise { prior: draw(&[n, CODES], 1.0), posterior: draw(&[n, CODES], 1.0) };
         let inputs = LatentInputs { noise, prior_weight: self.prior_weight };
         let mut gradients = Gradients::default();
-        let loss =
-            forward_backward(&policy.decoder, parameters, &batch.rows, recompute, &mut gradients, |hidden| {
-                let states = PairStates::select(hidden, &batch)?;
+        let loss = forward_backward(
+            policy.forward(&batch, recompute).unwrap(),
+            parameters,
+            &mut gradients,
+            |states| {
                 let outputs =
-                    pair_losses(&policy, &states, &batch, Some(&reference), self.objective, Some(&inputs))?;
+                    pair_losses(&policy, states, &batch, Some(&reference), self.objective, Some(&inputs))?;
                 let loss = outputs.loss.mean_all()?;
                 Ok((loss.clone(), loss.to_dtype(DType::F64)?.to_scalar::<f64>()?))
-            })
-            .unwrap();
+            },
+        )
+        .unwrap();
         (loss, gradients.into_tensors(parameters).unwrap())
     }
 

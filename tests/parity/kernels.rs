@@ -16,7 +16,7 @@ use lpc::eval::preference::{Preference, score_pairs};
 use lpc::model::batch::PairBatch;
 use lpc::model::config::DecoderConfig;
 use lpc::model::parameters::Parameters;
-use lpc::passes::policy::{PairStates, Policy};
+use lpc::passes::policy::{PairPolicy, PairStates, Policy};
 use lpc::progress::Progress;
 use lpc::seed;
 use lpc::train::fit::{FitInputs, fit};

@@ -10,7 +10,7 @@ use lpc::model::batch::PairBatch;
 use lpc::model::config::DecoderConfig;
 use lpc::model::rows::{Row, TokenRows};
 use lpc::passes::autograd::hidden;
-use lpc::passes::policy::{PairStates, Policy};
+use lpc::passes::policy::{PairPolicy, PairStates, Policy};
 use lpc::tensor::logprob::token_logps;
 use proptest::prelude::*;
 

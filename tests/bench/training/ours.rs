@@ -119,8 +119,10 @@ pub fn plain(arguments: &Plain) -> lpc::Result<()> {
     for _ in 0..arguments.steps {
         let begun = Instant::now();
         let mut gradients = Gradients::default();
-        forward_backward(&decoder, &parameters, &rows, false, &mut gradients, |hidden| {
-            Ok((passes::of(&parameters).token_logps(&decoder, hidden, &targets)?.mean_all()?.neg()?, ()))
+        let passes = passes::of(&parameters);
+        let pass = passes::tracked(passes, &decoder, &rows, false)?;
+        forward_backward(pass, &parameters, &mut gradients, |hidden| {
+            Ok((passes.token_logps(&decoder, hidden, &targets)?.mean_all()?.neg()?, ()))
         })?;
         seconds.push(begun.elapsed().as_secs_f64());
     }
