@@ -8,7 +8,7 @@ use crate::model::config::DecoderConfig;
 use crate::model::load::huggingface::load_config;
 use crate::passes::gpu::{Formats, Room};
 use crate::train::budget::{
-    CARDS, Card, FORMATS, Lengths, RESERVE_GIB, Work, bytes, optimiser_seconds, work,
+    CARDS, Card, FORMATS, GIB, Lengths, RESERVE_GIB, Work, bytes, optimiser_seconds, work,
 };
 use crate::{Error, Result};
 use clap::Args;
@@ -98,8 +98,6 @@ fn name(formats: Formats) -> String {
     };
     format!("{moments}, {} gradients", if formats.exact_gradients { "f32" } else { "bf16" })
 }
-
-const GIB: f64 = (1u64 << 30) as f64;
 
 pub(super) fn run(arguments: PlanArguments) -> Result<()> {
     let PlanArguments { gpu, pack, row, batch, share, .. } = arguments;

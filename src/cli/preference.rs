@@ -73,7 +73,7 @@ pub(super) fn run(arguments: PreferenceArguments, runs: &Path, device: &Device) 
         let test = reference_logps(
             &reference_policy(&base, recipe.training.dtype, device)?,
             &data.test,
-            recipe.training.micro_batch_size,
+            &recipe.training,
             &task,
         )?;
         Some(Reference { train: vec![], test })

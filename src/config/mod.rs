@@ -5,11 +5,13 @@
 
 mod data;
 mod latent;
+mod memory;
 mod objective;
 mod validate;
 
 pub use data::{Cues, DataSource, EmptyCompletion, IdenticalCompletions, Taste, World};
 pub use latent::{Codes, Latent, LatentAtTest, PriorWeight};
+pub use memory::{MOST_TOKENS, Memory, MomentsKept};
 pub use objective::{Gpo, Objective};
 
 use crate::error::{Error, Place, Result};
@@ -113,7 +115,7 @@ pub struct Training {
     pub epochs: usize,
     /// Pairs an optimiser step (by accumulation over micro-batches).
     pub batch_size: usize,
-    /// Pairs a forward pass; changes speed and memory, not the mathematics.
+    /// Most pairs a forward pass; changes speed and memory, not the mathematics.
     pub micro_batch_size: usize,
     /// Peak learning rate of the linear schedule.
     pub learning_rate: f64,
@@ -127,6 +129,8 @@ pub struct Training {
     pub max_grad_norm: f64,
     /// Recompute each block in the backward pass instead of keeping its activations.
     pub recompute: bool,
+    #[serde(default, skip_serializing_if = "Memory::is_tensors")]
+    pub memory: Memory,
     /// Steps between resumable checkpoints.
     pub checkpoint_every: usize,
 }

@@ -53,7 +53,7 @@ impl Training {
         }
         positive("training.adam_epsilon", self.adam_epsilon)?;
         positive("training.max_grad_norm", self.max_grad_norm)?;
-        Ok(())
+        self.validate_memory()
     }
 }
 

@@ -33,6 +33,11 @@ pub struct TokenizedPair {
 }
 
 impl TokenizedPair {
+    /// Tokens of the row that has the prompt once and both completions behind it.
+    pub fn row_tokens(&self) -> usize {
+        self.prompt.len() + self.chosen.len() + self.rejected.len()
+    }
+
     /// Whether both completions have the same tokens. Then the margin is 0 for every policy.
     pub fn is_identical(&self) -> bool {
         self.chosen == self.rejected

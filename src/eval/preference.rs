@@ -10,6 +10,7 @@ use crate::progress::Task;
 use crate::tensor::objective::{PairLogps, implicit_rewards};
 use crate::train::fit::reference_tensors;
 use crate::train::loss::exact_latents;
+use crate::train::micro_batches::micro_batches;
 use crate::train::reference::{ReferenceLogps, by_length};
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
@@ -59,7 +60,7 @@ pub fn score_pairs(
     progress: &Task,
 ) -> Result<Vec<Preference>> {
     let mut verdicts = vec![None; pairs.len()];
-    for members in by_length(pairs).chunks(recipe.training.micro_batch_size) {
+    for members in micro_batches(&by_length(pairs), pairs, &recipe.training) {
         interrupt::check("evaluation")?;
         let chunk: Vec<&TokenizedPair> = members.iter().map(|&i| &pairs[i]).collect();
         let batch = PairBatch::new(&chunk, policy.dtype(), policy.device())?;

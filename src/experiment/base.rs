@@ -1,6 +1,6 @@
 //! Base models: published ones as they are, the toy scale's pre-trained here and kept.
 
-use crate::config::{ModelSource, Precision, Shape, Training};
+use crate::config::{Memory, ModelSource, Precision, Shape, Training};
 use crate::data::world;
 use crate::files::sha256;
 use crate::model::config::DecoderConfig;
@@ -120,6 +120,7 @@ fn world_training(shape: Shape) -> Training {
         adam_epsilon: 1e-8,
         max_grad_norm: 1.0,
         recompute: false,
+        memory: Memory::Tensors {},
         checkpoint_every: usize::MAX,
     }
 }

@@ -6,17 +6,14 @@ use crate::eval::preference::{Preference, score_pairs};
 use crate::experiment::dataset::PairData;
 use crate::experiment::prepared::Prepared;
 use crate::experiment::reference::Reference;
-use crate::latent::{init_heads, save_policy};
-use crate::model::load::Loaded;
-use crate::model::parameters::Parameters;
-use crate::passes::policy::Policy;
+use crate::experiment::trainable;
 use crate::progress::Progress;
 use crate::run::manifest::{Machine, Manifest, Outcome, peak_memory_mib};
 use crate::run::model_card;
 use crate::run::records::Record;
 use crate::run::store::{Begin, Store};
 use crate::train::fit::{FitInputs, Fitted, fit, steps};
-use crate::{Error, Result, seed};
+use crate::{Error, Result};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -32,7 +29,7 @@ pub fn train_and_score(
     keep_model: bool,
     progress: &Progress,
 ) -> Result<Manifest> {
-    let key = prepared.key(recipe);
+    let key = prepared.key(recipe)?;
     let recipe = &key.recipe;
     let claim = match store.begin(&key)? {
         Begin::Finished(manifest) => {
@@ -48,34 +45,26 @@ pub fn train_and_score(
     let started = Timestamp::now();
     let PairData { train, test, .. } = &prepared.data;
     let config = &prepared.base.config;
-    let parameters = initial_parameters(recipe, &prepared.base)?.on(&prepared.device)?;
+    let model = trainable::initial(recipe, prepared)?;
     let reference = prepared.reference.as_ref().filter(|_| recipe.objective.needs_reference());
     let inputs = FitInputs { recipe, config, pairs: train, reference: reference.map(|r| r.train.as_slice()) };
     let task = progress.task(name, steps(recipe, train.len()));
-    let fitted = fit(&inputs, &parameters, claim.folder(), &task)?;
+    let fitted = fit(&inputs, &model, claim.folder(), &task)?;
     drop(task);
     let scoring = Instant::now();
-    let policy = Policy::new(config, &parameters, &recipe.latent, recipe.training.dtype)?;
+    let policy = model.policy(config, &recipe.latent, recipe.training.dtype)?;
     let test_reference = reference.map(|r| r.test.as_slice());
     let task = progress.task(format!("{name}: test"), test.len());
-    let verdicts = score_pairs(recipe, &policy, test, test_reference, &task)?;
+    let verdicts = score_pairs(recipe, policy.as_ref(), test, test_reference, &task)?;
     drop(task);
     let records = records(&prepared.data, &verdicts, reference);
     let outcome = outcome(started, &fitted, scoring.elapsed().as_secs_f64(), &prepared.data, &records);
     if keep_model {
         let folder = claim.folder().join("model");
-        save_policy(&folder, config, &parameters, &prepared.base.tokenizer, recipe)?;
+        model.save(&folder, config, &prepared.base.tokenizer, recipe)?;
         model_card::write(&folder, &claim.run(), recipe, &prepared.base, &outcome)?;
     }
     claim.finish(&records, Machine::on(&prepared.device), outcome)
-}
-
-/// The base model's weights and, with a latent, heads drawn from the run's seed.
-pub fn initial_parameters(recipe: &Recipe, base: &Loaded) -> Result<Parameters> {
-    let mut parameters = Parameters::from_tensors(&base.weights)?;
-    let mut rng = seed::stream(recipe.seed, "heads/init");
-    init_heads(&mut parameters, base.config.hidden_size, &recipe.latent, &mut rng)?;
-    Ok(parameters)
 }
 
 /// One record a test pair.

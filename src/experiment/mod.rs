@@ -7,6 +7,7 @@
 //! | [`settings`] | what these share: settings, header of the evidence, names of cells |
 //! | [`cells`], [`pool`] | the loop over a table's cells, and several of them at a time |
 //! | [`cell`] | one run: trains a recipe and scores the test pairs |
+//! | [`trainable`] | the base model as training wants it, in candle's tensors or in flat memory |
 //! | [`prepared`] | what the runs of one base model share: the next four |
 //! | [`base`], [`dataset`] | base models; pairs as tokens |
 //! | [`reference`](mod@reference), [`template_date`] | the reference's log-probabilities on disk; the date that chat templates write |
@@ -32,3 +33,4 @@ pub mod table1;
 pub mod table2;
 pub mod table3;
 pub mod template_date;
+pub mod trainable;

@@ -6,6 +6,7 @@ use crate::experiment::base;
 use crate::experiment::dataset::{PairData, TextPairs};
 use crate::experiment::reference::Reference;
 use crate::experiment::template_date;
+use crate::experiment::trainable::fixed;
 use crate::model::load::Loaded;
 use crate::model::parameters::Parameters;
 use crate::passes::policy::Policy;
@@ -59,13 +60,16 @@ impl Prepared {
     }
 
     /// What decides the numbers of a recipe's run; the recipe with what is fixed when it begins.
-    pub fn key(&self, recipe: &Recipe) -> RunKey {
-        RunKey {
-            recipe: Recipe { template_date: self.template_date.clone(), ..recipe.clone() },
+    ///
+    /// Errors: the device has no room for any format.
+    pub fn key(&self, recipe: &Recipe) -> Result<RunKey> {
+        let (template_date, training) = (self.template_date.clone(), fixed(recipe, self)?);
+        Ok(RunKey {
+            recipe: Recipe { template_date, training, ..recipe.clone() },
             data: self.data.fingerprint.clone(),
             model: self.base.fingerprint.clone(),
             numerics: NUMERICS,
-        }
+        })
     }
 }
 

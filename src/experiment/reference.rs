@@ -3,7 +3,8 @@
 use crate::config::Training;
 use crate::error::Place;
 use crate::experiment::dataset::PairData;
-use crate::experiment::prepared::{Where, reference_policy};
+use crate::experiment::prepared::Where;
+use crate::experiment::trainable::reference;
 use crate::files::{sha256, write_atomic};
 use crate::model::load::Loaded;
 use crate::progress::Progress;
@@ -43,7 +44,8 @@ impl Reference {
         progress: &Progress,
     ) -> Result<Self> {
         let model = &base.fingerprint;
-        let key = sha256(format!("{model} {} {NUMERICS} {:?}", data.fingerprint, training.dtype).as_bytes());
+        let key =
+            sha256(format!("{model} {} {NUMERICS} {}", data.fingerprint, arithmetic(training)).as_bytes());
         let folder = place.runs.join("reference");
         let path = folder.join(format!("{}.json", &key[..16]));
         let file = || Place::file(&path);
@@ -61,10 +63,10 @@ impl Reference {
             return Ok(cached.logps);
         }
         let task = progress.task("reference log-probabilities", data.train.len() + data.test.len());
-        let policy = reference_policy(base, training.dtype, place.device)?;
+        let policy = reference(base, training, data, place.device)?;
         let logps = Self {
-            train: reference_logps(&policy, &data.train, training.micro_batch_size, &task)?,
-            test: reference_logps(&policy, &data.test, training.micro_batch_size, &task)?,
+            train: reference_logps(policy.as_ref(), &data.train, training, &task)?,
+            test: reference_logps(policy.as_ref(), &data.test, training, &task)?,
         };
         let cached = Cached {
             model: model.clone(),
@@ -78,6 +80,12 @@ impl Reference {
         write_atomic(&path, &text)?;
         Ok(cached.logps)
     }
+}
+
+/// What the numbers were calculated with.
+fn arithmetic(training: &Training) -> String {
+    let kept = if training.memory.is_tensors() { "" } else { " in flat memory" };
+    format!("{:?}{kept}", training.dtype)
 }
 
 fn checksum(logps: &Reference) -> String {

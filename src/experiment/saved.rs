@@ -62,7 +62,7 @@ pub(super) fn with_model(
     store: &Store,
     progress: &Progress,
 ) -> Result<String> {
-    let folder = store.folder(&prepared.key(&cell.recipe).id());
+    let folder = store.folder(&prepared.key(&cell.recipe)?.id());
     if folder.join("manifest.json").is_file() && !folder.join("model/config.json").is_file() {
         std::fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
     }

@@ -1,13 +1,14 @@
 //! A policy as files: the decoder as others read it, the latent beside it.
 
-use super::{PREFIX, kind};
+use super::kind;
 use crate::Result;
 use crate::config::Recipe;
 use crate::files::{write_json, write_tensors};
 use crate::model::config::DecoderConfig;
-use crate::model::parameters::Parameters;
-use crate::model::save::save;
+use crate::model::save::{Source, save_tensors};
 use crate::text::tokenizer::TextTokenizer;
+use candle_core::Tensor;
+use safetensors::View;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::path::Path;
@@ -17,19 +18,18 @@ pub const HEADS: &str = "lpc.safetensors";
 pub const HEADS_CONFIG: &str = "lpc_config.json";
 
 /// Writes a policy: LPC's heads in `lpc.safetensors` and `lpc_config.json` if it has any, then the
-/// decoder as [`save`].
+/// decoder as [`save_tensors`].
 ///
 /// # Errors
-/// As [`save`].
+/// As [`save_tensors`].
 pub fn save_policy(
     folder: &Path,
     config: &DecoderConfig,
-    parameters: &Parameters,
+    heads: HashMap<String, Tensor>,
+    decoder: Source<'_, impl View>,
     tokenizer: &TextTokenizer,
     recipe: &Recipe,
 ) -> Result<()> {
-    let (heads, decoder): (HashMap<_, _>, HashMap<_, _>) =
-        parameters.tensors().into_iter().partition(|(name, _)| name.starts_with(PREFIX));
     if let Some(kind) = kind(&recipe.latent) {
         let mut json = json!({
             "hidden_size": config.hidden_size,
@@ -42,5 +42,5 @@ pub fn save_policy(
         write_tensors(&folder.join(HEADS), heads, None)?;
         write_json(&folder.join(HEADS_CONFIG), &json)?;
     }
-    save(folder, config, &decoder, tokenizer)
+    save_tensors(folder, config, decoder, tokenizer)
 }

@@ -6,6 +6,7 @@ use crate::model::config::DecoderConfig;
 use crate::model::load::huggingface::{INDEX, WEIGHTS};
 use crate::text::tokenizer::TextTokenizer;
 use candle_core::{DType, Device, Tensor};
+use safetensors::View;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::fs;
@@ -14,30 +15,64 @@ use std::path::Path;
 /// Bytes of one file of weights, as `save_pretrained` has it.
 const SHARD: usize = 5_000_000_000;
 
-/// Writes weights, tokenizer, `generation_config.json` and, last, `config.json`, so that a
-/// folder left behind by a crash does not pass for a model. Each file appears complete or not at
-/// all. The weights are written as f32, whatever their dtype and device.
+/// [`save_tensors`] of candle's: as f32, whatever their dtype and device.
 ///
 /// # Errors
-/// A tensor is missing or has another shape than `config` says, or a file cannot be written.
+/// A tensor is missing, or as [`save_tensors`].
 pub fn save(
     folder: &Path,
     config: &DecoderConfig,
     weights: &HashMap<String, Tensor>,
     tokenizer: &TextTokenizer,
 ) -> Result<()> {
-    let mut tensors = Vec::with_capacity(weights.len());
-    for (name, shape) in config.parameter_shapes() {
-        let tensor =
-            weights.get(&name).ok_or_else(|| Error::argument("save", &name, "nothing", "a tensor"))?;
-        if tensor.dims() != shape {
-            let got = format!("{:?}", tensor.dims());
+    save_tensors(folder, config, Source::of(config, weights)?, tokenizer)
+}
+
+/// Where a decoder's weights come from while they are written.
+pub struct Source<'a, V> {
+    /// By name, in the order of the configuration.
+    pub tensors: Vec<(String, V)>,
+    /// Whether they could be read, asked when all are written.
+    pub read: &'a dyn Fn() -> Result<()>,
+}
+
+impl Source<'_, Tensor> {
+    /// Candle's, as f32 on the CPU.
+    ///
+    /// # Errors
+    /// A tensor is missing.
+    pub fn of(config: &DecoderConfig, weights: &HashMap<String, Tensor>) -> Result<Self> {
+        let mut tensors = Vec::with_capacity(weights.len());
+        for (name, _) in config.parameter_shapes() {
+            let tensor =
+                weights.get(&name).ok_or_else(|| Error::argument("save", &name, "nothing", "a tensor"))?;
+            tensors.push((name, tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?));
+        }
+        Ok(Self { tensors, read: &|| Ok(()) })
+    }
+}
+
+/// Writes weights, tokenizer, `generation_config.json` and, last, `config.json`, so that a
+/// folder left behind by a crash does not pass for a model. Each file appears complete or not at
+/// all.
+///
+/// # Errors
+/// A tensor has another shape than `config` says or cannot be read, or a file cannot be written.
+pub fn save_tensors(
+    folder: &Path,
+    config: &DecoderConfig,
+    source: Source<'_, impl View>,
+    tokenizer: &TextTokenizer,
+) -> Result<()> {
+    for ((name, tensor), (_, shape)) in source.tensors.iter().zip(config.parameter_shapes()) {
+        if tensor.shape() != shape {
+            let got = format!("{:?}", tensor.shape());
             return Err(Error::argument("save", name, got, format!("shape {shape:?}")));
         }
-        tensors.push((name, tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?));
     }
     fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    save_weights(folder, tensors, SHARD)?;
+    save_weights(folder, source.tensors, SHARD)?;
+    (source.read)()?;
     tokenizer.save(folder)?;
     let special = json!({ "bos_token_id": tokenizer.bos_id(), "eos_token_id": tokenizer.eos_ids() });
     write_json(&folder.join("generation_config.json"), &special)?;
@@ -50,17 +85,16 @@ pub fn save(
 ///
 /// # Errors
 /// A file cannot be written.
-pub fn save_weights(folder: &Path, tensors: Vec<(String, Tensor)>, shard: usize) -> Result<()> {
-    let bytes = |t: &Tensor| t.elem_count() * t.dtype().size_in_bytes();
-    let total: usize = tensors.iter().map(|(_, t)| bytes(t)).sum();
-    let mut shards: Vec<Vec<(String, Tensor)>> = vec![];
+pub fn save_weights<V: View>(folder: &Path, tensors: Vec<(String, V)>, shard: usize) -> Result<()> {
+    let total: usize = tensors.iter().map(|(_, t)| t.data_len()).sum();
+    let mut shards: Vec<Vec<(String, V)>> = vec![];
     let mut filled = 0;
     for (name, tensor) in tensors {
-        filled += bytes(&tensor);
+        filled += tensor.data_len();
         match shards.last_mut().filter(|_| filled <= shard) {
             Some(last) => last.push((name, tensor)),
             None => {
-                filled = bytes(&tensor);
+                filled = tensor.data_len();
                 shards.push(vec![(name, tensor)]);
             }
         }

@@ -1,6 +1,7 @@
 //! AdamW on one parameter: what an update is, and how candle's operations make it on any device.
 
 use crate::Result;
+use crate::machine::device::kernels::Step;
 use candle_core::{D, DType, Tensor, Var};
 use safetensors::View;
 use std::borrow::Cow;
@@ -20,6 +21,13 @@ pub struct Update {
     pub epsilon: f32,
     /// 1 less the weight decay.
     pub keep: f32,
+}
+
+impl From<Update> for Step {
+    fn from(update: Update) -> Self {
+        let Update { clip, beta1, beta2, step_size, second_scale, epsilon, keep } = update;
+        Self { clip, beta1, beta2, step_size, second_scale, epsilon, keep }
+    }
 }
 
 /// Means of a parameter's gradients and of their squares, in f32, where the update wants them.

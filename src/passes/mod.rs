@@ -6,10 +6,11 @@
 //! | [`fused`] | f32 on the CPU: hand-written passes over slices, without an autograd graph |
 //! | [`by_hand`] | f32 on a GPU, or wherever [`fused`] must not be used: candle's operations with a hand-written backward pass |
 //! | [`autograd`] | any device and dtype: candle's operations and gradients; the others are tested against it |
-//! | [`gpu`] | bf16 in flat memory with our own kernels, for models of 7 and 8 billion parameters. Training does not use it yet: it is not behind [`Passes`] |
+//! | [`gpu`] | bf16 in flat memory with our own kernels, for models of 7 and 8 billion parameters. It holds the decoder's numbers itself |
 //! | [`cached`] | what every implementation offers for decoding with a cache of keys and values |
 //! | [`adamw`] | what every implementation offers for the optimiser's update |
-//! | [`policy`] | a decoder with its latent's heads and the implementation that computes with them |
+//! | [`policy`] | a decoder with its latent's heads, and what training and scoring ask of it |
+//! | [`trainable`] | the numbers that a run trains: all in candle's tensors, or the decoder's in flat memory |
 //!
 //! A new device also touches files of other modules: `CONTRIBUTING.md` lists them.
 
@@ -20,6 +21,7 @@ pub mod cached;
 pub mod fused;
 pub mod gpu;
 pub mod policy;
+pub mod trainable;
 
 use crate::model::decoder::Decoder;
 use crate::model::gradients::Gradients;

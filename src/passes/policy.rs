@@ -1,5 +1,6 @@
 //! The policy: a decoder, LPC's heads where the objective has a latent, and who computes with them.
 
+use super::gpu::Run;
 use super::{Passes, Pending, tracked};
 use crate::config::{Latent, Precision};
 use crate::latent::{self, CodeHeads, Heads, Seen};
@@ -104,8 +105,8 @@ pub struct PairStates {
 pub enum Predictors {
     /// [N, d]
     Hidden(Tensor),
-    /// They stay where a pass for GPUs has made them: the number of its forward pass.
-    OnDevice(u64),
+    /// They stay where a pass for GPUs has made them.
+    OnDevice(Run),
 }
 
 impl PairStates {
@@ -138,7 +139,7 @@ impl PairStates {
             rejected_hidden: self.rejected_hidden.detach(),
             predictors: match &self.predictors {
                 Predictors::Hidden(hidden) => Predictors::Hidden(hidden.detach()),
-                Predictors::OnDevice(number) => Predictors::OnDevice(*number),
+                Predictors::OnDevice(run) => Predictors::OnDevice(*run),
             },
         }
     }

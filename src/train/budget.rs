@@ -7,7 +7,7 @@ use crate::machine::device::Device;
 use crate::machine::device::kernels::MomentsFormat;
 use crate::model::config::DecoderConfig;
 use crate::model::rows::{Row, TokenRows};
-use crate::passes::gpu::{Formats, Gpu, Room};
+use crate::passes::gpu::{Asked, Formats, Gpu, Room};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
@@ -29,6 +29,9 @@ pub const CARDS: [Card; 4] = [
     Card { name: "a100-80g", gib: 79.3, tflops: 312.0, bandwidth: 2.04 },
     Card { name: "4090", gib: 23.5, tflops: 165.0, bandwidth: 1.01 },
 ];
+
+/// Bytes of a GiB.
+pub const GIB: f64 = (1u64 << 30) as f64;
 
 /// Of a card's memory, what the driver, cuBLAS and its fragments keep. Assumed.
 pub const RESERVE_GIB: f64 = 1.0;
@@ -109,8 +112,9 @@ pub fn bytes(config: &DecoderConfig, latent: &Latent, formats: Formats, room: Ro
     let rows = ids.chunks(room.row).map(Row::causal).collect();
     let run = gpu.forward(&TokenRows::new(rows))?;
     let states: Vec<u32> = (0..room.tokens as u32).collect();
-    let (_, scored) = gpu.token_logps_at(&run, &states, &ids)?;
-    gpu.backward_from(run, scored, &vec![0.0; room.tokens])?;
+    let (_, scored) = gpu.token_logps(run, Asked { rows: states, tokens: ids, shifts: None })?;
+    gpu.token_logps_backward(&scored, &vec![0.0; room.tokens])?;
+    gpu.backward(run, &[], &[])?;
     let trace = device.trace();
     let heads = 16 * heads_count(latent, config.hidden_size);
     let mut by_name = trace.by_name;

@@ -1,7 +1,8 @@
-//! Resumable state of a run in one file: parameters, optimiser moments, and where it was.
+//! Resumable state of a run: parameters, optimiser moments, and where it was, in one file. A decoder in flat memory
+//! has a file of its own beside it; of those, the last two are kept.
 
 use crate::error::Place;
-use crate::files::write_tensors;
+use crate::files::{replace, write_tensors};
 use crate::model::parameters::Parameters;
 use crate::train::optim::{AdamW, StateTensor};
 use crate::{Error, Result};
@@ -9,21 +10,40 @@ use candle_core::{Device, Tensor};
 use safetensors::{Dtype, View};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 const PARAMETER: &str = "parameter.";
 const OPTIMISER: &str = "optimiser.";
 
+/// Key of a state's metadata: the hash of the decoder's numbers.
+const DECODER_SHA256: &str = "decoder_sha256";
+
 /// A checkpoint on disk.
-pub struct Checkpoint {
+struct Checkpoint {
     tensors: BTreeMap<String, Tensor>,
+    header: HashMap<String, String>,
+    path: PathBuf,
+    steps_done: usize,
+    seconds: f64,
+}
+
+/// Where an interrupted run goes on.
+pub struct Resumed {
     pub steps_done: usize,
     /// Time at work so far.
     pub seconds: f64,
+    /// What is wrong with a newer checkpoint than the one that is used.
+    pub damaged: Option<String>,
 }
 
 pub fn path(run: &Path) -> PathBuf {
     run.join("checkpoint").join("state.safetensors")
+}
+
+/// The state before, of runs whose decoder is in flat memory.
+fn previous(run: &Path) -> PathBuf {
+    path(run).with_file_name("previous.safetensors")
 }
 
 /// What an error can say about a run's checkpoint. A step that fails never replaces it.
@@ -49,11 +69,73 @@ pub fn save(
     tensors.extend(parameters.map(|(k, v)| (format!("{PARAMETER}{k}"), Stored::Parameter(v))));
     let state = optimiser.state().into_iter();
     tensors.extend(state.map(|(k, v)| (format!("{OPTIMISER}{k}"), Stored::Optimiser(v))));
-    let metadata = HashMap::from([
+    let mut metadata = HashMap::from([
         ("steps_done".to_string(), steps_done.to_string()),
         ("seconds".to_string(), seconds.to_string()),
     ]);
-    write_tensors(&path(run), tensors, Some(metadata))
+    let path = path(run);
+    if let Some(flat) = optimiser.flat() {
+        let file = path.with_file_name(decoder(steps_done));
+        let folder = path.parent().unwrap_or(run);
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        metadata.insert(DECODER_SHA256.into(), flat.lock().weights.save(&file)?);
+        // Whenever this stops, at least one state is there with its decoder.
+        if path.is_file() {
+            replace(&previous(run), &path)?;
+        }
+    }
+    write_tensors(&path, tensors, Some(metadata))?;
+    if optimiser.flat().is_some() { remove_older(&path, steps_done) } else { Ok(()) }
+}
+
+/// The name of a decoder's file.
+fn decoder(steps_done: usize) -> String {
+    format!("decoder-{steps_done}.safetensors")
+}
+
+/// Of the decoders beside a state, the two newest stay: its own and that of the state before.
+fn remove_older(state: &Path, steps_done: usize) -> Result<()> {
+    let folder = state.parent().unwrap_or(state);
+    let mut steps: Vec<usize> = vec![];
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let name = entry.map_err(Error::io(folder))?.file_name();
+        let name = name.to_string_lossy();
+        let number = name.strip_prefix("decoder-").and_then(|rest| rest.strip_suffix(".safetensors"));
+        steps.extend(number.and_then(|number| number.parse::<usize>().ok()).filter(|n| *n < steps_done));
+    }
+    steps.sort_unstable();
+    steps.pop();
+    for steps in steps {
+        let path = folder.join(decoder(steps));
+        fs::remove_file(&path).map_err(Error::io(path))?;
+    }
+    Ok(())
+}
+
+/// Goes on from the run's checkpoint, if it has one; from the one before, if there is one and the last is damaged.
+///
+/// Errors: what is there is damaged, or of another model.
+pub fn resume(run: &Path, parameters: &Parameters, optimiser: &mut AdamW) -> Result<Option<Resumed>> {
+    let mut damaged = None;
+    for path in [path(run), previous(run)] {
+        let restored = Checkpoint::load(&path).and_then(|checkpoint| match checkpoint {
+            None => Ok(None),
+            Some(checkpoint) => {
+                checkpoint.restore(parameters, optimiser)?;
+                Ok(Some((checkpoint.steps_done, checkpoint.seconds)))
+            }
+        });
+        match restored {
+            Ok(None) => {}
+            Ok(Some((steps_done, seconds))) => {
+                let damaged = damaged.map(|e: Error| e.to_string());
+                return Ok(Some(Resumed { steps_done, seconds, damaged }));
+            }
+            // The first fault is what a user wants to know.
+            Err(e) => damaged = damaged.or(Some(e)),
+        }
+    }
+    damaged.map_or(Ok(None), Err)
 }
 
 /// What a checkpoint is made of.
@@ -93,16 +175,15 @@ impl View for Stored<'_> {
 }
 
 impl Checkpoint {
-    /// The run's checkpoint, if it has one. Errors: a file that is damaged.
-    pub fn load(run: &Path) -> Result<Option<Self>> {
-        let path = path(run);
-        let bytes = match std::fs::read(&path) {
+    /// If there is one. Errors: a file that is damaged.
+    fn load(path: &Path) -> Result<Option<Self>> {
+        let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Error::io(&path)(e)),
+            Err(e) => return Err(Error::io(path)(e)),
         };
         let damaged =
-            |what: String| Error::input(Place::file(&path), "a checkpoint (delete it to start over)", what);
+            |what: String| Error::input(Place::file(path), "a checkpoint (delete it to start over)", what);
         let (_, header) =
             safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
         let number = |key: &str| -> Result<f64> {
@@ -112,11 +193,13 @@ impl Checkpoint {
         let (steps_done, seconds) = (number("steps_done")? as usize, number("seconds")?);
         let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
             .map_err(|e| damaged(e.to_string()))?;
-        Ok(Some(Self { tensors: tensors.into_iter().collect(), steps_done, seconds }))
+        let header = header.metadata().clone().unwrap_or_default();
+        let tensors = tensors.into_iter().collect();
+        Ok(Some(Self { tensors, header, path: path.into(), steps_done, seconds }))
     }
 
     /// Writes the stored values into the variables and the optimiser.
-    pub fn restore(&self, parameters: &Parameters, optimiser: &mut AdamW) -> Result<()> {
+    fn restore(&self, parameters: &Parameters, optimiser: &mut AdamW) -> Result<()> {
         for (name, var) in parameters.iter() {
             let stored = self
                 .tensors
@@ -129,6 +212,20 @@ impl Checkpoint {
             .iter()
             .filter_map(|(k, v)| Some((k.strip_prefix(OPTIMISER)?.to_string(), v.clone())))
             .collect();
+        self.restore_decoder(optimiser)?;
         optimiser.restore(&optimiser_state)
+    }
+
+    fn restore_decoder(&self, optimiser: &AdamW) -> Result<()> {
+        let Some(flat) = optimiser.flat() else { return Ok(()) };
+        let path = self.path.with_file_name(decoder(self.steps_done));
+        let got = flat.lock().weights.restore(&path)?;
+        match self.header.get(DECODER_SHA256) {
+            Some(expected) if *expected == got => Ok(()),
+            expected => {
+                let expected = expected.map_or("a hash", String::as_str);
+                Err(Error::input(Place::file(path), format!("numbers of SHA-256 {expected}"), got))
+            }
+        }
     }
 }

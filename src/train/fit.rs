@@ -8,14 +8,16 @@ use crate::model::batch::PairBatch;
 use crate::model::config::DecoderConfig;
 use crate::model::gradients::Gradients;
 use crate::model::parameters::Parameters;
-use crate::passes::policy::{PairPolicy, Policy};
+use crate::passes::policy::PairPolicy;
+use crate::passes::trainable::Trainable;
 use crate::progress::Task;
 use crate::tensor::elbo::SampleNoise;
 use crate::tensor::latent::prior_weight;
 use crate::tensor::objective::PairLogps;
-use crate::train::checkpoint::{self, Checkpoint};
+use crate::train::checkpoint;
 use crate::train::loss::{ExactLatents, exact_latents, pair_losses};
 use crate::train::metrics::{MetricsFile, StepMetrics};
+use crate::train::micro_batches::micro_batches;
 use crate::train::optim::{AdamW, linear_schedule};
 use crate::train::reference::ReferenceLogps;
 use crate::train::step::{StepSums, forward_backward};
@@ -46,22 +48,22 @@ pub fn steps(recipe: &Recipe, pairs: usize) -> usize {
     recipe.training.epochs * pairs.div_ceil(recipe.training.batch_size)
 }
 
-/// Trains `parameters` in place. Files in `run`: metrics.jsonl, and a checkpoint from which a
+/// Trains `model` in place. Files in `run`: metrics.jsonl, and a checkpoint from which a
 /// later call with the same inputs goes on to the same numbers.
 ///
 /// Errors: interrupted or diverged (a checkpoint is left), a disk that is full.
-pub fn fit(inputs: &FitInputs<'_>, parameters: &Parameters, run: &Path, progress: &Task) -> Result<Fitted> {
+pub fn fit(inputs: &FitInputs<'_>, model: &Trainable, run: &Path, progress: &Task) -> Result<Fitted> {
     let FitInputs { recipe, config, pairs, .. } = inputs;
     let training = &recipe.training;
-    let policy = Policy::new(config, parameters, &recipe.latent, training.dtype)?;
+    let (policy, parameters) = (model.policy(config, &recipe.latent, training.dtype)?, model.parameters());
     let heads_learning_rate = recipe.latent.heads_learning_rate();
     let heads_learning_rate = heads_learning_rate.unwrap_or(training.learning_rate);
-    let mut optimiser = AdamW::new(parameters, training, heads_learning_rate)?;
+    let mut optimiser = AdamW::new(parameters, training, heads_learning_rate)?.with(model.flat());
     let started = Instant::now();
     let (mut done, mut before) = (0, 0.0);
-    if let Some(checkpoint) = Checkpoint::load(run)? {
-        checkpoint.restore(parameters, &mut optimiser)?;
-        (done, before) = (checkpoint.steps_done, checkpoint.seconds);
+    if let Some(resumed) = checkpoint::resume(run, parameters, &mut optimiser)? {
+        resumed.damaged.iter().for_each(|what| progress.line(format!("an older checkpoint is used: {what}")));
+        (done, before) = (resumed.steps_done, resumed.seconds);
         progress.advance(done, String::new);
     }
     let (mut metrics, mut last) = MetricsFile::resume(run, done)?;
@@ -91,7 +93,7 @@ pub fn fit(inputs: &FitInputs<'_>, parameters: &Parameters, run: &Path, progress
         };
         let mut gradients = Gradients::default();
         let now = Now { epoch, alpha, gap: (step + 1) % GAP_EVERY == 0 || step + 1 == steps };
-        let sums = accumulate(inputs, &policy, parameters, &batch, now, &mut gradients)?;
+        let sums = accumulate(inputs, policy.as_ref(), parameters, &batch, now, &mut gradients)?;
         let schedule = linear_schedule(step, steps, training.warmup_ratio);
         let norm = if sums.loss.is_finite() {
             optimiser.step(&gradients.into_tensors(parameters)?, schedule)?
@@ -119,8 +121,7 @@ pub fn fit(inputs: &FitInputs<'_>, parameters: &Parameters, run: &Path, progress
 fn batch_of(seed: u64, epoch: usize, index: usize, size: usize, pairs: &[TokenizedPair]) -> Vec<usize> {
     let order = seed::permutation(&mut seed::stream(seed, &format!("data/{epoch}")), pairs.len());
     let mut batch: Vec<usize> = order.into_iter().skip(index * size).take(size).collect();
-    let length = |i: usize| pairs[i].prompt.len() + pairs[i].chosen.len() + pairs[i].rejected.len();
-    batch.sort_by_key(|&i| (length(i), i));
+    batch.sort_by_key(|&i| (pairs[i].row_tokens(), i));
     batch
 }
 
@@ -149,7 +150,7 @@ fn accumulate(
     let FitInputs { recipe, pairs, reference, .. } = inputs;
     let Now { epoch, alpha, gap } = now;
     let mut total = StepSums::default();
-    for micro in batch.chunks(recipe.training.micro_batch_size) {
+    for micro in micro_batches(batch, pairs, &recipe.training) {
         let members: Vec<&TokenizedPair> = micro.iter().map(|&i| &pairs[i]).collect();
         let rows = PairBatch::new(&members, policy.dtype(), policy.device())?;
         let reference = reference.map(|r| reference_tensors(micro.iter().map(|&i| r[i]), policy.device()));

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`fit`] | the loop over the steps of a recipe |
 //! | [`step`] | one micro-batch: the decoder forward, the loss that the caller gives, everything backward |
+//! | [`micro_batches`](mod@micro_batches) | which pairs are computed at a time |
 //! | [`loss`] | the loss of a batch of pairs, plain or with a latent; `fit` gives it to `step` |
 //! | [`optim`] | AdamW, clipping, the schedule of the learning rate |
 //! | [`budget`] | bytes and time that training on a GPU takes |
@@ -17,6 +18,7 @@ pub mod checkpoint;
 pub mod fit;
 pub mod loss;
 pub mod metrics;
+pub mod micro_batches;
 pub mod optim;
 pub mod pretrain;
 pub mod reference;

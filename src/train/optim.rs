@@ -4,6 +4,7 @@ use crate::config::Training;
 use crate::latent;
 use crate::model::parameters::Parameters;
 use crate::passes::adamw::{Moments, Numbers, Update};
+use crate::passes::gpu::Flat;
 use crate::passes::{self, Passes};
 use crate::{Error, Result};
 use candle_core::{Tensor, Var};
@@ -32,6 +33,8 @@ pub fn linear_schedule(step: usize, steps: usize, warmup_ratio: f64) -> f64 {
 /// AdamW (Loshchilov & Hutter 2019). Decay applies to matrices only.
 pub struct AdamW {
     slots: BTreeMap<String, Slot>,
+    /// A decoder in flat memory.
+    flat: Option<Flat>,
     passes: &'static dyn Passes,
     settings: Training,
     steps_taken: usize,
@@ -55,7 +58,17 @@ impl AdamW {
                 slots.insert(name.clone(), Slot { var: var.clone(), peak_learning_rate, moments });
             }
         }
-        Ok(Self { slots, passes, settings: settings.clone(), steps_taken: 0 })
+        Ok(Self { slots, flat: None, passes, settings: settings.clone(), steps_taken: 0 })
+    }
+
+    /// Of a decoder in flat memory too, beside the heads.
+    pub fn with(self, flat: Option<&Flat>) -> Self {
+        Self { flat: flat.cloned(), ..self }
+    }
+
+    /// Whether the decoder in flat memory is trained.
+    fn trained(&self) -> Option<&Flat> {
+        self.flat.as_ref().filter(|_| self.settings.learning_rate > 0.0)
     }
 
     /// Clips to the global norm, then updates in place. Returns the norm before clipping.
@@ -65,28 +78,40 @@ impl AdamW {
     pub fn step(&mut self, gradients: &BTreeMap<String, Tensor>, schedule: f64) -> Result<f64> {
         let gradients = self.slots.iter().map(|(name, slot)| slot.gradient(name, gradients));
         let gradients: Vec<Tensor> = gradients.collect::<Result<_>>()?;
-        let norm = self.passes.square_sum(&gradients)?.sqrt();
+        let of_decoder = self.trained().map_or(Ok(0.0), |flat| flat.lock().weights.square_sum())?;
+        let norm = (self.passes.square_sum(&gradients)? + of_decoder).sqrt();
         if !norm.is_finite() {
             return Ok(norm);
         }
         let clip = (self.settings.max_grad_norm / (norm + 1e-6)).min(1.0);
         self.steps_taken += 1;
+        let (t, steps_taken) = (&self.settings, self.steps_taken as i32);
+        let update = |rate: f64, decays: bool| Update {
+            clip: clip as f32,
+            beta1: t.adam_beta1 as f32,
+            beta2: t.adam_beta2 as f32,
+            step_size: (rate / (1.0 - t.adam_beta1.powi(steps_taken))) as f32,
+            second_scale: (1.0 - t.adam_beta2.powi(steps_taken)).sqrt().recip() as f32,
+            epsilon: t.adam_epsilon as f32,
+            keep: if decays { (1.0 - rate * t.weight_decay) as f32 } else { 1.0 },
+        };
         for (slot, gradient) in self.slots.values_mut().zip(&gradients) {
-            let t = &self.settings;
-            let decays = slot.var.rank() == 2;
-            let rate = slot.peak_learning_rate * schedule;
-            let update = Update {
-                clip: clip as f32,
-                beta1: t.adam_beta1 as f32,
-                beta2: t.adam_beta2 as f32,
-                step_size: (rate / (1.0 - t.adam_beta1.powi(self.steps_taken as i32))) as f32,
-                second_scale: (1.0 - t.adam_beta2.powi(self.steps_taken as i32)).sqrt().recip() as f32,
-                epsilon: t.adam_epsilon as f32,
-                keep: if decays { (1.0 - rate * t.weight_decay) as f32 } else { 1.0 },
-            };
+            let update = update(slot.peak_learning_rate * schedule, slot.var.rank() == 2);
             slot.moments.update(&slot.var, gradient, &update)?;
         }
+        if let Some(flat) = &self.flat {
+            let (rate, weights) = (t.learning_rate * schedule, &mut flat.lock().weights);
+            match t.learning_rate > 0.0 {
+                true => weights.update(&update(rate, true).into(), self.steps_taken as u32)?,
+                false => weights.clear_gradients()?,
+            }
+        }
         Ok(norm)
+    }
+
+    /// The decoder that no tensor of [`Self::state`] holds.
+    pub fn flat(&self) -> Option<&Flat> {
+        self.flat.as_ref()
     }
 
     /// Moments and step count by name, for a checkpoint, without a copy of them.

@@ -1,10 +1,12 @@
 //! Log-probabilities of the reference model, computed once for a data set.
 
+use crate::config::Training;
 use crate::data::tokenize::TokenizedPair;
 use crate::interrupt;
 use crate::model::batch::PairBatch;
 use crate::passes::policy::PairPolicy;
 use crate::progress::Task;
+use crate::train::micro_batches::micro_batches;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -18,16 +20,16 @@ pub struct ReferenceLogps {
 
 /// Scores every pair with `policy` as it is, without a latent: π_ref never sees z.
 ///
-/// Pairs are taken shortest first, `batch_size` at a time; each pair's numbers do not depend
+/// Pairs are taken shortest first, as many at a time as in training; each pair's numbers do not depend
 /// on its batch beyond rounding.
 pub fn reference_logps(
     policy: &dyn PairPolicy,
     pairs: &[TokenizedPair],
-    batch_size: usize,
+    training: &Training,
     progress: &Task,
 ) -> Result<Vec<ReferenceLogps>> {
     let mut logps = vec![ReferenceLogps { chosen: 0.0, rejected: 0.0 }; pairs.len()];
-    for members in by_length(pairs).chunks(batch_size) {
+    for members in micro_batches(&by_length(pairs), pairs, training) {
         interrupt::check("reference log-probabilities")?;
         let chunk: Vec<&TokenizedPair> = members.iter().map(|&i| &pairs[i]).collect();
         let batch = PairBatch::new(&chunk, policy.dtype(), policy.device())?;
@@ -48,6 +50,6 @@ pub fn reference_logps(
 /// Indices of the pairs, shortest first.
 pub fn by_length(pairs: &[TokenizedPair]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..pairs.len()).collect();
-    order.sort_by_key(|&i| (pairs[i].prompt.len() + pairs[i].chosen.len() + pairs[i].rejected.len(), i));
+    order.sort_by_key(|&i| (pairs[i].row_tokens(), i));
     order
 }

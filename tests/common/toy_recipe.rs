@@ -25,6 +25,7 @@ pub fn toy_recipe() -> Recipe {
             adam_epsilon: 1e-8,
             max_grad_norm: 1.0,
             recompute: false,
+            memory: lpc::config::Memory::Tensors {},
             checkpoint_every: 4,
         },
         evaluation: Evaluation { latent: LatentAtTest::Mean },

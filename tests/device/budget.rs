@@ -4,7 +4,7 @@ use lpc::config::Latent;
 use lpc::machine::device::Device;
 use lpc::model::config::DecoderConfig;
 use lpc::model::rows::{Row, TokenRows};
-use lpc::passes::gpu::{Formats, Gpu, Room};
+use lpc::passes::gpu::{Asked, Formats, Gpu, Room};
 use lpc::train::budget::{CARDS, FORMATS, Lengths, bytes, work};
 use proptest::prelude::*;
 
@@ -76,8 +76,10 @@ fn a_plan_of_smollm2() {
     let mut gpu = Gpu::new(&device, &config, FORMATS[3], room).unwrap();
     let rows = TokenRows::new(vec![Row::causal(&[1, 2, 3, 4, 5]), Row::causal(&[6, 7, 8])]);
     let run = gpu.forward(&rows).unwrap();
-    let (_, scored) = gpu.token_logps_at(&run, &[0, 1, 2, 3, 4, 5, 6, 7], &[1; 8]).unwrap();
-    gpu.backward_from(run, scored, &[0.5; 8]).unwrap();
+    let asked = Asked { rows: (0..8).collect(), tokens: vec![1; 8], shifts: None };
+    let (_, scored) = gpu.token_logps(run, asked).unwrap();
+    gpu.token_logps_backward(&scored, &[0.5; 8]).unwrap();
+    gpu.backward(run, &[], &[]).unwrap();
     assert_eq!(device.trace().peak, planned.peak);
 }
 
@@ -118,16 +120,16 @@ proptest! {
             let position = if segment == 0 { 0 } else { prompt };
             row.push(&vec![0; n], position, segment as u8);
         }
-        let (answers, d) = (chosen + rejected, config.hidden_size);
+        let answers = chosen + rejected;
         let (device, room) = (Device::plan(), Room { tokens: 40, row: 30, scores: 2000 });
         let formats: Formats = FORMATS[0];
         let mut gpu = Gpu::new(&device, &config, formats, room).unwrap();
         let run = gpu.forward(&TokenRows::new(vec![row])).unwrap();
-        let (_, scored) = gpu.token_logps(&vec![0.0; answers * d], &vec![0; answers]).unwrap();
+        let asked = Asked { rows: vec![0; answers], tokens: vec![0; answers], shifts: None };
+        let (_, scored) = gpu.token_logps(run, asked).unwrap();
         let reference = device.trace().operations;
-        gpu.token_logps_backward(scored, &vec![0.0; answers]).unwrap();
-        let hidden = gpu.hidden(&run).unwrap();
-        gpu.backward(run, &hidden).unwrap();
+        gpu.token_logps_backward(&scored, &vec![0.0; answers]).unwrap();
+        gpu.backward(run, &[], &[]).unwrap();
         let lengths = Lengths { prompt: prompt as f64, chosen: chosen as f64, rejected: rejected as f64 };
         let counted = work(&config, lengths);
         prop_assert_eq!(counted.reference, reference as f64);

@@ -4,8 +4,8 @@ use crate::tools::{Draws, ROUNDING, assert_close, f64s, read};
 use half::bf16;
 use lpc::machine::device::Numbers;
 use lpc::machine::device::kernels::{
-    ByToken, add_columns, gather, gather_backward, head_gradient, head_logps, rms_norm, rms_norm_backward,
-    rms_norm_weight, swiglu, swiglu_backward, to_bf16,
+    ByToken, add_columns, gather, gather_backward, gather_shifted, head_gradient, head_logps, rms_norm,
+    rms_norm_backward, rms_norm_weight, swiglu, swiglu_backward, to_bf16,
 };
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -151,6 +151,17 @@ proptest! {
     }
 
     #[test]
+    fn rows_gathered_and_shifted(seed: u64, n in 1usize..20, rows in 1usize..20, shifts in 1usize..5, d in 1usize..600) {
+        let mut draws = Draws::new(seed);
+        let (x, more) = (draws.normal(rows * d, 1.0), draws.normal(shifts * d, 1.0));
+        let (ids, of, out) = (draws.below(n, rows), draws.below(n, shifts), draws.room::<bf16>(n * d));
+        let places = (draws.held(&ids), draws.held(&of));
+        gather_shifted(draws.held(&x).all(), places.0.all(), draws.held(&more).all(), places.1.all(), out.all()).unwrap();
+        let number = |i: usize| x[ids[i / d] as usize * d + i % d] + more[of[i / d] as usize * d + i % d];
+        prop_assert_eq!(out.all().read().unwrap(), (0..n * d).map(|i| bf16::from_f32(number(i))).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn heads(seed: u64, n in 1usize..6, vocab in 1usize..900, scale in 0.1..30.0f64) {
         let mut draws = Draws::new(seed);
         let (scores, tokens) = (draws.normal(n * vocab, scale), draws.below(n, vocab));
@@ -201,4 +212,9 @@ fn tokens_outside_have_no_number() {
     gather(Numbers::Bf16(table.all()), ids.all(), Numbers::F32(out.all())).unwrap();
     let out = out.all().read().unwrap();
     assert!(out[..2] == [1.0, 1.0] && out[2..].iter().all(|x| x.is_nan()), "{out:?}");
+    let (table, shifts, out) = (draws.held(&[1f32; 4]), draws.held(&[2f32; 2]), draws.room::<bf16>(6));
+    let (ids, of) = (draws.held(&[1u32, 2, 0]), draws.held(&[0u32, 0, 1]));
+    gather_shifted(table.all(), ids.all(), shifts.all(), of.all(), out.all()).unwrap();
+    let out: Vec<f32> = out.all().read().unwrap().into_iter().map(bf16::to_f32).collect();
+    assert!(out[..2] == [3.0, 3.0] && out[2..].iter().all(|x| x.is_nan()), "{out:?}");
 }

@@ -9,7 +9,7 @@ use lpc::machine::device::kernels::Step;
 use lpc::model::batch::PairBatch;
 use lpc::model::config::DecoderConfig;
 use lpc::model::rows::{Row, TokenRows};
-use lpc::passes::gpu::{Formats, Gpu, Room};
+use lpc::passes::gpu::{Asked, Formats, Gpu, Room};
 use lpc::seed;
 use lpc::train::budget::FORMATS;
 use proptest::prelude::*;
@@ -22,10 +22,13 @@ fn gradients(gpu: &mut Gpu, config: &DecoderConfig, number: u32) {
     let batch = PairBatch::new(&members, DType::F32, &Place::Cpu).unwrap();
     let predictors: Vec<u32> = batch.predictors.to_vec1().unwrap();
     let run = gpu.forward(&batch.rows).unwrap();
-    let (_, scored) = gpu.token_logps_at(&run, &predictors, &batch.targets).unwrap();
+    let n = predictors.len();
+    let asked = Asked { rows: predictors, tokens: batch.targets.clone(), shifts: None };
+    let (_, scored) = gpu.token_logps(run, asked).unwrap();
     let mut rng = seed::stream(u64::from(number), "upstream");
-    let upstream: Vec<f32> = seed::normal(&mut rng, predictors.len()).iter().map(|x| *x as f32).collect();
-    gpu.backward_from(run, scored, &upstream).unwrap();
+    let upstream: Vec<f32> = seed::normal(&mut rng, n).iter().map(|x| *x as f32).collect();
+    gpu.token_logps_backward(&scored, &upstream).unwrap();
+    gpu.backward(run, &[], &[]).unwrap();
 }
 
 fn step(clip: f32) -> Step {
@@ -151,14 +154,20 @@ fn only_the_last_pack_goes_back() {
     let mut gpu = Gpu::new(&device(), &config, FORMATS[0], ROOM).unwrap();
     let rows = TokenRows::new(vec![Row::causal(&[1, 2, 3])]);
     let (first, second) = (gpu.forward(&rows).unwrap(), gpu.forward(&rows).unwrap());
-    assert!(gpu.hidden(&first).unwrap_err().to_string().contains("an earlier one"));
-    let (_, scored) = gpu.token_logps_at(&second, &[0], &[1]).unwrap();
-    let (_, last) = gpu.token_logps_at(&second, &[1], &[2]).unwrap();
-    assert!(gpu.backward(first, &[0.0; 12]).unwrap_err().to_string().contains("an earlier one"));
-    assert!(gpu.token_logps_at(&second, &[3], &[1]).is_err());
-    let third = gpu.forward(&rows).unwrap();
-    assert!(gpu.backward_from(second, last, &[1.0]).is_err());
-    assert!(gpu.backward_from(third, scored, &[1.0]).unwrap_err().to_string().contains("earlier ones"));
+    let asked = |row, token| Asked { rows: vec![row], tokens: vec![token], shifts: None };
+    let earlier = |e: lpc::Error| assert!(e.to_string().contains("an earlier forward pass"), "{e}");
+    earlier(gpu.states(first, &[0]).unwrap_err());
+    let (_, scored) = gpu.token_logps(second, asked(1, 2)).unwrap();
+    earlier(gpu.token_logps(first, asked(0, 1)).err().unwrap());
+    earlier(gpu.backward(first, &[0], &[0.0; 4]).unwrap_err());
+    assert!(gpu.token_logps(second, asked(3, 1)).is_err());
+    assert!(gpu.states(second, &[3]).is_err());
+    assert!(gpu.backward(second, &[3], &[0.0; 4]).is_err());
+    assert!(gpu.backward(second, &[2], &[0.0; 3]).is_err());
+    gpu.backward(second, &[2], &[0.0; 4]).unwrap();
+    earlier(gpu.backward(second, &[2], &[0.0; 4]).unwrap_err());
+    gpu.forward(&rows).unwrap();
+    earlier(gpu.token_logps_backward(&scored, &[1.0]).unwrap_err());
 }
 
 fn small() -> DecoderConfig {

@@ -29,17 +29,17 @@ fn pairs(all_equal: bool) -> Vec<TokenizedPair> {
 fn trained(objective: Objective, latent: Latent, all_equal: bool) -> (Vec<Value>, Vec<f64>) {
     let (config, pairs) = (config(), pairs(all_equal));
     let hidden = Progress::hidden();
+    let recipe = recipe(objective, latent);
     let mut parameters = Parameters::random_decoder(&config, &mut seed::stream(2, "init")).unwrap();
     let plain = Policy::new(&config, &parameters, &Latent::None {}, Precision::F32).unwrap();
-    let reference = reference_logps(&plain, &pairs, 5, &hidden.task("reference", 1)).unwrap();
+    let reference = reference_logps(&plain, &pairs, &recipe.training, &hidden.task("reference", 1)).unwrap();
     for (pair, logps) in pairs.iter().zip(&reference) {
         assert_eq!(pair.is_identical(), logps.chosen.to_bits() == logps.rejected.to_bits());
     }
-    init_heads(&mut parameters, config.hidden_size, &latent, &mut seed::stream(3, "heads")).unwrap();
-    let recipe = recipe(objective, latent);
+    init_heads(&mut parameters, config.hidden_size, &recipe.latent, &mut seed::stream(3, "heads")).unwrap();
     let run = tempfile::tempdir().unwrap();
     let inputs = FitInputs { recipe: &recipe, config: &config, pairs: &pairs, reference: Some(&reference) };
-    fit(&inputs, &parameters, run.path(), &hidden.task("test", 1)).unwrap();
+    fit(&inputs, &parameters.clone().into(), run.path(), &hidden.task("test", 1)).unwrap();
     let metrics = std::fs::read_to_string(run.path().join("metrics.jsonl")).unwrap();
     let policy = Policy::new(&config, &parameters, &recipe.latent, Precision::F32).unwrap();
     let verdicts = score_pairs(&recipe, &policy, &pairs, Some(&reference), &hidden.task("test", 1)).unwrap();

@@ -72,7 +72,7 @@ fn train(objective: Objective, latent: Latent) -> (BTreeMap<String, Tensor>, Vec
     let recipe = recipe(objective, latent);
     let run = tempfile::tempdir().unwrap();
     let inputs = FitInputs { recipe: &recipe, config: &config, pairs: &pairs, reference: Some(&reference) };
-    fit(&inputs, &parameters, run.path(), &Progress::hidden().task("test", 1)).unwrap();
+    fit(&inputs, &parameters.clone().into(), run.path(), &Progress::hidden().task("test", 1)).unwrap();
     let metrics = std::fs::read_to_string(run.path().join("metrics.jsonl")).unwrap();
     let loss = |l: &str| serde_json::from_str::<serde_json::Value>(l).unwrap()["loss"].as_f64().unwrap();
     let decoder = parameters.to(DType::F32, &Device::Cpu).unwrap().tensors();

@@ -63,12 +63,12 @@ fn largest_difference(run: &Value, loaded: &Loaded) -> f64 {
     let progress = Progress::hidden();
     let task = progress.task("reference", pairs.len());
     let policy = reference_policy(loaded, Precision::F32, &candle_core::Device::Cpu).unwrap();
-    let reference = reference_logps(&policy, &pairs, 4, &task).unwrap();
+    let reference = reference_logps(&policy, &pairs, &recipe.training, &task).unwrap();
     let parameters = Parameters::from_tensors(&loaded.weights).unwrap();
     let inputs =
         FitInputs { recipe: &recipe, config: &loaded.config, pairs: &pairs, reference: Some(&reference) };
     let folder = tempfile::tempdir().unwrap();
-    fit(&inputs, &parameters, folder.path(), &task).unwrap();
+    fit(&inputs, &parameters.into(), folder.path(), &task).unwrap();
     let lines = std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
     let ours: Vec<f64> = lines
         .lines()

@@ -202,10 +202,10 @@ impl Toy {
         let (folder, quiet) = (tempfile::tempdir().unwrap(), Progress::hidden());
         let task = quiet.task("", 0);
         let base = Policy::new(&self.config, &start, &Latent::None {}, Precision::F32).unwrap();
-        let reference = reference_logps(&base, &self.pairs, 4, &task).unwrap();
+        let reference = reference_logps(&base, &self.pairs, &recipe.training, &task).unwrap();
         let inputs =
             FitInputs { recipe, config: &self.config, pairs: &self.pairs, reference: Some(&reference) };
-        fit(&inputs, &start, folder.path(), &task).unwrap();
+        fit(&inputs, &start.clone().into(), folder.path(), &task).unwrap();
         let lines = std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
         let policy = Policy::new(&self.config, &start, &recipe.latent, Precision::F32).unwrap();
         let verdicts = score_pairs(recipe, &policy, &self.pairs, Some(&reference), &task).unwrap();

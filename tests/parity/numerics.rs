@@ -122,6 +122,7 @@ fn training(dtype: Precision, recompute: bool) -> Training {
         // Gradients that are rounding alone, as where codes hardly differ, are not blown up to whole steps.
         adam_epsilon: 1e-3,
         recompute,
+        memory: lpc::config::Memory::Tensors {},
         checkpoint_every: usize::MAX,
         ..toy_recipe().training
     }
@@ -143,7 +144,7 @@ fn train(objective: Objective, latent: Latent, pass: (&str, Precision, bool, boo
     let folder = tempfile::tempdir().unwrap();
     let task = Progress::hidden().task("guard", 3);
     let inputs = FitInputs { recipe: &recipe, config: &config, pairs: &pairs, reference };
-    assert_eq!(fit(&inputs, &parameters, folder.path(), &task).unwrap().steps, 3);
+    assert_eq!(fit(&inputs, &parameters.clone().into(), folder.path(), &task).unwrap().steps, 3);
     let metrics = std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
     let loss =
         |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["loss"].as_f64().unwrap();

@@ -3,7 +3,7 @@
 use super::Machine;
 use super::matrix::{MatrixArguments, ObjectivesArgument, valid};
 use crate::cli::output::print_line;
-use crate::experiment::{base, cell};
+use crate::experiment::{base, trainable};
 use crate::files::write_atomic;
 use crate::plan::Scale;
 use crate::plan::matrix::Matrix;
@@ -42,7 +42,7 @@ pub(super) fn run(arguments: Figure1Arguments, machine: Machine) -> Result<()> {
         return Err(Error::argument("figure1", "matrix", "no cell with LPC", "at least one"));
     };
     let base = base::load(&cell.recipe.model, &machine.runs, &Progress::stderr())?;
-    let parameters = cell::initial_parameters(&cell.recipe, &base)?;
+    let parameters = trainable::tensors(&cell.recipe, &base)?;
     let svg = figure1::svg(&Architecture {
         model: &cell.base,
         scale: scale.name(),

@@ -10,7 +10,7 @@ use crate::experiment::prepared::Prepared;
 use crate::experiment::saved::{self, with_model};
 use crate::experiment::second_data::SecondData;
 use crate::experiment::settings::{Reproduced, Settings};
-use crate::experiment::{cell, cells};
+use crate::experiment::{cell, cells, trainable};
 use crate::passes::policy::Policy;
 use crate::plan::matrix::{Matrix, MatrixCell};
 use crate::plan::study::{Planned, Study};
@@ -206,7 +206,7 @@ fn map_of(run: &str, prepared: &Prepared, store: &Store, progress: &Progress) ->
         labels.len()
     ));
     let map = latents::map(of_pairs.latent.view(), &labels, names.len(), recipe.seed)?;
-    let parameters = cell::initial_parameters(&recipe, &prepared.base)?.on(&prepared.device)?;
+    let parameters = trainable::tensors(&recipe, &prepared.base)?.on(&prepared.device)?;
     let untrained = Policy::new(&prepared.base.config, &parameters, &recipe.latent, recipe.training.dtype)?;
     let task = progress.task("latents before training", pairs.len());
     let before = Latents::of(&untrained, pairs, recipe.training.micro_batch_size, &task)?;

@@ -1,8 +1,8 @@
 //! The LM head: log-probabilities of tokens in chunks of scores, and their gradients.
 
-use super::pack::Grouped;
-use super::{Gpu, Room, Run, backward};
-use crate::machine::device::kernels::{gather, gather_backward, head_gradient, head_logps, to_bf16};
+use super::pack::{Grouped, PACKS};
+use super::{Gpu, Room, Run};
+use crate::machine::device::kernels::{gather, gather_backward, gather_shifted, head_gradient, head_logps};
 use crate::machine::device::{Device, Memory, Numbers, Operand, View};
 use crate::model::config::DecoderConfig;
 use crate::{Error, Result};
@@ -11,16 +11,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub(super) struct HeadWork {
-    /// [tokens, d], in f32 and rounded; and their gradient.
-    wide: Memory<f32>,
-    states: Memory<bf16>,
-    d_states: Memory<f32>,
-    tokens: Memory<u32>,
+    /// [tokens, d], rounded; and their gradient.
+    pub states: Memory<bf16>,
+    pub d_states: Memory<f32>,
+    pub tokens: Memory<u32>,
     logps: Memory<f32>,
     normalisers: Memory<f32>,
     d_logps: Memory<f32>,
-    scores: Memory<f32>,
-    d_scores: Memory<bf16>,
+    pub scores: Memory<f32>,
+    pub d_scores: Memory<bf16>,
 }
 
 impl HeadWork {
@@ -30,7 +29,6 @@ impl HeadWork {
         let states = tokens * c.hidden_size;
         const NAME: &str = "head";
         Ok(Self {
-            wide: Memory::zeros(device, NAME, states)?,
             states: Memory::zeros(device, NAME, states)?,
             d_states: Memory::zeros(device, NAME, states)?,
             tokens: Memory::zeros(device, NAME, tokens)?,
@@ -50,131 +48,157 @@ fn chunk(vocab: usize, room: Room) -> usize {
     if most > TILE { most / TILE * TILE } else { most }
 }
 
-fn chunks(n: usize, vocab: usize, room: Room) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn chunks(n: usize, vocab: usize, room: Room) -> impl Iterator<Item = Range<usize>> {
     let step = chunk(vocab, room);
     (0..n.div_ceil(step)).map(move |i| i * step..n.min((i + 1) * step))
 }
 
-/// Log-probabilities of tokens from states, which the backward pass still needs.
+/// What a pack's states are asked: state `rows[i]`, and a shift where there are any, of `tokens[i]`.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    pub rows: Vec<u32>,
+    pub tokens: Vec<u32>,
+    pub shifts: Option<Shifts>,
+}
+
+/// What is added to states: row `of[i]` of `numbers` [b, d] to the i-th.
+#[derive(Debug, Clone)]
+pub struct Shifts {
+    pub of: Vec<u32>,
+    pub numbers: Vec<f32>,
+}
+
+/// Log-probabilities that may go back.
 pub struct Scored {
-    tokens: usize,
+    asked: Asked,
+    run: Run,
     /// Whose states lie in the workspace.
     number: u64,
 }
 
-/// [`Scored`] of a pack's own states.
-pub struct ScoredAt {
-    scored: Scored,
-    states: Vec<u32>,
-}
-
 impl Gpu {
-    /// log π of the token that follows each state. Shapes: states [n, d] → [n]. Waits for the device.
+    /// log π of tokens. Shapes: → [n]. Waits for the device.
     ///
-    /// Source: (10). Errors: more states than there is room for, or a token outside the vocabulary.
-    pub fn token_logps(&mut self, states: &[f32], tokens: &[u32]) -> Result<(Vec<f32>, Scored)> {
-        let (w, n) = (&self.head, self.check(tokens)? * self.config.hidden_size);
-        w.wide.at(..n).write(states)?;
-        to_bf16(w.wide.at(..n), w.states.at(..n))?;
-        self.score(tokens)
+    /// Source: (10). Errors: the run of an earlier forward pass; more states than there is room for; a row, a
+    /// shift or a token that there is not.
+    pub fn token_logps(&mut self, run: Run, asked: Asked) -> Result<(Vec<f32>, Scored)> {
+        self.check(run, &asked)?;
+        self.score(&asked)?;
+        let logps = self.head.logps.at(..asked.tokens.len()).read()?;
+        Ok((logps, Scored { asked, run, number: self.scored }))
     }
 
-    /// [`Self::token_logps`] of the pack's states at these rows; only the result leaves the device.
+    /// Adds the gradients of the head and of the pack's states, from that of the log-probabilities [n].
+    /// Shapes: → [b, d], that of the shifts; empty without any.
     ///
-    /// Errors: those of it; a row that the pack does not have.
-    pub fn token_logps_at(
-        &mut self,
-        run: &Run,
-        rows: &[u32],
-        tokens: &[u32],
-    ) -> Result<(Vec<f32>, ScoredAt)> {
-        self.is_last(run)?;
-        let (n, d, pack) = (self.check(tokens)?, self.config.hidden_size, run.pack.tokens());
-        if rows.len() != n || rows.iter().any(|row| *row as usize >= pack) {
-            let expected = format!("a row for each of {n} tokens, below {pack}");
-            return Err(Error::argument("head", "rows", rows.len(), expected));
-        }
-        let ids = Memory::of(&self.device, "packs", rows)?;
-        let (hidden, states) = (self.work.hidden.at(..pack * d), self.head.states.at(..n * d));
-        gather(Numbers::F32(hidden), ids.all(), Numbers::Bf16(states))?;
-        let (logps, scored) = self.score(tokens)?;
-        Ok((logps, ScoredAt { scored, states: rows.to_vec() }))
-    }
-
-    /// Adds all gradients of a pack from those of its log-probabilities [n].
-    pub fn backward_from(&mut self, run: Run, scored: ScoredAt, d_logps: &[f32]) -> Result<()> {
-        self.is_last(&run)?;
-        let (n, d, pack) = (scored.scored.tokens, self.config.hidden_size, run.pack.tokens());
-        self.score_backward(&scored.scored, d_logps)?;
-        let grouped = Grouped::new(&self.device, &scored.states)?;
-        let d_hidden = self.work.d_hidden.at(..pack * d);
-        d_hidden.clear()?;
-        let d_states = self.head.d_states.at(..n * d);
-        gather_backward(d_states, grouped.by_token(), Numbers::F32(d_hidden), d)?;
-        backward::run(self, &run.pack)
-    }
-
-    fn check(&self, tokens: &[u32]) -> Result<usize> {
-        let vocab = self.config.vocab_size;
-        if tokens.len() > self.room.tokens {
-            let expected = format!("at most {}", self.room.tokens);
-            return Err(Error::argument("head", "states", tokens.len(), expected));
-        }
-        match tokens.iter().find(|token| **token as usize >= vocab) {
-            Some(token) => {
-                Err(Error::argument("head", "token", token, format!("below the vocabulary of {vocab}")))
-            }
-            None => Ok(tokens.len()),
-        }
-    }
-
-    /// Of the states that lie in the workspace.
-    fn score(&mut self, tokens: &[u32]) -> Result<(Vec<f32>, Scored)> {
-        self.scored += 1;
-        let (w, n) = (&self.head, tokens.len());
-        w.tokens.at(..n).write(tokens)?;
-        for range in chunks(n, self.config.vocab_size, self.room) {
-            let scores = self.scores(&range)?;
-            let (logps, normalisers) = (w.logps.at(range.clone()), w.normalisers.at(range.clone()));
-            head_logps(scores, w.tokens.at(range), logps, normalisers)?;
-        }
-        Ok((w.logps.at(..n).read()?, Scored { tokens: n, number: self.scored }))
-    }
-
-    fn scores(&self, range: &Range<usize>) -> Result<View<'_, f32>> {
-        let (w, d, vocab) = (&self.head, self.config.hidden_size, self.config.vocab_size);
-        let states = Operand::new(w.states.at(range.start * d..range.end * d), range.len(), d);
-        let head = Operand::new(self.weights.at(&self.weights.layout.head()), vocab, d);
-        let scores = w.scores.at(..range.len() * vocab);
-        self.device.multiply(states, head.t(), scores, false)?;
-        Ok(scores)
-    }
-
-    /// The states' gradient from that of their log-probabilities [n]; adds the head's to its sum.
-    pub fn token_logps_backward(&mut self, scored: Scored, d_logps: &[f32]) -> Result<Vec<f32>> {
-        self.score_backward(&scored, d_logps)?;
-        self.head.d_states.at(..scored.tokens * self.config.hidden_size).read()
-    }
-
-    fn score_backward(&self, scored: &Scored, d_logps: &[f32]) -> Result<()> {
+    /// What other calls have left in the workspace is calculated again.
+    ///
+    /// Errors: the run of an earlier forward pass.
+    pub fn token_logps_backward(&mut self, scored: &Scored, d_logps: &[f32]) -> Result<Vec<f32>> {
+        self.pack(scored.run)?;
         if scored.number != self.scored {
-            return Err(Error::argument("head", "log-probabilities", "earlier ones", "the last ones"));
+            self.score(&scored.asked)?;
         }
-        let (n, d, vocab) = (scored.tokens, self.config.hidden_size, self.config.vocab_size);
-        let (w, place) = (&self.head, self.weights.layout.head());
+        let (n, d, vocab) = (scored.asked.tokens.len(), self.config.hidden_size, self.config.vocab_size);
+        let w = &self.head;
         w.d_logps.at(..n).write(d_logps)?;
         for range in chunks(n, vocab, self.room) {
             let (scores, rows) = (self.scores(&range)?, range.len());
             let d_scores = w.d_scores.at(..rows * vocab);
             let (tokens, normalisers) = (w.tokens.at(range.clone()), w.normalisers.at(range.clone()));
             head_gradient(scores, tokens, normalisers, w.d_logps.at(range.clone()), d_scores)?;
-            let states = range.start * d..range.end * d;
-            let (head, d_states) = (self.weights.at(&place), w.d_states.at(states.clone()));
-            let d_scores = Operand::new(d_scores, rows, vocab);
-            self.device.multiply(d_scores, Operand::new(head, vocab, d), d_states, false)?;
-            let states = Operand::new(w.states.at(states), rows, d);
-            self.device.multiply(d_scores.t(), states, self.weights.gradient(&place), true)?;
+            self.scores_backward(&range, d_scores)?;
+        }
+        self.states_backward(&scored.asked.rows)?;
+        let Some(shifts) = &scored.asked.shifts else { return Ok(vec![]) };
+        let d_shifts = Memory::zeros(&self.device, PACKS, shifts.numbers.len())?;
+        let grouped = Grouped::new(&self.device, &shifts.of)?;
+        gather_backward(w.d_states.at(..n * d), grouped.by_token(), Numbers::F32(d_shifts.all()), d)?;
+        d_shifts.all().read()
+    }
+
+    pub(super) fn check(&self, run: Run, asked: &Asked) -> Result<()> {
+        let (n, pack) = (asked.tokens.len(), self.pack(run)?.tokens());
+        let all_below = |list: &[u32], limit: usize| list.iter().all(|i| (*i as usize) < limit);
+        let refused =
+            |what: &str, got: usize, expected: String| Err(Error::argument("head", what, got, expected));
+        if n > self.room.tokens {
+            return refused("states", n, format!("at most {}", self.room.tokens));
+        }
+        if asked.rows.len() != n || !all_below(&asked.rows, pack) {
+            return refused("rows", asked.rows.len(), format!("a row for each of {n} tokens, below {pack}"));
+        }
+        if let Some(token) = asked.tokens.iter().find(|token| **token as usize >= self.config.vocab_size) {
+            let expected = format!("below the vocabulary of {}", self.config.vocab_size);
+            return refused("token", *token as usize, expected);
+        }
+        if let Some(shifts) = &asked.shifts {
+            let d = self.config.hidden_size;
+            let rows = shifts.numbers.len() / d;
+            if shifts.of.len() != n || shifts.numbers.len() != rows * d || !all_below(&shifts.of, rows) {
+                return refused("shifts", shifts.of.len(), format!("a row of {rows} for each of {n} tokens"));
+            }
         }
         Ok(())
+    }
+
+    /// Puts the states that were asked, and their tokens, into the workspace.
+    pub(super) fn ask(&mut self, asked: &Asked) -> Result<()> {
+        self.scored += 1;
+        let (w, n, d) = (&self.head, asked.tokens.len(), self.config.hidden_size);
+        let pack = self.pack.as_ref().map_or(0, |pack| pack.tokens());
+        w.tokens.at(..n).write(&asked.tokens)?;
+        let rows = Memory::of(&self.device, PACKS, &asked.rows)?;
+        let (hidden, states) = (self.work.hidden.at(..pack * d), w.states.at(..n * d));
+        let Some(Shifts { of, numbers }) = &asked.shifts else {
+            return gather(Numbers::F32(hidden), rows.all(), Numbers::Bf16(states));
+        };
+        let of = Memory::of(&self.device, PACKS, of)?;
+        let shifts = Memory::of(&self.device, PACKS, numbers)?;
+        gather_shifted(hidden, rows.all(), shifts.all(), of.all(), states)
+    }
+
+    fn score(&mut self, asked: &Asked) -> Result<()> {
+        self.ask(asked)?;
+        let w = &self.head;
+        for range in chunks(asked.tokens.len(), self.config.vocab_size, self.room) {
+            let scores = self.scores(&range)?;
+            let (logps, normalisers) = (w.logps.at(range.clone()), w.normalisers.at(range.clone()));
+            head_logps(scores, w.tokens.at(range), logps, normalisers)?;
+        }
+        Ok(())
+    }
+
+    /// The head's scores of some states in the workspace.
+    pub(super) fn scores(&self, range: &Range<usize>) -> Result<View<'_, f32>> {
+        let (w, d, vocab) = (&self.head, self.config.hidden_size, self.config.vocab_size);
+        let states = Operand::new(w.states.at(range.start * d..range.end * d), range.len(), d);
+        let scores = w.scores.at(..range.len() * vocab);
+        self.device.multiply(states, self.lm_head().t(), scores, false)?;
+        Ok(scores)
+    }
+
+    /// [V, d]
+    pub(super) fn lm_head(&self) -> Operand<'_> {
+        let numbers = self.weights.at(&self.weights.layout.head());
+        Operand::new(numbers, self.config.vocab_size, self.config.hidden_size)
+    }
+
+    /// Writes the gradient of some states in the workspace, and adds the head's.
+    pub(super) fn scores_backward(&self, range: &Range<usize>, d_scores: View<'_, bf16>) -> Result<()> {
+        let (w, d, vocab) = (&self.head, self.config.hidden_size, self.config.vocab_size);
+        let (rows, states) = (range.len(), range.start * d..range.end * d);
+        let d_scores = Operand::new(d_scores, rows, vocab);
+        self.device.multiply(d_scores, self.lm_head(), w.d_states.at(states.clone()), false)?;
+        let states = Operand::new(w.states.at(states), rows, d);
+        self.device.multiply(d_scores.t(), states, self.weights.gradient(&self.weights.layout.head()), true)
+    }
+
+    /// Adds the gradient of the states in the workspace to that of the pack's, whose `rows` they are.
+    pub(super) fn states_backward(&self, rows: &[u32]) -> Result<()> {
+        let (d, pack) = (self.config.hidden_size, self.pack.as_ref().map_or(0, |pack| pack.tokens()));
+        let grouped = Grouped::new(&self.device, rows)?;
+        let d_hidden = Numbers::F32(self.work.d_hidden.at(..pack * d));
+        gather_backward(self.head.d_states.at(..rows.len() * d), grouped.by_token(), d_hidden, d)
     }
 }

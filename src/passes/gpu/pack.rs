@@ -27,9 +27,9 @@ impl Grouped {
         let order: Vec<u32> = places.values().flatten().copied().collect();
         let distinct: Vec<u32> = places.into_keys().collect();
         Ok(Self {
-            ids: Memory::of(device, NAME, &distinct)?,
-            starts: Memory::of(device, NAME, &starts)?,
-            order: Memory::of(device, NAME, &order)?,
+            ids: Memory::of(device, PACKS, &distinct)?,
+            starts: Memory::of(device, PACKS, &starts)?,
+            order: Memory::of(device, PACKS, &order)?,
         })
     }
 
@@ -38,7 +38,8 @@ impl Grouped {
     }
 }
 
-const NAME: &str = "packs";
+/// What a pack, and what is asked of it, takes; allocated for each.
+pub(super) const PACKS: &str = "packs";
 
 /// Rows end to end, without padding.
 pub(super) struct Pack {
@@ -71,7 +72,6 @@ impl Pack {
             own_end: own.end as u32,
         };
         let sights: Vec<Sight> = all.iter().flat_map(|row| row.tokens.iter().map(sight)).collect();
-        const NAME: &str = "packs";
         Ok(Self {
             shape: HeadShape {
                 tokens: ids.len() as u32,
@@ -80,10 +80,10 @@ impl Pack {
                 head_dim: config.head_dim as u32,
             },
             rows: all.iter().map(|row| row.start..row.start + row.tokens.len()).collect(),
-            ids: Memory::of(device, NAME, &ids)?,
-            sights: Memory::of(device, NAME, &sights)?,
-            cos: Memory::of(device, NAME, &cos)?,
-            sin: Memory::of(device, NAME, &sin)?,
+            ids: Memory::of(device, PACKS, &ids)?,
+            sights: Memory::of(device, PACKS, &sights)?,
+            cos: Memory::of(device, PACKS, &cos)?,
+            sin: Memory::of(device, PACKS, &sin)?,
             grouped: Grouped::new(device, &ids)?,
         })
     }

@@ -3,13 +3,14 @@
 
 use super::Weights;
 use crate::error::Place;
-use crate::files::{replace, write_tensors};
+use crate::files::{replace, sha256, write_tensors};
 use crate::machine::device::{HostMemory, View};
 use crate::{Error, Result};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
+use sha2::{Digest, Sha256};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -22,14 +23,14 @@ const PIECE: usize = 1 << 24;
 /// Bytes of a file's first number, the length of its header.
 const HEADER: usize = size_of::<u64>();
 
-/// Flat memory that a file keeps.
-pub(super) enum Flat<'a> {
+/// Kept memory that a file keeps.
+pub(super) enum Kept<'a> {
     Device(View<'a, u8>),
     /// f32 numbers.
     Host(&'a HostMemory),
 }
 
-impl Flat<'_> {
+impl Kept<'_> {
     fn len(&self) -> usize {
         match self {
             Self::Device(view) => view.len(),
@@ -45,12 +46,29 @@ impl Flat<'_> {
     }
 }
 
+/// SHA-256 of each piece.
+#[derive(Default)]
+struct Hashes(BTreeMap<String, [u8; 32]>);
+
+impl Hashes {
+    fn add(&mut self, name: &str, bytes: &[u8]) {
+        self.0.insert(name.into(), Sha256::digest(bytes).into());
+    }
+
+    /// That of all, in the order of their names.
+    fn whole(&self) -> String {
+        sha256(self.0.values().flatten().copied().collect::<Vec<u8>>().as_slice())
+    }
+}
+
 /// A piece of a file. The library asks for its bytes where no error can be returned: it is told afterwards.
 struct Piece<'a> {
-    flat: &'a Flat<'a>,
+    name: String,
+    flat: &'a Kept<'a>,
     range: Range<usize>,
     shape: [usize; 1],
     failed: &'a Mutex<Option<Error>>,
+    hashes: &'a Mutex<Hashes>,
 }
 
 impl safetensors::View for Piece<'_> {
@@ -67,6 +85,7 @@ impl safetensors::View for Piece<'_> {
             *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
             vec![0; self.shape[0]]
         });
+        self.hashes.lock().unwrap_or_else(PoisonError::into_inner).add(&self.name, &bytes);
         Cow::Owned(bytes)
     }
 
@@ -81,23 +100,29 @@ fn pieces(name: &str, len: usize) -> impl Iterator<Item = (String, Range<usize>)
 }
 
 impl Weights {
-    /// Writes weights and moments, not the sums of gradients: between two updates they are 0.
+    /// Writes weights and moments, not the sums of gradients: between two updates they are 0. Returns a hash of
+    /// the numbers.
     ///
     /// Errors: the file cannot be written, or the device does not answer; a file that was there is kept.
-    pub fn save(&self, path: &Path) -> Result<()> {
-        let (failed, flats) = (Mutex::new(None), self.flats());
+    pub fn save(&self, path: &Path) -> Result<String> {
+        let (failed, hashes, flats) = (Mutex::new(None), Mutex::new(Hashes::default()), self.flats());
         let mut tensors = vec![];
         for (name, flat) in &flats {
             for (name, range) in pieces(name, flat.len()) {
                 let shape = [range.len()];
-                tensors.push((name, Piece { flat, range, shape, failed: &failed }));
+                let piece =
+                    Piece { name: name.clone(), flat, range, shape, failed: &failed, hashes: &hashes };
+                tensors.push((name, piece));
             }
         }
         // What was there stays until all of this one is right.
         let part = path.with_extension("part");
         write_tensors(&part, tensors, Some(self.metadata()?))?;
         match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            None => replace(path, &part),
+            None => {
+                replace(path, &part)?;
+                Ok(hashes.into_inner().unwrap_or_else(PoisonError::into_inner).whole())
+            }
             Some(e) => {
                 _ = fs::remove_file(&part);
                 Err(e)
@@ -111,11 +136,11 @@ impl Weights {
         Ok(HashMap::from([("formats".into(), self.formats_name()), ("decoder".into(), decoder)]))
     }
 
-    /// Goes on from what [`Self::save`] wrote.
+    /// Goes on from what [`Self::save`] wrote. Returns the hash of the numbers.
     ///
     /// Errors: a file that cannot be read, or that is of another decoder or of other formats; then some numbers
     /// may have been replaced.
-    pub fn restore(&mut self, path: &Path) -> Result<()> {
+    pub fn restore(&mut self, path: &Path) -> Result<String> {
         let mut file = File::open(path).map_err(Error::io(path))?;
         let other = |got: String, expected: String| Error::input(Place::file(path), expected, got);
         let mut length = [0; HEADER];
@@ -147,11 +172,14 @@ impl Weights {
         };
         let lengths: Vec<(&str, usize)> =
             self.flats().iter().map(|(name, flat)| (*name, flat.len())).collect();
+        let mut hashes = Hashes::default();
         for (name, len) in lengths {
             for (piece, range) in pieces(name, len) {
-                self.replace(name, range.clone(), &next(&piece, &range)?)?;
+                let bytes = next(&piece, &range)?;
+                hashes.add(&piece, &bytes);
+                self.replace(name, range, &bytes)?;
             }
         }
-        Ok(())
+        Ok(hashes.whole())
     }
 }

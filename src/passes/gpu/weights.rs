@@ -1,7 +1,8 @@
 //! A decoder's parameters in flat memory: bf16 numbers that products read, the rest of each master number, sums
 //! of gradients and AdamW's moments.
 
-use super::state::Flat;
+use super::state::Kept;
+use crate::config::{MomentsKept, Precision};
 use crate::machine::device::kernels::{
     Moments, MomentsFormat, Step, THREADS, adamw, draw, join_master, split_master, square_blocks, square_sum,
 };
@@ -19,6 +20,30 @@ pub struct Formats {
     pub moments: MomentsFormat,
     /// 4 bytes a number or 2.
     pub exact_gradients: bool,
+}
+
+impl Formats {
+    /// Those of a recipe.
+    pub fn of(moments: MomentsKept, gradients: Precision) -> Self {
+        let moments = match moments {
+            MomentsKept::F32 => MomentsFormat::F32,
+            MomentsKept::F32OnHost => MomentsFormat::F32OnHost,
+            MomentsKept::Bf16 => MomentsFormat::Bf16,
+            MomentsKept::EightBit => MomentsFormat::EightBit,
+        };
+        Self { moments, exact_gradients: gradients == Precision::F32 }
+    }
+
+    /// As a recipe names them.
+    pub fn named(self) -> (MomentsKept, Precision) {
+        let moments = match self.moments {
+            MomentsFormat::F32 => MomentsKept::F32,
+            MomentsFormat::F32OnHost => MomentsKept::F32OnHost,
+            MomentsFormat::Bf16 => MomentsKept::Bf16,
+            MomentsFormat::EightBit => MomentsKept::EightBit,
+        };
+        (moments, if self.exact_gradients { Precision::F32 } else { Precision::Bf16 })
+    }
 }
 
 /// Where the parameters lie. Those that one product reads lie side by side.
@@ -141,8 +166,8 @@ impl Weights {
     }
 
     /// What a file keeps, by name. Another order would be another file.
-    pub(super) fn flats(&self) -> Vec<(&'static str, Flat<'_>)> {
-        let device = Flat::Device;
+    pub(super) fn flats(&self) -> Vec<(&'static str, Kept<'_>)> {
+        let device = Kept::Device;
         let mut flats =
             vec![("weights", device(self.halves.all().bytes())), ("rests", device(self.rests.all().bytes()))];
         let (first, second) = ("moments.first", "moments.second");
@@ -151,7 +176,7 @@ impl Weights {
                 vec![(first, device(m.all().bytes())), (second, device(v.all().bytes()))]
             }
             Moments::OnHost { first: m, second: v, .. } => {
-                vec![(first, Flat::Host(m)), (second, Flat::Host(v))]
+                vec![(first, Kept::Host(m)), (second, Kept::Host(v))]
             }
             Moments::Bf16 { first: m, second: v } => {
                 vec![(first, device(m.all().bytes())), (second, device(v.all().bytes()))]
@@ -178,7 +203,7 @@ impl Weights {
             return Ok(());
         }
         match self.flats().into_iter().find(|(other, _)| *other == name) {
-            Some((_, Flat::Device(view))) => view.at(range).write(bytes),
+            Some((_, Kept::Device(view))) => view.at(range).write(bytes),
             _ => unreachable!("names come from `flats`"),
         }
     }
@@ -272,6 +297,11 @@ impl Weights {
             let gradient = self.sums.at(range);
             adamw(weights, gradient, &mut self.moments, range.start, &step, seed)?;
         }
+        self.clear_gradients()
+    }
+
+    /// Begins new sums.
+    pub fn clear_gradients(&self) -> Result<()> {
         match &self.sums {
             Sums::F32(sums) => sums.all().clear(),
             Sums::Bf16(sums) => sums.all().clear(),

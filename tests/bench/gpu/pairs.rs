@@ -45,7 +45,7 @@ pub fn pairs(
 }
 
 pub fn tokens(pair: &TokenizedPair) -> usize {
-    pair.prompt.len() + pair.chosen.len() + pair.rejected.len()
+    pair.row_tokens()
 }
 
 /// Pairs in packs of at most so many tokens: the longest first, each into the first pack that has room.

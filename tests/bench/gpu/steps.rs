@@ -9,7 +9,7 @@ use lpc::machine::device::Device;
 use lpc::machine::device::kernels::Step;
 use lpc::model::batch::PairBatch;
 use lpc::model::config::DecoderConfig;
-use lpc::passes::gpu::{Formats, Gpu, Room};
+use lpc::passes::gpu::{Asked, Formats, Gpu, Room};
 use lpc::train::budget::bytes;
 use serde_json::json;
 use std::sync::Arc;
@@ -34,7 +34,8 @@ fn pack(gpu: &mut Gpu, pairs: &[&TokenizedPair], device: &Device, spent: &mut Sp
     let run = gpu.forward(&batch.rows)?;
     device.wait()?;
     let forward = start.elapsed().as_secs_f64();
-    let (logps, scored) = gpu.token_logps_at(&run, &predictors, &batch.targets)?;
+    let asked = Asked { rows: predictors, tokens: batch.targets.clone(), shifts: None };
+    let (logps, scored) = gpu.token_logps(run, asked)?;
     let head = start.elapsed().as_secs_f64();
     let mut sums = vec![0f64; 2 * pairs.len()];
     let places = batch.token_completion.iter().map(|c| *c as usize);
@@ -44,7 +45,8 @@ fn pack(gpu: &mut Gpu, pairs: &[&TokenizedPair], device: &Device, spent: &mut Sp
     let slope = |b: usize| -BETA / (1.0 + margin(b).exp());
     let d_logps: Vec<f32> =
         places.map(|at| if at < pairs.len() { slope(at) } else { -slope(at - pairs.len()) } as f32).collect();
-    gpu.backward_from(run, scored, &d_logps)?;
+    gpu.token_logps_backward(&scored, &d_logps)?;
+    gpu.backward(run, &[], &[])?;
     device.wait()?;
     spent.forward += forward;
     spent.head += head - forward;

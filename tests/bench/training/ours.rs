@@ -91,6 +91,7 @@ pub fn steps(arguments: &Steps) -> lpc::Result<()> {
             adam_epsilon: 1e-8,
             max_grad_norm: 1.0,
             recompute: arguments.recompute,
+            memory: lpc::config::Memory::Tensors {},
             checkpoint_every: 1_000_000,
         },
         evaluation: Evaluation { latent: LatentAtTest::Mean },
@@ -98,7 +99,7 @@ pub fn steps(arguments: &Steps) -> lpc::Result<()> {
     let reference = vec![ReferenceLogps { chosen: -1000.0, rejected: -1000.0 }; pairs.len()];
     let folder = tempfile::tempdir().map_err(lpc::Error::io(Path::new("a temporary folder")))?;
     let inputs = FitInputs { recipe: &recipe, config: &SMOLLM2, pairs: &pairs, reference: Some(&reference) };
-    fit(&inputs, &parameters, folder.path(), &Progress::hidden().task("steps", pairs.len() / BATCH))?;
+    fit(&inputs, &parameters.into(), folder.path(), &Progress::hidden().task("steps", pairs.len() / BATCH))?;
     let path = folder.path().join("metrics.jsonl");
     let metrics = std::fs::read_to_string(&path).map_err(lpc::Error::io(&path))?;
     let second = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?["seconds"].as_f64();

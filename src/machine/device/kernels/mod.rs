@@ -3,6 +3,7 @@
 //! Shapes are those of the sources; tokens are rows of a pack.
 
 mod attention;
+mod codes;
 mod head;
 mod norm;
 mod optimiser;
@@ -11,12 +12,13 @@ mod pointwise;
 pub use attention::{
     HeadShape, Sight, attention_scores, attention_weights, join_heads, regroup, score_stride, split_heads,
 };
+pub use codes::{Coded, code_biases, code_gradient, code_logps, code_shares, code_terms, exponentials};
 pub use head::{head_gradient, head_logps};
 pub use norm::{add_columns, rms_norm, rms_norm_backward, rms_norm_weight};
 pub use optimiser::{
     Moments, MomentsFormat, Step, adamw, draw, join_master, split_master, square_blocks, square_sum,
 };
-pub use pointwise::{ByToken, gather, gather_backward, swiglu, swiglu_backward, to_bf16};
+pub use pointwise::{ByToken, gather, gather_backward, gather_shifted, swiglu, swiglu_backward, to_bf16};
 
 use super::host::HostKernel;
 use super::{Device, Element, Numbers, View};
@@ -31,6 +33,7 @@ const SOURCE: &str = concat!(
     include_str!("common.h"),
     include_str!("adamw.cu"),
     include_str!("attention.cu"),
+    include_str!("codes.cu"),
     include_str!("head.cu"),
     include_str!("norm.cu"),
     include_str!("pointwise.cu"),
@@ -73,9 +76,16 @@ kernels! {
     AdamW lpc_adamw,
     AttentionScores lpc_attention_scores,
     AttentionWeights lpc_attention_weights,
+    CodeBiases lpc_code_biases,
+    CodeGradient lpc_code_gradient,
+    CodeLogps lpc_code_logps,
+    CodeShares lpc_code_shares,
+    CodeTerms lpc_code_terms,
     Draw lpc_draw,
+    Exponentials lpc_exponentials,
     Gather lpc_gather,
     GatherBackward lpc_gather_backward,
+    GatherShifted lpc_gather_shifted,
     HeadGradient lpc_head_gradient,
     HeadLogps lpc_head_logps,
     JoinMaster lpc_join_master,

@@ -70,6 +70,27 @@ KERNEL(gather) {
     }
 }
 
+// Row ids[row] of a table and row of[row] of shifts, added; not a number where there is no such row. A row a
+// block.
+struct gather_shifted {
+    const float *table;
+    const u32 *ids;
+    const float *shifts;
+    const u32 *of;
+    bf16 *out;
+    u32 d, rows, shift_rows;
+};
+KERNEL(gather_shifted) {
+    const u32 id = a.ids[BLOCK_X], shift = a.of[BLOCK_X];
+    const u64 from = (u64)id * a.d, more = (u64)shift * a.d, to = (u64)BLOCK_X * a.d;
+    EACH(t) {
+        for (u32 i = t; i < a.d; i += THREADS) {
+            const int is = id < a.rows && shift < a.shift_rows;
+            a.out[to + i] = narrow(is ? a.table[from + i] + a.shifts[more + i] : of_bits(0x7fc00000u));
+        }
+    }
+}
+
 // gradient[ids[i]] += d_out[order[j]] for the j from starts[i] to before starts[i + 1], in order. A token id a
 // block: `order` holds the rows sorted by token, so that no two blocks add to the same row.
 struct gather_backward {

@@ -76,6 +76,45 @@ pub fn gather(table: Numbers<'_>, ids: View<'_, u32>, out: Numbers<'_>) -> Resul
     unsafe { launch.run(Kernel::Gather, [n, 1], &arguments) }
 }
 
+/// Rows ids[i] of a table and rows of[i] of shifts, added and rounded; no numbers where there is no such row.
+///
+/// Shapes: table [m, d], shifts [b, d]; ids, of [n] → [n, d].
+pub fn gather_shifted(
+    table: View<'_, f32>,
+    ids: View<'_, u32>,
+    shifts: View<'_, f32>,
+    of: View<'_, u32>,
+    out: View<'_, bf16>,
+) -> Result<()> {
+    #[repr(C)]
+    struct Arguments {
+        table: u64,
+        ids: u64,
+        shifts: u64,
+        of: u64,
+        out: u64,
+        d: u32,
+        rows: u32,
+        shift_rows: u32,
+    }
+    let n = ids.len();
+    let d = out.len() / n.max(1);
+    let (rows, shift_rows) = (table.len() / d.max(1), shifts.len() / d.max(1));
+    let mut launch = Launch::on(ids.device());
+    let arguments = Arguments {
+        table: launch.read(table, rows * d),
+        ids: launch.read(ids, n),
+        shifts: launch.read(shifts, shift_rows * d),
+        of: launch.read(of, n),
+        out: launch.write(out, n * d),
+        d: small(d),
+        rows: small(rows),
+        shift_rows: small(shift_rows),
+    };
+    // SAFETY: rows of d numbers, by the checks above; the kernel compares both rows with those that there are.
+    unsafe { launch.run(Kernel::GatherShifted, [n, 1], &arguments) }
+}
+
 /// The rows of a pack by token: row `ids[i]` of the table is read for the rows `order[starts[i]..starts[i + 1]]`.
 #[derive(Clone, Copy)]
 pub struct ByToken<'a> {

@@ -1,0 +1,125 @@
+//! A base model as training wants it: in candle's tensors, or in flat memory of the formats that the recipe names or
+//! that the device has room for.
+
+use crate::config::{Latent, Memory, Recipe, Training};
+use crate::data::tokenize::TokenizedPair;
+use crate::experiment::dataset::PairData;
+use crate::experiment::prepared::{Prepared, reference_policy};
+use crate::latent::{heads_count, init_heads};
+use crate::machine::device::Device;
+use crate::model::config::DecoderConfig;
+use crate::model::load::Loaded;
+use crate::model::parameters::Parameters;
+use crate::passes::gpu::{Flat, Formats, Gpu, Room};
+use crate::passes::policy::PairPolicy;
+use crate::passes::trainable::Trainable;
+use crate::train::budget::{FORMATS, GIB, RESERVE_GIB, bytes};
+use crate::{Error, Result, seed};
+use candle_core::DType;
+
+/// The base model's weights in candle's tensors and, with a latent, heads drawn from the run's seed.
+pub fn tensors(recipe: &Recipe, base: &Loaded) -> Result<Parameters> {
+    let mut parameters = Parameters::from_tensors(&base.weights)?;
+    heads(&mut parameters, recipe, &base.config)?;
+    Ok(parameters)
+}
+
+/// What a run of the recipe begins with.
+pub fn initial(recipe: &Recipe, prepared: &Prepared) -> Result<Trainable> {
+    let (base, device) = (&prepared.base, &prepared.device);
+    let Some(room) = room(&recipe.training, &prepared.data)? else {
+        return Ok(tensors(recipe, base)?.on(device)?.into());
+    };
+    let mut parameters = Parameters::default();
+    heads(&mut parameters, recipe, &base.config)?;
+    let formats = formats(&recipe.training, &recipe.latent, &base.config, room, device)?;
+    let decoder = flat(base, formats, room, device)?;
+    Ok(Trainable::Flat { decoder, heads: parameters.on(device)?, device: device.clone() })
+}
+
+/// The base model as a policy without a latent that computes as training does: π_ref.
+pub fn reference(
+    base: &Loaded,
+    training: &Training,
+    data: &PairData,
+    device: &candle_core::Device,
+) -> Result<Box<dyn PairPolicy>> {
+    let (none, Some(room)) = (Latent::None {}, room(training, data)?) else {
+        return Ok(Box::new(reference_policy(base, training.dtype, device)?));
+    };
+    let formats = formats(training, &none, &base.config, room, device)?;
+    let (decoder, heads) = (flat(base, formats, room, device)?, Parameters::default());
+    let model = Trainable::Flat { decoder, heads, device: device.clone() };
+    model.policy(&base.config, &none, training.dtype)
+}
+
+/// The recipe's training with the formats that an `auto` means on this device.
+pub fn fixed(recipe: &Recipe, prepared: &Prepared) -> Result<Training> {
+    let training = &recipe.training;
+    let (Memory::Auto { pack }, Some(room)) = (training.memory, room(training, &prepared.data)?) else {
+        return Ok(training.clone());
+    };
+    let (config, device) = (&prepared.base.config, &prepared.device);
+    let (moments, gradients) = formats(training, &recipe.latent, config, room, device)?.named();
+    Ok(Training { memory: Memory::Flat { moments, gradients, pack }, ..training.clone() })
+}
+
+fn heads(parameters: &mut Parameters, recipe: &Recipe, config: &DecoderConfig) -> Result<()> {
+    let mut rng = seed::stream(recipe.seed, "heads/init");
+    init_heads(parameters, config.hidden_size, &recipe.latent, &mut rng)
+}
+
+/// Room for the data's packs; none where training is in candle's tensors.
+fn room(training: &Training, data: &PairData) -> Result<Option<Room>> {
+    let Some(tokens) = training.memory.pack() else { return Ok(None) };
+    let row = data.train.iter().chain(&data.test).map(TokenizedPair::row_tokens).max().unwrap_or(1);
+    match row <= tokens {
+        true => Ok(Some(Room { tokens, row, scores: Room::SCORES })),
+        false => {
+            let expected =
+                format!("at least {row}, the tokens of the longest pair (or a smaller max_length)");
+            Err(Error::argument("recipe", "training.memory.pack", tokens, expected))
+        }
+    }
+}
+
+fn formats(
+    training: &Training,
+    latent: &Latent,
+    config: &DecoderConfig,
+    room: Room,
+    device: &candle_core::Device,
+) -> Result<Formats> {
+    if let Memory::Flat { moments, gradients, .. } = training.memory {
+        return Ok(Formats::of(moments, gradients));
+    }
+    let memory = Device::beside(device)?.memory()?;
+    if memory == 0 {
+        // The host's memory may be anyone's: what fits is found out.
+        return Ok(FORMATS[0]);
+    }
+    let usable = memory as f64 / GIB - RESERVE_GIB;
+    let mut least = f64::INFINITY;
+    for formats in FORMATS {
+        let peak = bytes(config, latent, formats, room)?.peak as f64 / GIB;
+        if peak <= usable {
+            return Ok(formats);
+        }
+        least = least.min(peak);
+    }
+    let heads = heads_count(latent, config.hidden_size) as f64 * 16.0 / GIB;
+    let expected = format!(
+        "at least {least:.1} GiB, {heads:.1} of them for the latent's heads (or a smaller training.memory.pack)"
+    );
+    Err(Error::argument("device", "memory", format!("{usable:.1} GiB to use"), expected))
+}
+
+fn flat(base: &Loaded, formats: Formats, room: Room, device: &candle_core::Device) -> Result<Flat> {
+    let gpu = Gpu::new(&Device::beside(device)?, &base.config, formats, room)?;
+    for (name, _) in base.config.parameter_shapes() {
+        let none = || Error::argument("base model", &name, "nothing", "a tensor");
+        let tensor = base.weights.get(&name).ok_or_else(none)?;
+        gpu.weights.set(&name, &tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?)?;
+    }
+    Ok(Flat::new(gpu))
+}
