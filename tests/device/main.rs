@@ -9,5 +9,8 @@ mod pass;
 mod pointwise;
 #[path = "../common/random_pairs.rs"]
 mod random_pairs;
+#[path = "../common/random_settings.rs"]
+mod random_settings;
 mod state;
+mod step;
 mod tools;

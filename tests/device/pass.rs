@@ -22,10 +22,10 @@ use proptest::prelude::*;
 use std::sync::Arc;
 
 /// Of a vector's length: some ten roundings of 2⁻⁹ a block, which do not all point the same way.
-const TOLERANCE: f64 = 0.03;
+pub const TOLERANCE: f64 = 0.03;
 
 /// Wide enough that roundings average out, as they do in models that are used.
-fn wide_config() -> impl Strategy<Value = DecoderConfig> {
+pub fn wide_config() -> impl Strategy<Value = DecoderConfig> {
     decoder_config().prop_map(|c| DecoderConfig {
         hidden_size: 8 * c.hidden_size,
         intermediate_size: 16 * c.hidden_size + 1,
@@ -35,7 +35,7 @@ fn wide_config() -> impl Strategy<Value = DecoderConfig> {
 }
 
 /// Parameters of numbers that bf16 has, in f64.
-fn rounded(config: &DecoderConfig, seed: u64) -> Parameters {
+pub fn rounded(config: &DecoderConfig, seed: u64) -> Parameters {
     let parameters = parameters(config, 0, seed, DType::F64);
     for (_, var) in parameters.iter() {
         let numbers: Vec<f64> = var.flatten_all().unwrap().to_vec1().unwrap();
@@ -45,7 +45,7 @@ fn rounded(config: &DecoderConfig, seed: u64) -> Parameters {
     parameters
 }
 
-fn gpu(
+pub fn gpu(
     device: &Arc<Device>,
     config: &DecoderConfig,
     parameters: &Parameters,
@@ -59,7 +59,7 @@ fn gpu(
     gpu
 }
 
-fn numbers(t: &Tensor) -> Vec<f64> {
+pub fn numbers(t: &Tensor) -> Vec<f64> {
     t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 

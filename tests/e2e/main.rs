@@ -6,6 +6,7 @@ mod check;
 mod equal_completions;
 mod exact_latents;
 mod figure1;
+mod flat;
 mod help;
 mod interrupted;
 mod one_code;

@@ -3,9 +3,10 @@
 use crate::decoders::{decoder_config, parameters, parameters_of};
 use crate::difference::max_abs_diff;
 use crate::random_pairs::pairs;
+use crate::random_settings::{CODES, latent, objective};
 use crate::support::Kernels;
 use candle_core::{DType, Device, Tensor};
-use lpc::config::{Latent, Objective, Precision, PriorWeight};
+use lpc::config::{Latent, Objective, Precision};
 use lpc::data::tokenize::TokenizedPair;
 use lpc::latent::LatentInputs;
 use lpc::model::batch::PairBatch;
@@ -22,8 +23,6 @@ use lpc::train::step::forward_backward;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-pub const CODES: usize = 3;
-
 /// f32 against f64, relative to the largest entry of the same gradient: roundings of 6e-8, some
 /// hundred of them, and up to 50 times more where a norm divides by a few nearly vanishing
 /// numbers. Measured over 15,000 gradients: 3e-4 at most.
@@ -36,43 +35,6 @@ const NOISE: f64 = 1e-6;
 /// sides of a pair meet code by code: roundings of 6e-8 of terms up to 1, also where the pair is
 /// decided and the whole gradient nearly 0. Measured: 5.9e-8.
 const EVERY_CODE: f64 = 1e-6;
-
-pub fn objective() -> impl Strategy<Value = Objective> {
-    prop_oneof![
-        (0.05..2.0f64).prop_map(|beta| Objective::Dpo { beta }),
-        (0.1..1.0f64).prop_map(|ipo_tau| Objective::Ipo { ipo_tau }),
-        ((0.5..3.0f64), (-1.0..1.0f64)).prop_map(|(beta, gamma)| Objective::Simpo { beta, gamma }),
-    ]
-}
-
-pub fn latent() -> impl Strategy<Value = Latent> {
-    let gumbel = ((0.3..3.0f64), (0.0..2.0f64)).prop_map(|(gumbel_tau, kl_weight)| Latent::Gumbel {
-        codes: CODES,
-        gumbel_tau,
-        kl_weight,
-        prior_weight: PriorWeight::Linear {},
-        codebook_std: 1.0,
-        heads_learning_rate: None,
-    });
-    let (codes, codebook_std, heads_learning_rate) = (CODES, 1.0, None);
-    let elbo = (0.0..2.0f64).prop_map(move |kl_weight| Latent::ExactElbo {
-        codes,
-        kl_weight,
-        codebook_std,
-        heads_learning_rate,
-    });
-    let marginal = Latent::Marginal { codes, codebook_std, heads_learning_rate };
-    let gaussian = (0.0..2.0f64).prop_map(move |kl_weight| Latent::Gaussian {
-        dimension: CODES,
-        kl_weight,
-        prior_weight: PriorWeight::Linear {},
-        output_std: 1.0,
-        heads_learning_rate,
-    });
-    let factors = Latent::Factors { output_std: 1.0, heads_learning_rate };
-    let control = Latent::Control { match_codes: CODES, output_std: 1.0, heads_learning_rate };
-    prop_oneof![Just(Latent::None {}), gumbel, elbo, Just(marginal), Just(control), gaussian, Just(factors)]
-}
 
 #[derive(Debug)]
 pub struct Problem {

@@ -6,8 +6,9 @@
 
 use crate::decoders::parameters;
 use crate::difference::max_abs_diff;
-use crate::gradients::{CODES, Problem, largest, problem};
+use crate::gradients::{Problem, largest, problem};
 use crate::random_pairs::pairs;
+use crate::random_settings::CODES;
 use crate::support::{Kernels, places};
 use candle_core::{DType, Device, Tensor};
 use lpc::config::{Latent, LatentAtTest, Precision, Recipe, Training};

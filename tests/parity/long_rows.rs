@@ -2,8 +2,9 @@
 
 use crate::decoders::decoder_config;
 use crate::difference::max_abs_diff;
-use crate::gradients::{Problem, latent, objective};
+use crate::gradients::Problem;
 use crate::random_pairs::pairs;
+use crate::random_settings::{latent, objective};
 use candle_core::{DType, Device, Tensor, Var};
 use lpc::config::{Latent, Objective, Precision};
 use lpc::data::tokenize::TokenizedPair;

@@ -23,6 +23,8 @@ mod objectives;
 mod packing;
 #[path = "../common/random_pairs.rs"]
 mod random_pairs;
+#[path = "../common/random_settings.rs"]
+mod random_settings;
 mod support;
 #[path = "../common/toy_recipe.rs"]
 mod toy_recipe;
