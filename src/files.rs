@@ -1,12 +1,14 @@
 //! Writing files so that a reader never sees half of one.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Result};
+use crate::visible::one_line;
+use safetensors::tensor::Metadata;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 
 /// Replaces `path` by `bytes` in one step: a temporary file in the same folder, flushed to disk,
@@ -80,6 +82,50 @@ pub fn sha256(bytes: &[u8]) -> String {
 /// SHA-256 of a file's content.
 pub fn sha256_file(path: &Path) -> Result<String> {
     fs::read(path).map(|bytes| sha256(&bytes)).map_err(Error::io(path))
+}
+
+/// Bytes of a safetensors file's first number, the length of its header; and the most that header may have, as the
+/// format's own library has it.
+const LENGTH: usize = size_of::<u64>();
+const LONGEST_HEADER: u64 = 100_000_000;
+
+/// A safetensors file's header, and where its data begins.
+///
+/// Errors: the file cannot be read, or its header does not say what lies in all of it.
+pub fn safetensors_header(path: &Path) -> Result<(u64, Metadata)> {
+    let broken = |got: String| Error::input(Place::file(path), "a safetensors file", got);
+    let mut file = File::open(path).map_err(Error::io(path))?;
+    let size = file.metadata().map_err(Error::io(path))?.len();
+    let mut length = [0; LENGTH];
+    if size < LENGTH as u64 {
+        return Err(broken(format!("{size} bytes")));
+    }
+    file.read_exact(&mut length).map_err(Error::io(path))?;
+    let length = u64::from_le_bytes(length);
+    if length > LONGEST_HEADER || length > size - LENGTH as u64 {
+        return Err(broken(format!("a header of {length} bytes in a file of {size}")));
+    }
+    let mut header = vec![0; length as usize];
+    file.read_exact(&mut header).map_err(Error::io(path))?;
+    let header: Metadata = serde_json::from_slice(&header).map_err(|e| broken(e.to_string()))?;
+    let (data, mut end) = (LENGTH as u64 + length, 0);
+    for (name, info) in header.tensors() {
+        let (first, last) = info.data_offsets;
+        let numbers = info.shape.iter().try_fold(1usize, |n, m| n.checked_mul(*m));
+        let bytes = numbers.and_then(|n| n.checked_mul(info.dtype.bitsize())).map(|bits| bits / 8);
+        if last.checked_sub(first) != bytes || bytes.is_none() {
+            return Err(broken(format!(
+                "{:?} of {:?} in bytes {first} to {last}",
+                one_line(name),
+                info.shape
+            )));
+        }
+        end = end.max(last as u64);
+    }
+    match data.checked_add(end) == Some(size) {
+        true => Ok((data, header)),
+        false => Err(broken(format!("{size} bytes, of which the header describes {end} after {data}"))),
+    }
 }
 
 /// A JSON fault without serde's own line number, which counts within the text it was given.

@@ -64,6 +64,9 @@ pub enum ModelSource {
     Folder { path: PathBuf },
     /// A model id on the hub, at a fixed revision.
     Hub { id: String, revision: String },
+    /// A Hugging Face folder of which the weights are not read but drawn at random: to measure speed and memory
+    /// without any. Only config.json and the tokenizer have to be there.
+    Random { path: PathBuf, seed: u32 },
 }
 
 /// The paper's three base models, as toy shapes.

@@ -15,7 +15,7 @@ use crate::text::message::Message;
 use crate::text::tokenizer::TextTokenizer;
 use crate::train::pretrain::pretrain;
 use crate::{Error, Result, seed};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The toy base models are the same for every run, as downloaded ones are.
 const SEED: u64 = 7;
@@ -29,13 +29,28 @@ const CHAT_TEMPLATE: &str = "{% for message in messages %}<|{{ message.role }}|>
 
 /// Loads a base model; a toy one is pre-trained first unless `runs` has it.
 pub fn load(source: &ModelSource, runs: &Path, progress: &Progress) -> Result<Loaded> {
-    let ModelSource::World { shape } = source else { return load::load(source) };
-    let tokenizer = world_tokenizer(*shape)?;
-    let config = world_config(*shape, tokenizer.vocab_size());
-    let training = world_training(*shape);
+    match source {
+        ModelSource::World { shape } => huggingface::load(&pretrained(*shape, runs, progress)?),
+        source => load::load(source),
+    }
+}
+
+/// [`load()`], but where it can be the weights stay in their files.
+pub fn open(source: &ModelSource, runs: &Path, progress: &Progress) -> Result<Loaded> {
+    match source {
+        ModelSource::World { shape } => huggingface::open(&pretrained(*shape, runs, progress)?),
+        source => load::open(source),
+    }
+}
+
+/// The folder of a toy base model.
+fn pretrained(shape: Shape, runs: &Path, progress: &Progress) -> Result<PathBuf> {
+    let tokenizer = world_tokenizer(shape)?;
+    let config = world_config(shape, tokenizer.vocab_size());
+    let training = world_training(shape);
     let key = serde_json::to_vec(&(&config, &training, SEED, TEXTS, NUMERICS))
         .map_err(|e| Error::argument("base model", "key", e, "plain data"))?;
-    let folder = runs.join("base").join(format!("{}-{}", name(*shape), &sha256(&key)[..16]));
+    let folder = runs.join("base").join(format!("{}-{}", name(shape), &sha256(&key)[..16]));
     // config.json is written last: a folder that has it is whole.
     if !folder.join("config.json").is_file() {
         let texts = world::corpus(SEED, TEXTS)
@@ -49,11 +64,11 @@ pub fn load(source: &ModelSource, runs: &Path, progress: &Progress) -> Result<Lo
             .collect::<Result<Vec<_>>>()?;
         let parameters = Parameters::random_decoder(&config, &mut seed::stream(SEED, "base/init"))?;
         let steps = training.epochs * texts.len().div_ceil(training.batch_size);
-        let task = progress.task(format!("pre-train {}", name(*shape)), steps);
+        let task = progress.task(format!("pre-train {}", name(shape)), steps);
         pretrain(&config, &parameters, &texts, &training, SEED, &task)?;
         save::save(&folder, &config, &parameters.tensors().into_iter().collect(), &tokenizer)?;
     }
-    huggingface::load(&folder)
+    Ok(folder)
 }
 
 fn name(shape: Shape) -> &'static str {

@@ -49,7 +49,9 @@ impl Prepared {
         place: Where<'_>,
         progress: &Progress,
     ) -> Result<Self> {
-        let mut base = base::load(model, place.runs, progress)?;
+        // Flat memory is filled a piece at a time.
+        let read = if training.memory.is_tensors() { base::load } else { base::open };
+        let mut base = read(model, place.runs, progress)?;
         let template_date = template_date::fix(&mut base, place.template_date, text, place.runs)?;
         let data = text.tokenized(&base, truncation)?;
         let reference = match needs_reference {
@@ -75,6 +77,6 @@ impl Prepared {
 
 /// The base model as a policy without a latent: π_ref.
 pub fn reference_policy(base: &Loaded, precision: Precision, device: &Device) -> Result<Policy> {
-    let parameters = Parameters::from_tensors(&base.weights)?.on(device)?;
+    let parameters = Parameters::from_tensors(base.weights.tensors()?)?.on(device)?;
     Policy::new(&base.config, &parameters, &Latent::None {}, precision)
 }

@@ -34,9 +34,9 @@ pub fn load(folder: &Path, device: &Device) -> Result<(Recipe, Loaded, Policy)> 
         let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
         let heads = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu);
         let damaged = |e| Error::input(Place::file(&path), "LPC's heads as safetensors", e);
-        loaded.weights.extend(heads.map_err(damaged)?);
+        loaded.weights.extend(heads.map_err(damaged)?)?;
     }
-    let parameters = Parameters::from_tensors(&loaded.weights)?.on(device)?;
+    let parameters = Parameters::from_tensors(loaded.weights.tensors()?)?.on(device)?;
     let policy = Policy::new(&loaded.config, &parameters, &recipe.latent, recipe.training.dtype)?;
     Ok((recipe, loaded, policy))
 }

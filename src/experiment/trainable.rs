@@ -8,18 +8,17 @@ use crate::experiment::prepared::{Prepared, reference_policy};
 use crate::latent::{heads_count, init_heads};
 use crate::machine::device::Device;
 use crate::model::config::DecoderConfig;
-use crate::model::load::Loaded;
+use crate::model::load::{Loaded, Weights};
 use crate::model::parameters::Parameters;
-use crate::passes::gpu::{Flat, Formats, Gpu, Room};
+use crate::passes::gpu::{self, Flat, Formats, Gpu, Room};
 use crate::passes::policy::PairPolicy;
 use crate::passes::trainable::Trainable;
 use crate::train::budget::{FORMATS, GIB, RESERVE_GIB, bytes};
 use crate::{Error, Result, seed};
-use candle_core::DType;
 
 /// The base model's weights in candle's tensors and, with a latent, heads drawn from the run's seed.
 pub fn tensors(recipe: &Recipe, base: &Loaded) -> Result<Parameters> {
-    let mut parameters = Parameters::from_tensors(&base.weights)?;
+    let mut parameters = Parameters::from_tensors(base.weights.tensors()?)?;
     heads(&mut parameters, recipe, &base.config)?;
     Ok(parameters)
 }
@@ -116,10 +115,19 @@ fn formats(
 
 fn flat(base: &Loaded, formats: Formats, room: Room, device: &candle_core::Device) -> Result<Flat> {
     let gpu = Gpu::new(&Device::beside(device)?, &base.config, formats, room)?;
-    for (name, _) in base.config.parameter_shapes() {
-        let none = || Error::argument("base model", &name, "nothing", "a tensor");
-        let tensor = base.weights.get(&name).ok_or_else(none)?;
-        gpu.weights.set(&name, &tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?)?;
-    }
+    fill(&gpu.weights, base)?;
     Ok(Flat::new(gpu))
+}
+
+/// Gives flat memory the base model's weights, from files without a copy of them on the host.
+pub fn fill(to: &gpu::Weights, base: &Loaded) -> Result<()> {
+    match &base.weights {
+        Weights::Drawn { seed } => to.draw(*seed),
+        Weights::Files(files) => {
+            files.names().try_for_each(|name| files.read(name, |start, numbers| to.set(name, start, numbers)))
+        }
+        Weights::Tensors(tensors) => tensors
+            .iter()
+            .try_for_each(|(name, tensor)| to.set(name, 0, &tensor.flatten_all()?.to_vec1::<f32>()?)),
+    }
 }

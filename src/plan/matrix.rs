@@ -107,7 +107,9 @@ impl Matrix {
             let mut matrix = matrix.clone();
             for model in &mut matrix.models {
                 match &mut model.source {
-                    ModelSource::Gguf { path } | ModelSource::Folder { path } => *path = Default::default(),
+                    ModelSource::Gguf { path }
+                    | ModelSource::Folder { path }
+                    | ModelSource::Random { path, .. } => *path = Default::default(),
                     ModelSource::World { .. } | ModelSource::Hub { .. } => {}
                 }
             }

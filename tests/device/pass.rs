@@ -54,7 +54,7 @@ pub fn gpu(
 ) -> Gpu {
     let gpu = Gpu::new(device, config, formats, room).unwrap();
     for (name, var) in parameters.iter() {
-        gpu.weights.set(name, &numbers(var).iter().map(|x| *x as f32).collect::<Vec<_>>()).unwrap();
+        gpu.weights.set(name, 0, &numbers(var).iter().map(|x| *x as f32).collect::<Vec<_>>()).unwrap();
     }
     gpu
 }
@@ -341,8 +341,8 @@ fn what_does_not_fit_is_refused() {
     assert!(refused(&mut gpu, &[&[1, 2, 3, 4, 5]]).contains("at most 6 tokens, rows of at most 4"));
     assert!(refused(&mut gpu, &[&[1, 2, 3], &[1, 2, 3, 4]]).contains("7 tokens"));
     assert!(refused(&mut gpu, &[&[1, 10]]).contains("below the vocabulary of 10"));
-    assert!(gpu.weights.set("model.norm.weight", &[1.0]).unwrap_err().to_string().contains("4 numbers"));
-    assert!(gpu.weights.set("model.norm", &[1.0]).unwrap_err().to_string().contains("no such parameter"));
+    assert!(gpu.weights.set("model.norm.weight", 0, &[1.0]).unwrap_err().to_string().contains("4 numbers"));
+    assert!(gpu.weights.set("model.norm", 0, &[1.0]).unwrap_err().to_string().contains("no such parameter"));
     assert!(gpu.weights.get("model.norm").unwrap_err().to_string().contains("no such parameter"));
     assert!(gpu.weights.gradient_of("lm_head.weight").is_err());
     let run = gpu.forward(&rows(&[&[1, 2, 3]])).unwrap();

@@ -138,7 +138,7 @@ fn large_parameters() {
     let (gpu, mut again) = (new(), new());
     let name = "model.embed_tokens.weight";
     let numbers: Vec<f32> = (0..70_000 * 64).map(|i| (i as f32).sin()).collect();
-    gpu.weights.set(name, &numbers).unwrap();
+    gpu.weights.set(name, 0, &numbers).unwrap();
     assert!(gpu.weights.get(name).unwrap() == numbers);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("state.safetensors");

@@ -84,7 +84,8 @@ impl Problem {
     }
 
     fn flat(&self) -> Trainable {
-        let formats = Formats { moments: MomentsFormat::EightBit, exact_gradients: self.seed % 2 == 0 };
+        let formats =
+            Formats { moments: MomentsFormat::EightBit, exact_gradients: self.seed.is_multiple_of(2) };
         let tokens = self.pairs.iter().map(TokenizedPair::row_tokens).sum();
         let room = Room { tokens, row: 30, scores: 100 };
         let gpu = Gpu::new(&device(), &self.config, formats, room).unwrap();
@@ -93,7 +94,7 @@ impl Problem {
             match name.starts_with(PREFIX) {
                 true => heads.insert(name, var.as_detached_tensor()).unwrap(),
                 false => {
-                    gpu.weights.set(name, &var.flatten_all().unwrap().to_vec1::<f32>().unwrap()).unwrap()
+                    gpu.weights.set(name, 0, &var.flatten_all().unwrap().to_vec1::<f32>().unwrap()).unwrap()
                 }
             }
         }

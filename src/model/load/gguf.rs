@@ -36,6 +36,7 @@ pub fn load(path: &Path) -> Result<Loaded> {
     let name = name.as_deref().unwrap_or("an unnamed model");
     let description = format!("{name} (GGUF): {}", describe(&config));
     let licence = metadata.optional::<&str>("general.license")?.map(label);
+    let weights = super::Weights::Tensors(weights);
     Ok(Loaded { config, weights, tokenizer, fingerprint, description, licence })
 }
 

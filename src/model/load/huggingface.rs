@@ -3,19 +3,20 @@
 mod config;
 mod json;
 mod tokenizer;
+mod weights;
+
+pub use self::weights::WeightFiles;
 
 use self::config::read_config;
 use self::json::parse as parse_json;
 use self::tokenizer::read_tokenizer;
-use super::{Loaded, PICKLED, check_vocabulary, describe, sha256};
+use super::{Loaded, Weights, check_vocabulary, describe, sha256};
 use crate::error::{Error, Place, Result};
 use crate::model::config::DecoderConfig;
 use crate::text::tokenizer::TextTokenizer;
 use crate::visible::{label, one_line};
-use candle_core::safetensors::BufferedSafetensors;
-use candle_core::{DType, Device, Tensor};
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -29,13 +30,44 @@ pub(crate) const CARD: &str = "README.md";
 /// # Errors
 /// A file is missing or damaged, or the model is not a Llama or Mistral decoder without biases.
 pub fn load(folder: &Path) -> Result<Loaded> {
+    let mut loaded = open(folder)?;
+    if let Weights::Files(files) = &loaded.weights {
+        let names = files.names();
+        let read = names.map(|name| Ok((name.clone(), files.tensor(name)?))).collect::<Result<_>>()?;
+        loaded.weights = Weights::Tensors(read);
+    }
+    Ok(loaded)
+}
+
+/// [`load`], but the weights stay in their files.
+///
+/// # Errors
+/// As [`load`].
+pub fn open(folder: &Path) -> Result<Loaded> {
+    read(folder, |files, config| Ok(Weights::Files(WeightFiles::find(files, config)?)))
+}
+
+/// A folder whose weights are not there, or are not looked at: they are drawn, for measurements.
+///
+/// # Errors
+/// As [`load`], as far as other files are concerned.
+pub fn draw(folder: &Path, seed: u32) -> Result<Loaded> {
+    let mut loaded = read(folder, |_, _| Ok(Weights::Drawn { seed }))?;
+    let of = format!("{} and weights of seed {seed}", loaded.fingerprint);
+    loaded.fingerprint = sha256(of.as_bytes()).map_err(Error::io(folder))?;
+    loaded.description += ", weights drawn at random";
+    Ok(loaded)
+}
+
+fn read(
+    folder: &Path,
+    weights: impl FnOnce(&mut Files<'_>, &mut DecoderConfig) -> Result<Weights>,
+) -> Result<Loaded> {
     let mut files = Files { folder, hashes: BTreeMap::new() };
     let config_place = Place::file(folder.join("config.json"));
     let config_json = parse_json(&files.need("config.json")?, &config_place)?;
     let mut config = read_config(&config_json, &config_place)?;
-    let mut weights = read_weights(&mut files, &config)?;
-    config.tie_word_embeddings = tie(&mut weights, &config);
-    check_complete(&weights, &config, folder)?;
+    let weights = weights(&mut files, &mut config)?;
     let tokenizer = read_tokenizer(&mut files, &config_json)?;
     check_vocabulary(&tokenizer, &config, &Place::file(folder.join("tokenizer.json")))?;
     let name = folder.file_name().map_or_else(|| folder.display().to_string(), |n| n.display().to_string());
@@ -117,11 +149,26 @@ impl Files<'_> {
         let path = self.folder.join(name);
         let bytes = fs::read(&path).map_err(Error::io(&path))?;
         let hash = sha256(&bytes[..]).map_err(Error::io(&path))?;
-        if let Some((expected, got)) = other_content(&path, || Ok(hash.clone()))? {
+        self.hash(name, &path, hash)?;
+        Ok(bytes)
+    }
+
+    /// Hashes a file that is too large to be read at once.
+    fn pass(&mut self, name: &str) -> Result<()> {
+        if !self.has(name) {
+            return self.need(name).map(|_| ());
+        }
+        let path = self.folder.join(name);
+        let hash = fs::File::open(&path).and_then(sha256).map_err(Error::io(&path))?;
+        self.hash(name, &path, hash)
+    }
+
+    fn hash(&mut self, name: &str, path: &Path, hash: String) -> Result<()> {
+        if let Some((expected, got)) = other_content(path, || Ok(hash.clone()))? {
             return Err(Error::input(Place::file(path), expected, format!("{got} (delete the file)")));
         }
         self.hashes.insert(name.into(), hash);
-        Ok(bytes)
+        Ok(())
     }
 
     fn json(&mut self, name: &str) -> Result<Option<Map<String, Value>>> {
@@ -163,83 +210,4 @@ pub(super) fn read_index(path: &Path) -> Result<Vec<String>> {
 fn is_plain_shard(name: &str) -> bool {
     let odd = |c: char| c.is_control() || matches!(c, '/' | '\\' | ':');
     name.ends_with(".safetensors") && !name.starts_with('.') && !name.contains(odd)
-}
-
-fn read_weights(files: &mut Files<'_>, config: &DecoderConfig) -> Result<HashMap<String, Tensor>> {
-    let shards = if files.has(WEIGHTS) {
-        vec![WEIGHTS.to_string()]
-    } else if files.has(INDEX) {
-        files.need(INDEX)?;
-        read_index(&files.folder.join(INDEX))?
-    } else if files.has("pytorch_model.bin") || files.has("pytorch_model.bin.index.json") {
-        return Err(Error::input(Place::file(files.folder), WEIGHTS, PICKLED));
-    } else {
-        return files.need(WEIGHTS).map(|_| HashMap::new());
-    };
-    // A file may hold a head whatever the configuration says.
-    let untied = DecoderConfig { tie_word_embeddings: false, ..config.clone() };
-    let expected: HashMap<String, Vec<usize>> = untied.parameter_shapes().collect();
-    let mut weights = HashMap::new();
-    for shard in shards {
-        let place = Place::file(files.folder.join(&shard));
-        let bytes = files.need(&shard)?;
-        let broken = |e: candle_core::Error| Error::input(place.clone(), "a safetensors file", one_line(e));
-        let buffer = BufferedSafetensors::new(bytes).map_err(broken)?;
-        let mut views = buffer.tensors();
-        views.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        for (name, view) in views {
-            let place = place.clone().field(one_line(&name));
-            let Some(shape) = expected.get(&name) else {
-                if name.ends_with("rotary_emb.inv_freq") {
-                    continue;
-                }
-                let expected = "the tensors of a Llama or Mistral decoder without biases";
-                return Err(Error::input(place, expected, "another tensor"));
-            };
-            if view.shape() != shape {
-                return Err(Error::input(place, format!("shape {shape:?}"), format!("{:?}", view.shape())));
-            }
-            use safetensors::Dtype::{BF16, F16, F32};
-            if !matches!(view.dtype(), F32 | BF16 | F16) {
-                return Err(Error::input(place, "f32, bf16 or f16", format!("{:?}", view.dtype())));
-            }
-            let tensor =
-                buffer.load(&name, &Device::Cpu).and_then(|t| t.to_dtype(DType::F32)).map_err(broken)?;
-            if weights.insert(name, tensor).is_some() {
-                return Err(Error::input(place, "each tensor once", "it a second time"));
-            }
-        }
-    }
-    Ok(weights)
-}
-
-const EMBEDDING: &str = "model.embed_tokens.weight";
-const HEAD: &str = "lm_head.weight";
-
-/// Whether the head is the embedding, as `transformers` decides it: where the configuration says so
-/// and the file does not hold two different ones. If it holds one alone, that is both.
-fn tie(weights: &mut HashMap<String, Tensor>, config: &DecoderConfig) -> bool {
-    if !config.tie_word_embeddings {
-        return false;
-    }
-    match (weights.get(EMBEDDING), weights.get(HEAD)) {
-        (Some(embedding), Some(head)) if !equal(embedding, head) => return false,
-        (None, Some(head)) => drop(weights.insert(EMBEDDING.into(), head.clone())),
-        _ => {}
-    }
-    weights.remove(HEAD);
-    true
-}
-
-/// Of weights of the same shape. A NaN, which equals nothing, makes them differ.
-fn equal(a: &Tensor, b: &Tensor) -> bool {
-    let values = |t: &Tensor| t.flatten_all().and_then(|t| t.to_vec1::<f32>());
-    matches!((values(a), values(b)), (Ok(a), Ok(b)) if a == b)
-}
-
-fn check_complete(weights: &HashMap<String, Tensor>, config: &DecoderConfig, folder: &Path) -> Result<()> {
-    match config.parameter_shapes().find(|(name, _)| !weights.contains_key(name)) {
-        Some((name, _)) => Err(Error::input(Place::file(folder).field(name), "a tensor", "nothing")),
-        None => Ok(()),
-    }
 }

@@ -8,12 +8,16 @@ pub mod huggingface;
 use crate::config::ModelSource;
 use crate::error::{Error, Place, Result};
 use crate::model::config::DecoderConfig;
+use crate::model::parameters::Parameters;
+use crate::seed;
 use crate::text::tokenizer::TextTokenizer;
 use candle_core::Tensor;
+use huggingface::WeightFiles;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::io::Read;
+use std::path::Path;
 
 /// What is said of weights in Python's pickle format.
 const PICKLED: &str = "pickled weights, which run code when read; convert them in Python: \
@@ -23,13 +27,55 @@ fn is_pickled(name: &str) -> bool {
     [".bin", ".pt", ".pth", ".ckpt", ".pkl"].iter().any(|suffix| name.ends_with(suffix))
 }
 
+/// Weights by Hugging Face name (`model.layers.0.self_attn.q_proj.weight`); no `lm_head.weight` when the head is the
+/// embedding.
+#[derive(Debug, Clone)]
+pub enum Weights {
+    Tensors(HashMap<String, Tensor>),
+    /// Not read yet.
+    Files(WeightFiles),
+    /// To be drawn at random.
+    Drawn {
+        seed: u32,
+    },
+}
+
+impl Weights {
+    /// All of them as f32 tensors.
+    ///
+    /// # Errors
+    /// They were not read, since what trains them reads them a piece at a time.
+    pub fn tensors(&self) -> Result<&HashMap<String, Tensor>> {
+        match self {
+            Self::Tensors(tensors) => Ok(tensors),
+            Self::Files(_) | Self::Drawn { .. } => Err(not_in_memory()),
+        }
+    }
+
+    /// More tensors.
+    ///
+    /// # Errors
+    /// As [`Self::tensors`].
+    pub fn extend(&mut self, more: HashMap<String, Tensor>) -> Result<()> {
+        match self {
+            Self::Tensors(tensors) => {
+                tensors.extend(more);
+                Ok(())
+            }
+            Self::Files(_) | Self::Drawn { .. } => Err(not_in_memory()),
+        }
+    }
+}
+
+fn not_in_memory() -> Error {
+    Error::argument("load", "weights", "not in memory", "in memory")
+}
+
 /// A decoder as it was published.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub config: DecoderConfig,
-    /// By Hugging Face name (`model.layers.0.self_attn.q_proj.weight`); no `lm_head.weight` when
-    /// the head is the embedding.
-    pub weights: HashMap<String, Tensor>,
+    pub weights: Weights,
     pub tokenizer: TextTokenizer,
     /// SHA-256 of the files that were read.
     pub fingerprint: String,
@@ -50,6 +96,20 @@ pub fn load(source: &ModelSource) -> Result<Loaded> {
         ModelSource::Gguf { path } => gguf::load(path),
         ModelSource::Folder { path } => huggingface::load(path),
         ModelSource::Hub { id, revision } => hub::load(id, revision),
+        ModelSource::Random { path, seed } => drawn(path, *seed),
+    }
+}
+
+/// [`load()`], but where it can be the weights stay in their files.
+///
+/// # Errors
+/// As [`load()`].
+pub fn open(source: &ModelSource) -> Result<Loaded> {
+    match source {
+        ModelSource::Folder { path } => huggingface::open(path),
+        ModelSource::Hub { id, revision } => hub::open(id, revision),
+        ModelSource::Random { path, seed } => huggingface::draw(path, *seed),
+        ModelSource::World { .. } | ModelSource::Gguf { .. } => load(source),
     }
 }
 
@@ -61,9 +121,18 @@ pub fn load_tokenizer(source: &ModelSource) -> Result<TextTokenizer> {
     match source {
         ModelSource::World { .. } => Err(no_published_model()),
         ModelSource::Gguf { path } => gguf::load_tokenizer(path),
-        ModelSource::Folder { path } => huggingface::load_tokenizer(path),
+        ModelSource::Folder { path } | ModelSource::Random { path, .. } => huggingface::load_tokenizer(path),
         ModelSource::Hub { id, revision } => hub::load_tokenizer(id, revision),
     }
+}
+
+/// Weights of a folder without any, in memory.
+fn drawn(folder: &Path, seed: u32) -> Result<Loaded> {
+    let mut loaded = huggingface::draw(folder, seed)?;
+    let mut rng = seed::stream(u64::from(seed), "random model");
+    let tensors = Parameters::random_decoder(&loaded.config, &mut rng)?.tensors();
+    loaded.weights = Weights::Tensors(tensors.into_iter().collect());
+    Ok(loaded)
 }
 
 fn no_published_model() -> Error {

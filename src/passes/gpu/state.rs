@@ -3,11 +3,10 @@
 
 use super::Weights;
 use crate::error::Place;
-use crate::files::{replace, sha256, write_tensors};
+use crate::files::{replace, safetensors_header, sha256, write_tensors};
 use crate::machine::device::{HostMemory, View};
 use crate::{Error, Result};
 use safetensors::Dtype;
-use safetensors::tensor::Metadata;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -19,9 +18,6 @@ use std::sync::{Mutex, PoisonError};
 
 /// Bytes of a piece.
 const PIECE: usize = 1 << 24;
-
-/// Bytes of a file's first number, the length of its header.
-const HEADER: usize = size_of::<u64>();
 
 /// Kept memory that a file keeps.
 pub(super) enum Kept<'a> {
@@ -143,16 +139,7 @@ impl Weights {
     pub fn restore(&mut self, path: &Path) -> Result<String> {
         let mut file = File::open(path).map_err(Error::io(path))?;
         let other = |got: String, expected: String| Error::input(Place::file(path), expected, got);
-        let mut length = [0; HEADER];
-        file.read_exact(&mut length).map_err(Error::io(path))?;
-        let (length, size) = (u64::from_le_bytes(length), file.metadata().map_err(Error::io(path))?.len());
-        if length > size {
-            return Err(other(format!("a header of {length} bytes in {size}"), "safetensors".into()));
-        }
-        let mut header = vec![0; length as usize];
-        file.read_exact(&mut header).map_err(Error::io(path))?;
-        let read = serde_json::from_slice::<Metadata>(&header);
-        let metadata = read.map_err(|e| other(e.to_string(), "safetensors".into()))?;
+        let (data, metadata) = safetensors_header(path)?;
         let said = metadata.metadata().clone().unwrap_or_default();
         for (key, expected) in self.metadata()? {
             let got = said.get(&key).cloned().unwrap_or_else(|| "nothing".into());
@@ -163,7 +150,7 @@ impl Weights {
         let mut next = |name: &str, range: &Range<usize>| -> Result<Vec<u8>> {
             let info = metadata.info(name).filter(|info| info.shape == [range.len()]);
             let none = || other("none of that size".into(), format!("{name}, {} bytes", range.len()));
-            let start = HEADER as u64 + length + info.ok_or_else(none)?.data_offsets.0 as u64;
+            let start = data + info.ok_or_else(none)?.data_offsets.0 as u64;
             let mut bytes = vec![0; range.len()];
             file.seek(SeekFrom::Start(start))
                 .and_then(|_| file.read_exact(&mut bytes))

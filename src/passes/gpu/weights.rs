@@ -232,17 +232,17 @@ impl Weights {
         self.layout.places.get(name).cloned().ok_or_else(none)
     }
 
-    /// Replaces a parameter, exactly.
+    /// Replaces a parameter's numbers from `first` on, exactly.
     ///
-    /// Errors: a name or a size that the decoder does not have.
-    pub fn set(&self, name: &str, numbers: &[f32]) -> Result<()> {
+    /// Errors: a name or numbers that the decoder does not have.
+    pub fn set(&self, name: &str, first: usize, numbers: &[f32]) -> Result<()> {
         let range = self.named(name)?;
-        if range.len() != numbers.len() {
-            let expected = format!("{} numbers", range.len());
-            return Err(Error::argument("weights", name, numbers.len(), expected));
+        if first > range.len() || numbers.len() > range.len() - first {
+            let (got, expected) = (first.saturating_add(numbers.len()), format!("{} numbers", range.len()));
+            return Err(Error::argument("weights", name, got, expected));
         }
         for (i, piece) in numbers.chunks(self.door.len()).enumerate() {
-            let at = range.start + i * self.door.len();
+            let at = range.start + first + i * self.door.len();
             let (door, at) = (self.door.at(..piece.len()), at..at + piece.len());
             door.write(piece)?;
             split_master(door, self.halves.at(at.clone()), self.rests.at(at))?;

@@ -47,8 +47,20 @@ const LARGEST_WEIGHTS: u64 = 50_000_000_000;
 /// The hub has no such model or revision, cannot be reached, or sent something else than it
 /// announced; or the folder is not a decoder.
 pub fn load(id: &str, revision: &str) -> Result<Loaded> {
+    read(id, revision, huggingface::load)
+}
+
+/// [`load`], but the weights stay in the files of the cache.
+///
+/// # Errors
+/// As [`load`].
+pub fn open(id: &str, revision: &str) -> Result<Loaded> {
+    read(id, revision, huggingface::open)
+}
+
+fn read(id: &str, revision: &str, read: fn(&Path) -> Result<Loaded>) -> Result<Loaded> {
     let (folder, commit) = snapshot(id, revision, true)?;
-    let mut loaded = huggingface::load(&folder)?;
+    let mut loaded = read(&folder)?;
     let commit = if commit == revision { String::new() } else { format!(" (commit {commit})") };
     loaded.description = format!("{id}@{revision}{commit}: {}", super::describe(&loaded.config));
     Ok(loaded)
