@@ -150,7 +150,7 @@ fn accumulate(
     let FitInputs { recipe, pairs, reference, .. } = inputs;
     let Now { epoch, alpha, gap } = now;
     let mut total = StepSums::default();
-    for micro in micro_batches(batch, pairs, &recipe.training) {
+    for micro in &micro_batches(batch, pairs, &recipe.training) {
         let members: Vec<&TokenizedPair> = micro.iter().map(|&i| &pairs[i]).collect();
         let rows = PairBatch::new(&members, policy.dtype(), policy.device())?;
         let reference = reference.map(|r| reference_tensors(micro.iter().map(|&i| r[i]), policy.device()));

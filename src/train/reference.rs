@@ -20,7 +20,7 @@ pub struct ReferenceLogps {
 
 /// Scores every pair with `policy` as it is, without a latent: π_ref never sees z.
 ///
-/// Pairs are taken shortest first, as many at a time as in training; each pair's numbers do not depend
+/// As many pairs at a time as in training; each pair's numbers do not depend
 /// on its batch beyond rounding.
 pub fn reference_logps(
     policy: &dyn PairPolicy,
@@ -29,7 +29,7 @@ pub fn reference_logps(
     progress: &Task,
 ) -> Result<Vec<ReferenceLogps>> {
     let mut logps = vec![ReferenceLogps { chosen: 0.0, rejected: 0.0 }; pairs.len()];
-    for members in micro_batches(&by_length(pairs), pairs, training) {
+    for members in &micro_batches(&by_length(pairs), pairs, training) {
         interrupt::check("reference log-probabilities")?;
         let chunk: Vec<&TokenizedPair> = members.iter().map(|&i| &pairs[i]).collect();
         let batch = PairBatch::new(&chunk, policy.dtype(), policy.device())?;

@@ -1,4 +1,4 @@
-//! DPO steps of the GPU pass on random weights: tokens a second, memory, and what products and launches take.
+//! DPO's updates in flat memory, plain and with latents, on random weights: tokens a second, memory, and what products and launches take.
 //!
 //!     cargo bench --features cuda --bench gpu -- --shape llama3-8b --seconds 60
 //!     cargo bench --bench gpu -- --shape tiny        the same on the host, to see that it works
@@ -9,13 +9,17 @@
 mod pairs;
 mod steps;
 
+use candle_core::Device as Place;
 use clap::Parser;
 use half::bf16;
+use lpc::experiment::trainable::fill;
 use lpc::machine::device::{Device, Memory, Operand};
 use lpc::model::config::DecoderConfig;
+use lpc::model::load::huggingface;
+use lpc::passes::gpu::{Formats, Gpu, Room};
 use lpc::train::budget::FORMATS;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -36,8 +40,21 @@ struct Arguments {
     /// Which of `lpc plan`'s formats, from 0
     #[arg(long, default_value_t = 3)]
     formats: usize,
+    /// Seconds after which no update begins, for each latent
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
+    /// Most updates for each latent
+    #[arg(long, default_value_t = usize::MAX)]
+    updates: usize,
+    /// none, gumbel, marginal or elbo, one or several
+    #[arg(long, default_value = "none", value_delimiter = ',')]
+    latent: Vec<String>,
+    /// Instead of updates: read this folder's weights into the device
+    #[arg(long, value_name = "FOLDER")]
+    load: Option<PathBuf>,
+    /// A device that holds nothing, to see what the host needs
+    #[arg(long)]
+    plan: bool,
     #[arg(long)]
     lengths: Option<PathBuf>,
     /// Number of the GPU, where the program is built for one
@@ -56,11 +73,30 @@ fn say(what: &str, values: Value) {
     println!("{line}");
 }
 
-fn device(_number: usize) -> lpc::Result<Arc<Device>> {
+/// Ours, and candle's on the same.
+fn device(_number: usize) -> lpc::Result<(Arc<Device>, Place)> {
     #[cfg(feature = "cuda")]
-    return Device::cuda(_number);
+    let place = Place::new_cuda(_number)?;
     #[cfg(not(feature = "cuda"))]
-    Ok(Device::host())
+    let place = Place::Cpu;
+    Ok((Device::beside(&place)?, place))
+}
+
+/// Reads a folder's weights, a piece at a time.
+fn load(device: &Arc<Device>, folder: &Path, formats: Formats) -> Result<(), Box<dyn std::error::Error>> {
+    let start = Instant::now();
+    let base = huggingface::open(folder)?;
+    let hashed = start.elapsed().as_secs_f64();
+    let gpu = Gpu::new(device, &base.config, formats, Room { tokens: 8, row: 8, scores: 1 })?;
+    fill(&gpu.weights, &base)?;
+    device.wait()?;
+    let seconds = start.elapsed().as_secs_f64();
+    say(
+        "load",
+        json!({ "parameters": base.config.count(), "hash_seconds": hashed, "seconds": seconds,
+            "host_mib": lpc::run::manifest::peak_memory_mib() }),
+    );
+    Ok(())
 }
 
 fn shape(name: &str) -> Option<DecoderConfig> {
@@ -134,10 +170,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let a = Arguments::parse();
     let config = shape(&a.shape).ok_or("an unknown --shape")?;
     let formats = *FORMATS.get(a.formats).ok_or("--formats from 0 to 5")?;
-    let device = device(a.gpu)?;
+    let (device, place) = if a.plan { (Device::plan(), Place::Cpu) } else { device(a.gpu)? };
     say("device", json!({ "name": device.name()?, "memory_gib": device.memory()? as f64 / 2f64.powi(30) }));
+    if let Some(folder) = &a.load {
+        return load(&device, folder, formats);
+    }
     parts(&device, &config, a.pack)?;
     let pairs = pairs::pairs(a.lengths.as_deref(), &config, a.pack)?;
-    steps::measure(&device, &config, formats, &pairs, &a)?;
+    for latent in &a.latent {
+        steps::measure(&device, &place, &config, formats, &pairs, (latent, &a))?;
+    }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Pairs of random tokens, and packs of them.
+//! Pairs of random tokens.
 
 use lpc::data::tokenize::TokenizedPair;
 use lpc::model::config::DecoderConfig;
@@ -42,26 +42,4 @@ pub fn pairs(
         TokenizedPair { index, prompt, chosen, rejected, ..TokenizedPair::default() }
     };
     Ok(fit.enumerate().map(pair).collect())
-}
-
-pub fn tokens(pair: &TokenizedPair) -> usize {
-    pair.row_tokens()
-}
-
-/// Pairs in packs of at most so many tokens: the longest first, each into the first pack that has room.
-pub fn packs(pairs: &[TokenizedPair], most: usize) -> Vec<Vec<&TokenizedPair>> {
-    let mut sorted: Vec<&TokenizedPair> = pairs.iter().collect();
-    sorted.sort_by_key(|pair| std::cmp::Reverse(tokens(pair)));
-    let mut packs: Vec<(usize, Vec<&TokenizedPair>)> = vec![];
-    for pair in sorted {
-        let n = tokens(pair);
-        match packs.iter_mut().find(|(held, _)| held + n <= most) {
-            Some((held, pack)) => {
-                *held += n;
-                pack.push(pair);
-            }
-            None => packs.push((n, vec![pair])),
-        }
-    }
-    packs.into_iter().map(|(_, pack)| pack).collect()
 }
