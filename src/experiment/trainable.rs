@@ -19,7 +19,9 @@ use crate::{Error, Result, seed};
 /// The base model's weights in candle's tensors and, with a latent, heads drawn from the run's seed.
 pub fn tensors(recipe: &Recipe, base: &Loaded) -> Result<Parameters> {
     let mut parameters = Parameters::from_tensors(base.weights.tensors()?)?;
-    heads(&mut parameters, recipe, &base.config)?;
+    for (name, head) in heads(recipe, &base.config)?.tensors() {
+        parameters.insert(&name, head)?;
+    }
     Ok(parameters)
 }
 
@@ -29,11 +31,10 @@ pub fn initial(recipe: &Recipe, prepared: &Prepared) -> Result<Trainable> {
     let Some(room) = room(&recipe.training, &prepared.data)? else {
         return Ok(tensors(recipe, base)?.on(device)?.into());
     };
-    let mut parameters = Parameters::default();
-    heads(&mut parameters, recipe, &base.config)?;
+    let heads = heads(recipe, &base.config)?;
     let formats = formats(&recipe.training, &recipe.latent, &base.config, room, device)?;
     let decoder = flat(base, formats, room, device)?;
-    Ok(Trainable::Flat { decoder, heads: parameters.on(device)?, device: device.clone() })
+    Ok(Trainable::Flat { decoder, heads: heads.on(device)?, device: device.clone() })
 }
 
 /// The base model as a policy without a latent that computes as training does: π_ref.
@@ -63,9 +64,11 @@ pub fn fixed(recipe: &Recipe, prepared: &Prepared) -> Result<Training> {
     Ok(Training { memory: Memory::Flat { moments, gradients, pack }, ..training.clone() })
 }
 
-fn heads(parameters: &mut Parameters, recipe: &Recipe, config: &DecoderConfig) -> Result<()> {
-    let mut rng = seed::stream(recipe.seed, "heads/init");
-    init_heads(parameters, config.hidden_size, &recipe.latent, &mut rng)
+/// The latent's heads, drawn from the run's seed.
+pub fn heads(recipe: &Recipe, config: &DecoderConfig) -> Result<Parameters> {
+    let (mut heads, mut rng) = (Parameters::default(), seed::stream(recipe.seed, "heads/init"));
+    init_heads(&mut heads, config.hidden_size, &recipe.latent, &mut rng)?;
+    Ok(heads)
 }
 
 /// Room for the data's packs; none where training is in candle's tensors.

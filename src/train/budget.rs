@@ -48,7 +48,8 @@ pub const FORMATS: [Formats; 6] = [
 ];
 
 impl DecoderConfig {
-    /// The shape of a model of the paper, by the `config.json` that its authors publish.
+    /// The shape of a model of the paper, by the `config.json` that its authors publish. By a short name, or its
+    /// name on the hub.
     pub fn named(name: &str) -> Option<Self> {
         let llama = Self {
             vocab_size: 128_256,
@@ -66,8 +67,8 @@ impl DecoderConfig {
             tie_word_embeddings: false,
         };
         match name {
-            "llama3-8b" => Some(llama),
-            "mistral-7b" => Some(Self {
+            "llama3-8b" | "meta-llama/Meta-Llama-3-8B" | "meta-llama/Meta-Llama-3-8B-Instruct" => Some(llama),
+            "mistral-7b" | "mistralai/Mistral-7B-v0.1" => Some(Self {
                 vocab_size: 32_000,
                 rope_theta: 10_000.0,
                 max_position_embeddings: 32_768,
@@ -112,7 +113,14 @@ pub fn bytes(config: &DecoderConfig, latent: &Latent, formats: Formats, room: Ro
     let rows = ids.chunks(room.row).map(Row::causal).collect();
     let run = gpu.forward(&TokenRows::new(rows))?;
     let states: Vec<u32> = (0..room.tokens as u32).collect();
-    let (_, scored) = gpu.token_logps(run, Asked { rows: states, tokens: ids, shifts: None })?;
+    let asked = Asked { rows: states, tokens: ids, shifts: None };
+    if let Some(codes) = latent.codes() {
+        // Metrics ask every code, whatever is trained.
+        let codebook = vec![0.0; codes.codes * config.hidden_size];
+        let (_, scored) = gpu.code_logps(run, asked.clone(), &codebook)?;
+        gpu.code_logps_backward(&scored, &vec![0.0; room.tokens * codes.codes])?;
+    }
+    let (_, scored) = gpu.token_logps(run, asked)?;
     gpu.token_logps_backward(&scored, &vec![0.0; room.tokens])?;
     gpu.backward(run, &[], &[])?;
     let trace = device.trace();
@@ -144,6 +152,32 @@ fn check_sizes(c: &DecoderConfig) -> Result<()> {
     match parameters <= 1e13 {
         true => Ok(()),
         false => Err(Error::argument("plan", "parameters", format!("{parameters:.1e}"), "at most 1e13")),
+    }
+}
+
+/// Bytes on disk of a run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Disk {
+    /// The base model as it is published, in bf16.
+    pub base: f64,
+    /// Two checkpoints, and the next while it is written.
+    pub checkpoints: f64,
+    /// The trained model in f32, where it is kept.
+    pub model: f64,
+}
+
+/// What a run writes and reads.
+pub fn disk(config: &DecoderConfig, formats: Formats) -> Disk {
+    let count = config.count() as f64;
+    Disk { base: 2.0 * count, checkpoints: 3.0 * count * (4.0 + moment_bytes(formats)), model: 4.0 * count }
+}
+
+/// Bytes of a weight's two moments.
+fn moment_bytes(formats: Formats) -> f64 {
+    match formats.moments {
+        MomentsFormat::F32 | MomentsFormat::F32OnHost => 8.0,
+        MomentsFormat::Bf16 => 4.0,
+        MomentsFormat::EightBit => 2.0,
     }
 }
 
@@ -197,17 +231,25 @@ pub fn work(config: &DecoderConfig, lengths: Lengths) -> Work {
     }
 }
 
+/// Seconds of an update of `batch` pairs, whose products reach a share of the card's peak.
+pub fn update_seconds(
+    config: &DecoderConfig,
+    formats: Formats,
+    lengths: Lengths,
+    batch: usize,
+    (card, share): (Card, f64),
+) -> f64 {
+    let passes = batch as f64 * work(config, lengths).training / (card.tflops * 1e12 * share);
+    passes + optimiser_seconds(config, formats, card)
+}
+
 /// One way between host and GPU, in TB/s, of memory that the system may move. Assumed.
 const HOST_BANDWIDTH: f64 = 0.007;
 
 /// Seconds of AdamW over every weight once: what it reads and writes at the card's bandwidth, and what passes
 /// between the host and the card.
 pub fn optimiser_seconds(config: &DecoderConfig, formats: Formats, card: Card) -> f64 {
-    let moments = match formats.moments {
-        MomentsFormat::F32 | MomentsFormat::F32OnHost => 8.0,
-        MomentsFormat::Bf16 => 4.0,
-        MomentsFormat::EightBit => 2.0,
-    };
+    let moments = moment_bytes(formats);
     let gradients = if formats.exact_gradients { 4.0 } else { 2.0 };
     // Weights and moments both ways; gradients are read for the norm and for the update, and cleared.
     let on_card = (2.0 * (4.0 + moments) + 3.0 * gradients) / card.bandwidth;

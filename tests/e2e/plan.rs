@@ -80,3 +80,57 @@ fn what_it_refuses() {
         assert_eq!(output.status.code(), Some(2), "{option} {value}");
     }
 }
+
+/// All runs of the paper's scale: hours by hand from the plan of one model, and no work without a GPU.
+#[test]
+fn of_the_papers_scale() {
+    let lpc = Lpc::new();
+    let recipe = concat!(env!("CARGO_MANIFEST_DIR"), "/paper/recipes/table2-paper.toml");
+    let plan = |gpus: &str| {
+        lpc.command(&["plan", "--recipe", recipe, "--gpus", gpus])
+            .env("HF_ENDPOINT", "http://127.0.0.1:9")
+            .output()
+            .unwrap()
+    };
+    let [one, eight] = ["1", "8"].map(|gpus| {
+        let output = plan(gpus);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    });
+    for (model, gpu, formats) in [
+        ("Mistral-7B", "h100", "bf16 moments, bf16 gradients"),
+        ("Llama-3-8B", "h100", "8-bit moments, bf16 gradients"),
+        ("Llama-3-8B-Instruct", "h200", "f32 moments, f32 gradients"),
+    ] {
+        assert!(one.contains(&format!("| {model} | {gpu} | {formats} |")), "{one}");
+    }
+    let hours = |text: &str, after: &str| -> f64 {
+        text.split_once(after)
+            .unwrap_or_else(|| panic!("{text}"))
+            .1
+            .split(' ')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
+    };
+    let whole = hours(&one, "All 18 runs on h100: ");
+    // 18 runs of some 1.5 to 2.5 hours; three waves on eight GPUs.
+    assert!(whole > 20.0 && whole < 60.0, "{one}");
+    let waves = hours(&eight, "on 8 of them, a run each, some ");
+    assert!((waves - whole / 6.0).abs() <= 1.0, "{eight}");
+
+    for target in ["table1", "table2", "table3", "figure2", "reviews"] {
+        let output = lpc.run(&["reproduce", target, "--scale", "paper"]);
+        let (shown, said) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert_eq!(output.status.code(), Some(1), "{target}: {said}");
+        assert!(shown.contains("All 18 runs on h100"), "{target}: {shown}");
+        assert!(
+            said.contains("reproduce: --device = cpu, expected cuda") && said.lines().count() == 1,
+            "{target}: {said}"
+        );
+        assert!(said.contains("data/ultrafeedback_binarized"), "{target}: {said}");
+        assert!(!lpc.path("runs").exists() && !lpc.path("reports").exists(), "{target}");
+    }
+}

@@ -41,15 +41,16 @@ pub(super) fn run(arguments: Figure1Arguments, machine: Machine) -> Result<()> {
     let Some(cell) = cells.iter().find(|cell| cell.latent) else {
         return Err(Error::argument("figure1", "matrix", "no cell with LPC", "at least one"));
     };
-    let base = base::load(&cell.recipe.model, &machine.runs, &Progress::stderr())?;
-    let parameters = trainable::tensors(&cell.recipe, &base)?;
+    let base = base::open(&cell.recipe.model, &machine.runs, &Progress::stderr())?;
+    let heads = trainable::heads(&cell.recipe, &base.config)?.tensors();
+    let heads = heads.into_iter().map(|(name, t)| (name, t.dims().to_vec()));
     let svg = figure1::svg(&Architecture {
         model: &cell.base,
         scale: scale.name(),
         config: &base.config,
         latent: cell.recipe.latent,
         objectives: matrix.objectives.iter().map(|o| o.objective).collect(),
-        shapes: parameters.tensors().into_iter().map(|(name, t)| (name, t.dims().to_vec())).collect(),
+        shapes: base.config.parameter_shapes().chain(heads).collect(),
     })?;
     let own = !Matrix::built_in(scale).is_ok_and(|built_in| built_in.same_experiment(&matrix));
     let folder = reports.join(format!("{}{}", scale.name(), if own { "-own" } else { "" }));

@@ -39,7 +39,8 @@ enum ScaleArgument {
     /// SmolLM2-135M-Instruct on real pairs. Takes hours on two cores. Needs --data DIR, and the model:
     /// `just fetch-smollm2` or --model
     Small,
-    /// The paper's models of 7 and 8 billion parameters. Needs --recipe, as no matrix ships with lpc yet
+    /// The paper's models of 7 and 8 billion parameters. Needs --data DIR and a GPU with 80 GB; without one it shows
+    /// what the runs take, and stops
     Paper,
 }
 

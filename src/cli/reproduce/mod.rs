@@ -8,12 +8,15 @@ mod table1;
 mod table2;
 mod table3;
 
-use super::output::print_line;
+use super::output::{print, print_line};
+use super::plan;
 use super::values::DeviceName;
-use crate::Result;
+use crate::config::DataSource;
 use crate::experiment::settings::Reproduced;
 use crate::plan::Scale;
+use crate::plan::matrix::Matrix;
 use crate::report::document::markdown::marked;
+use crate::{Error, Result};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Subcommand};
 use std::ffi::OsString;
@@ -93,6 +96,29 @@ pub(super) fn run(
         Target::Table2(table) => table2::run(*table, machine),
         Target::Table3(table) => table3::run(*table, machine),
     }
+}
+
+/// Share of a card's peak that `lpc plan` assumes.
+const SHARE: f64 = 0.4;
+
+/// Stops before any work where the matrix's models want a GPU and there is none: with the plan, and what is missing.
+fn ready(matrix: &Matrix, machine: &Machine) -> Result<()> {
+    let large = plan::large(matrix);
+    if large.is_empty() || machine.device != DeviceName::Cpu {
+        return Ok(());
+    }
+    print(plan::of_matrix(matrix, 1, SHARE, false)?)?;
+    let names: Vec<&str> = large.iter().map(|model| model.name.as_str()).collect();
+    let mut expected = format!(
+        "cuda or cuda:N, a GPU with 80 GB for {} (build lpc with --features cuda; paper/RUNBOOK.md)",
+        names.join(", ")
+    );
+    if let DataSource::Jsonl { folder, .. } = &matrix.data
+        && !folder.is_dir()
+    {
+        expected += &format!(", and the pairs in {}, or --data DIR", folder.display());
+    }
+    Err(Error::argument("reproduce", "--device", "cpu", expected))
 }
 
 /// Prints the table called `name` and where its `files` are.

@@ -1,7 +1,7 @@
 //! `lpc reproduce figure2` and `lpc reproduce reviews`: studies that vary one cell of the matrix.
 
 use super::matrix::{TrainingArguments, valid};
-use super::{Machine, show};
+use super::{Machine, ready, show};
 use crate::config::DataSource;
 use crate::experiment::second_data::SecondData;
 use crate::experiment::study::{self, Plan};
@@ -44,6 +44,7 @@ pub(super) fn reviews(arguments: StudyArguments, machine: Machine) -> Result<()>
 
 fn run(table: Table, files: &str, arguments: StudyArguments, machine: Machine) -> Result<()> {
     let matrix = valid(arguments.training.read()?)?;
+    ready(&matrix, &machine)?;
     let mut plan = Plan::read(table, arguments.study.as_deref())?;
     if let Some(seeds) = arguments.training.seeds() {
         plan.study.seeds = seeds;

@@ -1,7 +1,7 @@
 //! `lpc reproduce table1`: benchmarks.
 
 use super::matrix::{ObjectivesArgument, TrainingArguments, valid};
-use super::{Machine, show};
+use super::{Machine, ready, show};
 use crate::Result;
 use crate::cli::values;
 use crate::experiment::table1::{self, Benchmarks};
@@ -46,6 +46,7 @@ pub(super) fn run(arguments: Table1Arguments, machine: Machine) -> Result<()> {
         None => Benchmarks::World,
         Some(folder) => Benchmarks::Folder { folder: folder.clone(), limit: arguments.documents },
     };
+    ready(&matrix, &machine)?;
     let settings = arguments.training.settings(machine)?;
     let reproduced = table1::reproduce(&matrix, &settings, &benchmarks, &Progress::stderr())?;
     show("table1", "table1.{md,csv,tex} and index.html", &reproduced)

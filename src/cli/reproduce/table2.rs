@@ -1,7 +1,7 @@
 //! `lpc reproduce table2`: preference accuracy.
 
 use super::matrix::{ObjectivesArgument, TrainingArguments, valid};
-use super::{Machine, show};
+use super::{Machine, ready, show};
 use crate::Result;
 use crate::experiment::table2;
 use crate::plan::Scale;
@@ -29,6 +29,7 @@ pub(super) fn run(arguments: Table2Arguments, machine: Machine) -> Result<()> {
     let mut matrix = arguments.training.read()?;
     arguments.objectives.keep(&mut matrix)?;
     let matrix = valid(matrix)?;
+    ready(&matrix, &machine)?;
     let settings = arguments.training.settings(machine)?;
     let reproduced = table2::reproduce(&matrix, &settings, &Progress::stderr())?;
     show("table2", "table2.{md,csv,svg,tex} and index.html", &reproduced)

@@ -1,7 +1,7 @@
 //! `lpc reproduce table3`: win rates of answers.
 
 use super::matrix::{ObjectivesArgument, TrainingArguments, valid};
-use super::{Machine, show};
+use super::{Machine, ready, show};
 use crate::Result;
 use crate::cli::shared::{EffortArguments, FOR_ALPACA_EVAL, address};
 use crate::cli::values;
@@ -79,6 +79,7 @@ pub(super) fn run(arguments: Table3Arguments, machine: Machine) -> Result<()> {
     arguments.objectives.keep(&mut matrix)?;
     let matrix = valid(matrix)?;
     let files = arguments.files(&machine.runs)?;
+    ready(&matrix, &machine)?;
     let settings = arguments.training.settings(machine)?;
     let reproduced = table3::reproduce(&matrix, &settings, files.as_ref(), &Progress::stderr())?;
     show("table3", "table3.{md,csv,tex} and index.html", &reproduced)

@@ -58,6 +58,14 @@ pub fn open(id: &str, revision: &str) -> Result<Loaded> {
     read(id, revision, huggingface::open)
 }
 
+/// [`huggingface::draw`] of its configuration and tokenizer; weights are not downloaded.
+///
+/// # Errors
+/// As [`load`].
+pub fn draw(id: &str, revision: &str) -> Result<Loaded> {
+    huggingface::draw(&snapshot(id, revision, false)?.0, 0)
+}
+
 fn read(id: &str, revision: &str, read: fn(&Path) -> Result<Loaded>) -> Result<Loaded> {
     let (folder, commit) = snapshot(id, revision, true)?;
     let mut loaded = read(&folder)?;

@@ -1,5 +1,9 @@
 //! `lpc plan`: what training a model on a GPU takes.
 
+mod matrix;
+
+pub(super) use matrix::{large, of_matrix};
+
 use super::output::print;
 use super::values::up_to;
 use crate::config::Latent;
@@ -7,25 +11,34 @@ use crate::machine::device::kernels::MomentsFormat;
 use crate::model::config::DecoderConfig;
 use crate::model::load::huggingface::load_config;
 use crate::passes::gpu::{Formats, Room};
+use crate::plan::matrix::Matrix;
 use crate::train::budget::{
-    CARDS, Card, FORMATS, GIB, Lengths, RESERVE_GIB, Work, bytes, optimiser_seconds, work,
+    CARDS, Card, Disk, FORMATS, GIB, Lengths, RESERVE_GIB, Work, bytes, disk, update_seconds, work,
 };
 use crate::{Error, Result};
 use clap::Args;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Show how much GPU memory and time training a model takes
 ///
-/// The bytes are those that the bf16 pass for GPUs allocates: it is run here without memory and without
-/// computing. The pass is tested on the CPU; `lpc train` does not use it yet. The time is the number of
-/// operations at an assumed share of the card's peak.
+/// The bytes are those that training in flat memory allocates: it is run here without memory and without
+/// computing. The time is the number of operations at an assumed share of the card's peak.
 ///
 /// Example: lpc plan --model llama3-8b --gpu h100
+///
+/// Example: lpc plan --recipe paper/recipes/table2-paper.toml --gpus 8
 #[derive(Debug, Args)]
 pub(super) struct PlanArguments {
     /// llama3-8b, mistral-7b, or a Hugging Face folder with config.json
-    #[arg(long, value_name = "MODEL")]
-    model: String,
+    #[arg(long, value_name = "MODEL", required_unless_present = "recipe")]
+    model: Option<String>,
+    /// A run matrix, as paper/recipes/table2-paper.toml: each of its models, on the cards of the paper's scale, by the
+    /// lengths of its pairs where they and the model's tokenizer are there
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "gpu", "codes", "pack", "row", "pairs", "batch", "lengths"])]
+    recipe: Option<PathBuf>,
+    /// GPUs that train runs side by side, one run each
+    #[arg(long, value_name = "N", default_value = "1", value_parser = up_to::<usize>(10_000), requires = "recipe")]
+    gpus: usize,
     /// h100, h200, a100-80g, 4090, or a memory in GiB
     #[arg(long, value_name = "GPU", default_value = "h100", value_parser = card)]
     gpu: Card,
@@ -100,8 +113,12 @@ fn name(formats: Formats) -> String {
 }
 
 pub(super) fn run(arguments: PlanArguments) -> Result<()> {
-    let PlanArguments { gpu, pack, row, batch, share, .. } = arguments;
-    let config = model(&arguments.model)?;
+    let PlanArguments { gpu, gpus, pack, row, batch, share, .. } = arguments;
+    let Some(name_of_model) = &arguments.model else {
+        let recipe = arguments.recipe.unwrap_or_default();
+        return print(of_matrix(&Matrix::read(&recipe)?, gpus, share, true)?);
+    };
+    let config = model(name_of_model)?;
     let latent = match arguments.codes {
         0 => Latent::None {},
         codes => Latent::Marginal { codes: codes as usize, codebook_std: 0.02, heads_learning_rate: None },
@@ -112,7 +129,7 @@ pub(super) fn run(arguments: PlanArguments) -> Result<()> {
     let plans = plans.into_iter().collect::<Result<Vec<_>>>()?;
     let mut text = format!(
         "{}: {:.3} billion parameters. {}: {:.1} GiB, of which {RESERVE_GIB:.1} is left to the driver.\n\n",
-        arguments.model,
+        name_of_model,
         config.count() as f64 / 1e9,
         gpu.name,
         gpu.gib
@@ -120,7 +137,7 @@ pub(super) fn run(arguments: PlanArguments) -> Result<()> {
     let lengths = arguments.lengths.unwrap_or(Lengths::ULTRAFEEDBACK);
     let work = work(&config, lengths);
     let speed = gpu.tflops * 1e12 * share;
-    let update = |formats| batch as f64 * work.training / speed + optimiser_seconds(&config, formats, gpu);
+    let update = |formats| update_seconds(&config, formats, lengths, batch, (gpu, share));
     let mut line = |line: String| text.push_str(&(line + "\n"));
     let chosen = plans.iter().find(|(_, bytes)| bytes.peak as f64 / GIB <= usable);
     line("| kept for each weight | peak, GiB | host, GiB | fits | an update, s |".into());
@@ -144,6 +161,7 @@ pub(super) fn run(arguments: PlanArguments) -> Result<()> {
 
     text += "\n";
     text += &times(&arguments, work, speed, update(*formats));
+    text += &on_disk(disk(&config, *formats), bytes.host);
     print(text)
 }
 
@@ -164,5 +182,18 @@ fn times(arguments: &PlanArguments, work: Work, speed: f64, update: f64) -> Stri
         100.0 * share,
         gpu.tflops,
         hours(updates * update)
+    )
+}
+
+/// What the machine beside the GPU has to have.
+fn on_disk(disk: Disk, host: usize) -> String {
+    let gib = |bytes: f64| bytes / GIB;
+    format!(
+        "On disk: {:.0} GiB for the base model, {:.0} for checkpoints while a run lasts, {:.0} for each trained model that is \
+         kept.\nIn the host's memory: {:.0} GiB beside what a program needs.\n",
+        gib(disk.base),
+        gib(disk.checkpoints),
+        gib(disk.model),
+        gib(host as f64)
     )
 }
