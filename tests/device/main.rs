@@ -14,3 +14,5 @@ mod random_settings;
 mod state;
 mod step;
 mod tools;
+#[path = "../common/toy_recipe.rs"]
+mod toy_recipe;

@@ -5,9 +5,10 @@ use crate::pass::{TOLERANCE, numbers, wide_config};
 use crate::random_pairs::pairs;
 use crate::random_settings::{CODES, latent, objective};
 use crate::tools::{device, distance, f64s, length};
+use crate::toy_recipe::toy_recipe;
 use candle_core::{DType, Device as Place, Tensor};
 use half::bf16;
-use lpc::config::{Latent, Objective, Precision};
+use lpc::config::{Latent, Objective, Precision, Training};
 use lpc::data::tokenize::TokenizedPair;
 use lpc::latent::{LatentInputs, PREFIX};
 use lpc::machine::device::kernels::MomentsFormat;
@@ -21,6 +22,7 @@ use lpc::seed;
 use lpc::tensor::elbo::SampleNoise;
 use lpc::tensor::objective::PairLogps;
 use lpc::train::loss::{exact_latents, pair_losses};
+use lpc::train::optim::AdamW;
 use lpc::train::step::forward_backward;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -84,8 +86,11 @@ impl Problem {
     }
 
     fn flat(&self) -> Trainable {
-        let formats =
-            Formats { moments: MomentsFormat::EightBit, exact_gradients: self.seed.is_multiple_of(2) };
+        self.flat_with(MomentsFormat::EightBit)
+    }
+
+    fn flat_with(&self, moments: MomentsFormat) -> Trainable {
+        let formats = Formats { moments, exact_gradients: self.seed.is_multiple_of(2) };
         let tokens = self.pairs.iter().map(TokenizedPair::row_tokens).sum();
         let room = Room { tokens, row: 30, scores: 100 };
         let gpu = Gpu::new(&device(), &self.config, formats, room).unwrap();
@@ -164,6 +169,42 @@ proptest! {
             let of_cpu = distance(&cpu[name], expected);
             let allowed = TOLERANCE * length(expected) + 5e-3 * largest + 10.0 * of_cpu + SATURATED;
             prop_assert!(far <= allowed, "{}: {} from it, allowed {} of {}, the CPU's {}", name, far, allowed, length(expected), of_cpu);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 50, ..ProptestConfig::default() })]
+
+    /// Given the same gradients, weights in flat memory and in tensors move alike: one norm over decoder and heads,
+    /// a learning rate for each, decay of matrices alone.
+    #[test]
+    fn updates(problem in problem(), rates in (1e-4..1e-2f64, 1e-4..1e-2f64), max_grad_norm in 0.01..10.0f64) {
+        let settings = Training { learning_rate: rates.0, max_grad_norm, weight_decay: 0.3, ..toy_recipe().training };
+        let problem = Problem { seed: problem.seed & !1, ..problem };
+        let flat = problem.flat_with(MomentsFormat::F32);
+        let tensors = problem.parameters().to(DType::F32, &Place::Cpu).unwrap();
+        let mut of_flat = AdamW::new(flat.parameters(), &settings, rates.1).unwrap().with(flat.flat());
+        let mut of_tensors = AdamW::new(&tensors, &settings, rates.1).unwrap();
+        for schedule in [0.5, 1.0] {
+            let (_, gradients) = problem.step(&flat, Precision::Bf16);
+            let tensor = |name: &String, var: &Tensor| {
+                let numbers: Vec<f32> = gradients.get(name).map_or(vec![0.0; var.elem_count()], |g| g.iter().map(|x| *x as f32).collect());
+                Tensor::from_vec(numbers, var.shape(), &Place::Cpu).unwrap()
+            };
+            let all: BTreeMap<String, Tensor> = tensors.iter().map(|(name, var)| (name.clone(), tensor(name, var))).collect();
+            let heads = flat.parameters().iter().map(|(name, _)| (name.clone(), all[name].clone())).collect();
+            let norms = [of_flat.step(&heads, schedule).unwrap(), of_tensors.step(&all, schedule).unwrap()];
+            prop_assert!((norms[0] - norms[1]).abs() <= 1e-5 * norms[1], "{:?}", norms);
+        }
+        for (name, var) in tensors.iter() {
+            let got = match flat.parameters().tensors().get(name) {
+                Some(head) => numbers(head),
+                None => f64s(&flat.flat().unwrap().lock().weights.get(name).unwrap()),
+            };
+            // Two updates of at most some rates; the second of slightly different gradients' roundings.
+            let far = got.iter().zip(numbers(var)).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            prop_assert!(far <= 1e-3 * rates.0.min(rates.1), "{}: {}", name, far);
         }
     }
 }
