@@ -2,6 +2,7 @@
 
 mod attention;
 mod budget;
+mod codes;
 #[path = "../common/decoders.rs"]
 mod decoders;
 mod optimiser;
