@@ -77,6 +77,6 @@ impl Prepared {
 
 /// The base model as a policy without a latent: π_ref.
 pub fn reference_policy(base: &Loaded, precision: Precision, device: &Device) -> Result<Policy> {
-    let parameters = Parameters::from_tensors(base.weights.tensors()?)?.on(device)?;
+    let parameters = Parameters::from_tensors(&*base.tensors()?)?.on(device)?;
     Policy::new(&base.config, &parameters, &Latent::None {}, precision)
 }

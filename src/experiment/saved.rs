@@ -29,14 +29,17 @@ pub fn load(folder: &Path, device: &Device) -> Result<(Recipe, Loaded, Policy)> 
     if let Some(date) = &recipe.template_date {
         template_date::set(&mut loaded.tokenizer, date)?;
     }
+    let mut parameters = Parameters::from_tensors(&*loaded.tensors()?)?;
     if recipe.latent.has_heads() {
         let path = model.join(HEADS);
         let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
         let heads = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu);
         let damaged = |e| Error::input(Place::file(&path), "LPC's heads as safetensors", e);
-        loaded.weights.extend(heads.map_err(damaged)?)?;
+        for (name, head) in heads.map_err(damaged)? {
+            parameters.insert(&name, head)?;
+        }
     }
-    let parameters = Parameters::from_tensors(loaded.weights.tensors()?)?.on(device)?;
+    let parameters = parameters.on(device)?;
     let policy = Policy::new(&loaded.config, &parameters, &recipe.latent, recipe.training.dtype)?;
     Ok((recipe, loaded, policy))
 }

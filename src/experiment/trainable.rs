@@ -18,7 +18,7 @@ use crate::{Error, Result, seed};
 
 /// The base model's weights in candle's tensors and, with a latent, heads drawn from the run's seed.
 pub fn tensors(recipe: &Recipe, base: &Loaded) -> Result<Parameters> {
-    let mut parameters = Parameters::from_tensors(base.weights.tensors()?)?;
+    let mut parameters = Parameters::from_tensors(&*base.tensors()?)?;
     for (name, head) in heads(recipe, &base.config)?.tensors() {
         parameters.insert(&name, head)?;
     }

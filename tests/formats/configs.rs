@@ -34,7 +34,7 @@ fn write(folder: &Path, case: &Value, plain: &DecoderConfig) {
 
 /// Logits after the text.
 fn last_logits(loaded: &Loaded, text: &[u32]) -> Vec<f32> {
-    let parameters = Parameters::from_tensors(loaded.weights.tensors().unwrap()).unwrap();
+    let parameters = Parameters::from_tensors(&*loaded.tensors().unwrap()).unwrap();
     let decoder = Decoder::new(&loaded.config, &parameters, lpc::config::Precision::F32).unwrap();
     let hidden = Fused.hidden(&decoder, &TokenRows::new(vec![Row::causal(text)])).unwrap();
     logits(&decoder, &hidden).pop().unwrap()
@@ -77,7 +77,7 @@ fn transformers_decides() {
 
         // What is saved states every fact once, and is the same model to either reader.
         let again = tempfile::tempdir().unwrap();
-        save(again.path(), &loaded.config, loaded.weights.tensors().unwrap(), &loaded.tokenizer).unwrap();
+        save(again.path(), &loaded.config, &loaded.tensors().unwrap(), &loaded.tokenizer).unwrap();
         let saved = huggingface::load(again.path()).unwrap();
         assert_eq!(saved.config, loaded.config, "{name}");
         assert_eq!(last_logits(&saved, &text), ours, "{name}");

@@ -74,7 +74,7 @@ fn every_kind_of_weight() {
         let loaded = gguf::load(&path).unwrap();
         let expected: Vec<f32> = serde_json::from_value(case["values"].clone()).unwrap();
         for name in ["model.embed_tokens.weight", "model.layers.0.mlp.up_proj.weight"] {
-            let rows: Vec<Vec<f32>> = loaded.weights.tensors().unwrap()[name].to_vec2().unwrap();
+            let rows: Vec<Vec<f32>> = loaded.tensors().unwrap()[name].to_vec2().unwrap();
             for (a, b) in
                 [&rows[0], rows.last().unwrap()].into_iter().flat_map(|row| row.iter().zip(&expected))
             {

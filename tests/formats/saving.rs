@@ -56,8 +56,8 @@ fn shards_hold_at_most_what_they_may() {
         assert!((1..=limit).contains(&held), "{name}: {held}");
     }
     let several = huggingface::load(folder.path()).unwrap();
-    for (name, tensor) in one.weights.tensors().unwrap() {
-        assert_eq!(bits(tensor), bits(&several.weights.tensors().unwrap()[name]), "{name}");
+    for (name, tensor) in one.tensors().unwrap().iter() {
+        assert_eq!(bits(tensor), bits(&several.tensors().unwrap()[name]), "{name}");
     }
     // Back to one file: no shard stays behind that a reader could take for this model's.
     save_weights(folder.path(), tensors(), usize::MAX).unwrap();
@@ -83,12 +83,12 @@ fn gguf_saved_as_a_folder_is_the_same_model() {
         );
         let before = gguf::load(&path).unwrap();
         let saved = folder.path().join("saved");
-        save(&saved, &before.config, before.weights.tensors().unwrap(), &before.tokenizer).unwrap();
+        save(&saved, &before.config, &before.tensors().unwrap(), &before.tokenizer).unwrap();
         let after = huggingface::load(&saved).unwrap();
         assert_eq!(after.config, before.config);
-        assert_eq!(after.weights.tensors().unwrap().len(), before.weights.tensors().unwrap().len());
-        for (name, tensor) in before.weights.tensors().unwrap() {
-            assert_eq!(bits(tensor), bits(&after.weights.tensors().unwrap()[name]), "{name}");
+        assert_eq!(after.tensors().unwrap().len(), before.tensors().unwrap().len());
+        for (name, tensor) in before.tensors().unwrap().iter() {
+            assert_eq!(bits(tensor), bits(&after.tensors().unwrap()[name]), "{name}");
         }
         for text in ["ab cd</s> é😀\n", "", " ab  ab"] {
             let encode = |model: &lpc::model::load::Loaded| model.tokenizer.encode(text, true).unwrap();
@@ -208,8 +208,8 @@ fn the_cards_python_gives_our_logits() {
         // Five steps moved the decoder, and the latent moves its logits.
         let base = huggingface::load(&lpc.path("base")).unwrap();
         assert_ne!(
-            bits(&base.weights.tensors().unwrap()["model.norm.weight"]),
-            bits(&loaded.weights.tensors().unwrap()["model.norm.weight"])
+            bits(&base.tensors().unwrap()["model.norm.weight"]),
+            bits(&loaded.tensors().unwrap()["model.norm.weight"])
         );
         assert_eq!(values(&biased) == values(&bare), plain);
         let Some(python) = std::env::var_os("LPC_PYTHON") else {

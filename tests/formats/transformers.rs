@@ -74,7 +74,7 @@ fn tiny_models() {
         let loaded = huggingface::load(folder.path()).unwrap();
         let decoder = Decoder::new(
             &loaded.config,
-            &Parameters::from_tensors(loaded.weights.tensors().unwrap()).unwrap(),
+            &Parameters::from_tensors(&*loaded.tensors().unwrap()).unwrap(),
             lpc::config::Precision::F32,
         )
         .unwrap();
@@ -146,7 +146,7 @@ fn smollm2() {
     let loaded = gguf::load(Path::new(&path)).unwrap();
     let decoder = Decoder::new(
         &loaded.config,
-        &Parameters::from_tensors(loaded.weights.tensors().unwrap()).unwrap(),
+        &Parameters::from_tensors(&*loaded.tensors().unwrap()).unwrap(),
         lpc::config::Precision::F32,
     )
     .unwrap();

@@ -38,10 +38,10 @@ fn what_is_saved_is_what_is_loaded() {
         let loaded = load(&ModelSource::Folder { path: first.path().into() }).unwrap();
         assert_eq!(loaded.config, config);
         let weights = tiny::weights(&config, 1);
-        assert_eq!(loaded.weights.tensors().unwrap().len(), weights.len());
+        assert_eq!(loaded.tensors().unwrap().len(), weights.len());
         for (name, tensor) in weights {
-            assert_eq!(loaded.weights.tensors().unwrap()[&name].dims(), tensor.dims());
-            assert_eq!(bits(&loaded.weights.tensors().unwrap()[&name]), bits(&tensor), "{name}");
+            assert_eq!(loaded.tensors().unwrap()[&name].dims(), tensor.dims());
+            assert_eq!(bits(&loaded.tensors().unwrap()[&name]), bits(&tensor), "{name}");
         }
         let (ours, theirs) = (&loaded.tokenizer, tiny::tokenizer(Some(tiny::TEMPLATE)));
         assert_eq!((ours.eos_ids(), ours.bos_id()), (theirs.eos_ids(), theirs.bos_id()));
@@ -115,7 +115,7 @@ fn shards_and_half_precision() {
         shard(folder.path(), &config, dtype);
         let loaded = huggingface::load(folder.path()).unwrap();
         for (name, tensor) in tiny::weights(&config, 1) {
-            let read = &loaded.weights.tensors().unwrap()[&name];
+            let read = &loaded.tensors().unwrap()[&name];
             assert_eq!(read.dtype(), DType::F32);
             let rounded = tensor.to_dtype(dtype).unwrap().to_dtype(DType::F32).unwrap();
             let read = bits(read);

@@ -41,7 +41,7 @@ pub fn llama_logits(loaded: &Loaded, ids: &[u32]) -> Vec<f32> {
         tie_word_embeddings: c.tie_word_embeddings,
     };
     let device = Device::Cpu;
-    let builder = VarBuilder::from_tensors(loaded.weights.tensors().unwrap().clone(), DType::F32, &device);
+    let builder = VarBuilder::from_tensors(loaded.tensors().unwrap().into_owned(), DType::F32, &device);
     let model = llama::Llama::load(builder, &config).unwrap();
     let mut cache = llama::Cache::new(false, DType::F32, &config, &device).unwrap();
     let input = Tensor::new(ids, &device).unwrap().unsqueeze(0).unwrap();
@@ -69,9 +69,9 @@ fn f32_file_gives_back_the_weights_bit_by_bit() {
         let loaded = gguf::load(&tiny_file(folder.path(), &config, GgmlDType::F32)).unwrap();
         assert_eq!(loaded.config, config);
         let weights = tiny::weights(&config, 1);
-        assert_eq!(loaded.weights.tensors().unwrap().len(), weights.len());
+        assert_eq!(loaded.tensors().unwrap().len(), weights.len());
         for (name, tensor) in weights {
-            assert_eq!(bits(&loaded.weights.tensors().unwrap()[&name]), bits(&tensor), "{name}");
+            assert_eq!(bits(&loaded.tensors().unwrap()[&name]), bits(&tensor), "{name}");
         }
         let (ours, theirs) = (&loaded.tokenizer, tiny::tokenizer(Some(tiny::TEMPLATE)));
         for text in ["ab abab a b", "é</s>x", "  \n"] {
@@ -111,8 +111,7 @@ fn quantised_file_is_near_its_weights() {
         let loaded = gguf::load(&path).unwrap();
         for (name, tensor) in tiny::weights(&config, 1) {
             let exact: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
-            let read: Vec<f32> =
-                loaded.weights.tensors().unwrap()[&name].flatten_all().unwrap().to_vec1().unwrap();
+            let read: Vec<f32> = loaded.tensors().unwrap()[&name].flatten_all().unwrap().to_vec1().unwrap();
             let largest = exact.iter().fold(0f32, |m, x| m.max(x.abs()));
             let difference = largest_difference(&exact, &read);
             assert!(difference <= bound * largest, "{dtype:?} {name}: {difference} of {largest}");

@@ -90,7 +90,7 @@ fn child() {
     let result = load(&ModelSource::Hub { id: id.into(), revision: revision.into() });
     match result {
         Ok(loaded) => {
-            let norm = bits(&loaded.weights.tensors().unwrap()["model.norm.weight"]);
+            let norm = bits(&loaded.tensors().unwrap()["model.norm.weight"]);
             assert_eq!(norm, bits(&tiny::weights(&tiny::config(), 1)["model.norm.weight"]));
             println!("\nchild: {} {}", loaded.fingerprint, loaded.description);
         }

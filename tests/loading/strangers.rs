@@ -199,7 +199,7 @@ fn tokens_above_the_embedding_may_be_there_but_not_be_used() {
         );
         // As the model is saved and read again, and where its tokenizer is read alone.
         let again = tempfile::tempdir().unwrap();
-        save(again.path(), &padded.config, padded.weights.tensors().unwrap(), &padded.tokenizer).unwrap();
+        save(again.path(), &padded.config, &padded.tensors().unwrap(), &padded.tokenizer).unwrap();
         assert_eq!(message(huggingface::load(again.path()).unwrap().tokenizer.encode("ab[PAD]", true)), text);
         assert_eq!(
             message(huggingface::load_tokenizer(folder.path()).unwrap().encode("ab[PAD]", true)),

@@ -64,7 +64,7 @@ fn largest_difference(run: &Value, loaded: &Loaded) -> f64 {
     let task = progress.task("reference", pairs.len());
     let policy = reference_policy(loaded, Precision::F32, &candle_core::Device::Cpu).unwrap();
     let reference = reference_logps(&policy, &pairs, &recipe.training, &task).unwrap();
-    let parameters = Parameters::from_tensors(loaded.weights.tensors().unwrap()).unwrap();
+    let parameters = Parameters::from_tensors(&*loaded.tensors().unwrap()).unwrap();
     let inputs =
         FitInputs { recipe: &recipe, config: &loaded.config, pairs: &pairs, reference: Some(&reference) };
     let folder = tempfile::tempdir().unwrap();

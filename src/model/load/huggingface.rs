@@ -30,13 +30,8 @@ pub(crate) const CARD: &str = "README.md";
 /// # Errors
 /// A file is missing or damaged, or the model is not a Llama or Mistral decoder without biases.
 pub fn load(folder: &Path) -> Result<Loaded> {
-    let mut loaded = open(folder)?;
-    if let Weights::Files(files) = &loaded.weights {
-        let names = files.names();
-        let read = names.map(|name| Ok((name.clone(), files.tensor(name)?))).collect::<Result<_>>()?;
-        loaded.weights = Weights::Tensors(read);
-    }
-    Ok(loaded)
+    let opened = open(folder)?;
+    Ok(Loaded { weights: Weights::Tensors(opened.tensors()?.into_owned()), ..opened })
 }
 
 /// [`load`], but the weights stay in their files.

@@ -14,10 +14,10 @@ use crate::text::tokenizer::TextTokenizer;
 use candle_core::Tensor;
 use huggingface::WeightFiles;
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::io::Read;
-use std::path::Path;
 
 /// What is said of weights in Python's pickle format.
 const PICKLED: &str = "pickled weights, which run code when read; convert them in Python: \
@@ -40,37 +40,6 @@ pub enum Weights {
     },
 }
 
-impl Weights {
-    /// All of them as f32 tensors.
-    ///
-    /// # Errors
-    /// They were not read, since what trains them reads them a piece at a time.
-    pub fn tensors(&self) -> Result<&HashMap<String, Tensor>> {
-        match self {
-            Self::Tensors(tensors) => Ok(tensors),
-            Self::Files(_) | Self::Drawn { .. } => Err(not_in_memory()),
-        }
-    }
-
-    /// More tensors.
-    ///
-    /// # Errors
-    /// As [`Self::tensors`].
-    pub fn extend(&mut self, more: HashMap<String, Tensor>) -> Result<()> {
-        match self {
-            Self::Tensors(tensors) => {
-                tensors.extend(more);
-                Ok(())
-            }
-            Self::Files(_) | Self::Drawn { .. } => Err(not_in_memory()),
-        }
-    }
-}
-
-fn not_in_memory() -> Error {
-    Error::argument("load", "weights", "not in memory", "in memory")
-}
-
 /// A decoder as it was published.
 #[derive(Debug, Clone)]
 pub struct Loaded {
@@ -85,6 +54,24 @@ pub struct Loaded {
     pub licence: Option<String>,
 }
 
+impl Loaded {
+    /// The weights as f32 tensors: read or drawn, if they are not in memory.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn tensors(&self) -> Result<Cow<'_, HashMap<String, Tensor>>> {
+        match &self.weights {
+            Weights::Tensors(tensors) => Ok(Cow::Borrowed(tensors)),
+            Weights::Files(files) => files.tensors().map(Cow::Owned),
+            Weights::Drawn { seed } => {
+                let mut rng = seed::stream(u64::from(*seed), "random model");
+                let drawn = Parameters::random_decoder(&self.config, &mut rng)?.tensors();
+                Ok(Cow::Owned(drawn.into_iter().collect()))
+            }
+        }
+    }
+}
+
 /// Reads a published model.
 ///
 /// # Errors
@@ -96,7 +83,10 @@ pub fn load(source: &ModelSource) -> Result<Loaded> {
         ModelSource::Gguf { path } => gguf::load(path),
         ModelSource::Folder { path } => huggingface::load(path),
         ModelSource::Hub { id, revision } => hub::load(id, revision),
-        ModelSource::Random { path, seed } => drawn(path, *seed),
+        ModelSource::Random { path, seed } => {
+            let drawn = huggingface::draw(path, *seed)?;
+            Ok(Loaded { weights: Weights::Tensors(drawn.tensors()?.into_owned()), ..drawn })
+        }
     }
 }
 
@@ -124,15 +114,6 @@ pub fn load_tokenizer(source: &ModelSource) -> Result<TextTokenizer> {
         ModelSource::Folder { path } | ModelSource::Random { path, .. } => huggingface::load_tokenizer(path),
         ModelSource::Hub { id, revision } => hub::load_tokenizer(id, revision),
     }
-}
-
-/// Weights of a folder without any, in memory.
-fn drawn(folder: &Path, seed: u32) -> Result<Loaded> {
-    let mut loaded = huggingface::draw(folder, seed)?;
-    let mut rng = seed::stream(u64::from(seed), "random model");
-    let tensors = Parameters::random_decoder(&loaded.config, &mut rng)?.tensors();
-    loaded.weights = Weights::Tensors(tensors.into_iter().collect());
-    Ok(loaded)
 }
 
 fn no_published_model() -> Error {

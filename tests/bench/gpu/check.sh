@@ -28,8 +28,8 @@ part() {
 CUDA_LAUNCH_BLOCKING=1 part tests 120 "$tests" --test-threads=1
 part tiny 20 "$bench" --shape tiny --pack 512 --seconds 2
 part smollm2 40 "$bench" --shape smollm2 --seconds 15
-part wide 40 "$bench" --shape wide --seconds 15
-part llama3-8b 120 "$bench" --shape llama3-8b --seconds 60
+part wide 60 "$bench" --shape wide --seconds 8 --latent none,gumbel,marginal
+part llama3-8b 150 "$bench" --shape llama3-8b --seconds 30 --latent none,gumbel,marginal
 if python3 -c 'import torch, transformers' 2>/dev/null; then
     part torch-smollm2 60 python3 tests/bench/gpu/torch_step.py --shape smollm2 --micro 8 --seconds 15
     part torch-8b 120 python3 tests/bench/gpu/torch_step.py --shape llama3-8b --micro 4 --seconds 40

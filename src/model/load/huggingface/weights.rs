@@ -130,8 +130,14 @@ impl WeightFiles {
         Ok(())
     }
 
-    /// A whole tensor in f32.
-    pub(super) fn tensor(&self, name: &str) -> Result<Tensor> {
+    /// All tensors in f32.
+    ///
+    /// Errors: a file that cannot be read.
+    pub fn tensors(&self) -> Result<HashMap<String, Tensor>> {
+        self.names().map(|name| Ok((name.clone(), self.tensor(name)?))).collect()
+    }
+
+    fn tensor(&self, name: &str) -> Result<Tensor> {
         let stored = self.stored(name)?;
         let mut numbers: Vec<f32> = Vec::with_capacity(stored.shape.iter().product());
         self.read(name, |_, piece| {
