@@ -165,3 +165,37 @@ fn recipes_that_are_refused() {
     let line = lpc.refused(&["train", "recipe.toml"]);
     assert!(line.contains("training.memory.pack = 20") && line.contains("the longest pair"), "{line}");
 }
+
+/// A folder without weights: they are drawn, the same for a seed, in flat memory and in tensors.
+#[test]
+fn drawn_weights() {
+    let lpc = Lpc::with_base();
+    lpc.write("recipe.toml", Settings::default().recipe());
+    lpc.ok(&["train", "recipe.toml"]);
+    let base = std::fs::read_dir(lpc.path("runs/base")).unwrap().map(|e| e.unwrap().path());
+    let base = base.into_iter().find(|p| p.join("config.json").is_file()).unwrap();
+    for file in std::fs::read_dir(base).unwrap().map(|e| e.unwrap().path()) {
+        if file.extension().is_some_and(|e| e == "json") {
+            lpc.write(
+                &format!("drawn/{}", file.file_name().unwrap().display()),
+                std::fs::read(&file).unwrap(),
+            );
+        }
+    }
+    let memory = "kind = \"flat\"\nmoments = \"8-bit\"\ngradients = \"bf16\"\npack = 4096";
+    let mut runs = vec![];
+    for (seed, flat) in [(1, true), (2, true), (1, false)] {
+        let recipe = match flat {
+            true => recipe(&Settings::default(), memory),
+            false => Settings::default().recipe(),
+        };
+        let source = format!("model = {{ kind = \"random\", path = \"drawn\", seed = {seed} }}");
+        lpc.write("recipe.toml", recipe.replace("model = { kind = \"world\", shape = \"llama\" }", &source));
+        let output = lpc.ok(&["train", "recipe.toml"]);
+        assert!(output.contains("preference accuracy: "), "{output}");
+        runs.push(run_of(&output));
+    }
+    assert!(runs[0] != runs[1] && runs[0] != runs[2] && runs[1] != runs[2], "{runs:?}");
+    let card = lpc.read(&format!("{}/model/README.md", runs[0]));
+    assert!(card.contains("weights drawn at random"), "{card}");
+}
