@@ -60,7 +60,7 @@ pub fn score_pairs(
     progress: &Task,
 ) -> Result<Vec<Preference>> {
     let mut verdicts = vec![None; pairs.len()];
-    for members in &micro_batches(&by_length(pairs), pairs, &recipe.training) {
+    for members in &micro_batches(&by_length(pairs), pairs, &recipe.training, policy.pads()) {
         interrupt::check("evaluation")?;
         let chunk: Vec<&TokenizedPair> = members.iter().map(|&i| &pairs[i]).collect();
         let batch = PairBatch::new(&chunk, policy.dtype(), policy.device())?;

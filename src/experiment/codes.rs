@@ -25,7 +25,7 @@ pub fn read(recipe: &Recipe, loaded: &Loaded, policy: &Policy, progress: &Progre
     let text = TextPairs::load(&recipe.data)?;
     let data = text.tokenized(loaded, &recipe.truncation)?;
     let task = progress.task("latents of test pairs", data.test.len());
-    let latents = Latents::of(policy, &data.test, recipe.training.micro_batch_size, &task)?;
+    let latents = Latents::of(policy, &data.test, &recipe.training, &task)?;
     drop(task);
     let n = data.test.len() as f64;
     let likeliest = |of: ArrayView2<f64>| -> Vec<usize> {

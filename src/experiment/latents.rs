@@ -1,6 +1,7 @@
 //! What a trained policy's latents are on pairs: prior, posterior and h_z, and whether they know
 //! where a prompt comes from.
 
+use crate::config::Training;
 use crate::data::pairs::Pair;
 use crate::data::tokenize::TokenizedPair;
 use crate::error::{Error, Result};
@@ -14,6 +15,7 @@ use crate::seed;
 use crate::tensor::codebook;
 use crate::tensor::latent::{posterior_logits, prior_logits};
 use crate::tensor::numerics::softmax;
+use crate::train::micro_batches::micro_batches;
 use crate::train::reference::by_length;
 use candle_core::{DType, Tensor};
 use ndarray::{Array2, ArrayView2};
@@ -33,7 +35,7 @@ impl Latents {
     pub fn of(
         policy: &dyn PairPolicy,
         pairs: &[TokenizedPair],
-        pairs_at_a_time: usize,
+        training: &Training,
         progress: &Task,
     ) -> Result<Self> {
         let heads = policy
@@ -42,7 +44,7 @@ impl Latents {
         let (codes, d) = heads.codebook.dims2()?;
         let empty = |width: usize| Array2::zeros((pairs.len(), width));
         let mut all = Self { prior: empty(codes), posterior: empty(codes), latent: empty(d) };
-        for members in by_length(pairs).chunks(pairs_at_a_time) {
+        for members in &micro_batches(&by_length(pairs), pairs, training, policy.pads()) {
             interrupt::check("latents")?;
             let chunk: Vec<&TokenizedPair> = members.iter().map(|&i| &pairs[i]).collect();
             let batch = PairBatch::new(&chunk, policy.dtype(), policy.device())?;

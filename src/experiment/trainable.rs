@@ -5,7 +5,7 @@ use crate::config::{Latent, Memory, Recipe, Training};
 use crate::data::tokenize::TokenizedPair;
 use crate::experiment::dataset::PairData;
 use crate::experiment::prepared::{Prepared, reference_policy};
-use crate::latent::{heads_count, init_heads};
+use crate::latent::init_heads;
 use crate::machine::device::Device;
 use crate::model::config::DecoderConfig;
 use crate::model::load::{Loaded, Weights};
@@ -13,7 +13,7 @@ use crate::model::parameters::Parameters;
 use crate::passes::gpu::{self, Flat, Formats, Gpu, Room};
 use crate::passes::policy::PairPolicy;
 use crate::passes::trainable::Trainable;
-use crate::train::budget::{FORMATS, GIB, RESERVE_GIB, bytes};
+use crate::train::budget::{FORMATS, GIB, choose, needed};
 use crate::{Error, Result, seed};
 
 /// The base model's weights in candle's tensors and, with a latent, heads drawn from the run's seed.
@@ -95,25 +95,19 @@ fn formats(
     if let Memory::Flat { moments, gradients, .. } = training.memory {
         return Ok(Formats::of(moments, gradients));
     }
-    let memory = Device::beside(device)?.memory()?;
+    let memory = Device::memory_beside(device)?;
     if memory == 0 {
         // The host's memory may be anyone's: what fits is found out.
         return Ok(FORMATS[0]);
     }
-    let usable = memory as f64 / GIB - RESERVE_GIB;
-    let mut least = f64::INFINITY;
-    for formats in FORMATS {
-        let peak = bytes(config, latent, formats, room)?.peak as f64 / GIB;
-        if peak <= usable {
-            return Ok(formats);
-        }
-        least = least.min(peak);
+    let gib = memory as f64 / GIB;
+    if let Some((formats, _)) = choose(config, latent, room, gib)? {
+        return Ok(formats);
     }
-    let heads = heads_count(latent, config.hidden_size) as f64 * 16.0 / GIB;
-    let expected = format!(
-        "at least {least:.1} GiB, {heads:.1} of them for the latent's heads (or a smaller training.memory.pack)"
-    );
-    Err(Error::argument("device", "memory", format!("{usable:.1} GiB to use"), expected))
+    let least = FORMATS.into_iter().map(|formats| needed(config, latent, formats, room));
+    let least = least.collect::<Result<Vec<_>>>()?.into_iter().fold(f64::INFINITY, f64::min);
+    let expected = format!("at least {least:.1} GiB (or a smaller training.memory.pack)");
+    Err(Error::argument("device", "memory", format!("{gib:.1} GiB"), expected))
 }
 
 fn flat(base: &Loaded, formats: Formats, room: Room, device: &candle_core::Device) -> Result<Flat> {

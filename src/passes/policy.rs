@@ -20,6 +20,9 @@ pub trait PairPolicy {
     /// None of a plain policy.
     fn heads(&self) -> Option<&dyn Heads>;
 
+    /// Whether rows may be padded to the longest beside them.
+    fn pads(&self) -> bool;
+
     /// Where the tensors are that it takes and gives.
     fn device(&self) -> &Device;
 
@@ -183,6 +186,10 @@ impl Policy {
 impl PairPolicy for Policy {
     fn heads(&self) -> Option<&dyn Heads> {
         self.heads.as_deref()
+    }
+
+    fn pads(&self) -> bool {
+        true
     }
 
     fn device(&self) -> &Device {

@@ -33,8 +33,12 @@ pub const CARDS: [Card; 4] = [
 /// Bytes of a GiB.
 pub const GIB: f64 = (1u64 << 30) as f64;
 
-/// Of a card's memory, what the driver, cuBLAS and its fragments keep. Assumed.
-pub const RESERVE_GIB: f64 = 1.0;
+/// Of a card's memory, what the driver, cuBLAS, fragments and candle's temporaries of the heads keep. Assumed.
+pub const RESERVE_GIB: f64 = 2.0;
+
+/// The most codes of the paper's sweep. Room is left for so many, whatever the latent: runs that are compared are
+/// kept in the same formats.
+const MOST_CODES: usize = 256;
 
 /// What a weight takes beside its own 4 bytes: from exact to small, and last what passes through the host at
 /// each update.
@@ -98,19 +102,25 @@ pub struct Bytes {
 /// Bytes of training with packs of that room, by a step that allocates and computes nothing. The latent's heads
 /// are f32 numbers with f32 gradients and moments.
 ///
-/// Errors: a room without a token, or longer rows than the context.
+/// Errors: a room without a token, or longer rows than two completions of the context.
 pub fn bytes(config: &DecoderConfig, latent: &Latent, formats: Formats, room: Room) -> Result<Bytes> {
     check_sizes(config)?;
     let context = config.max_position_embeddings;
-    if room.row == 0 || room.row > room.tokens || room.row > context {
-        let expected = format!("from 1 token to a pack's {} and the context's {context}", room.tokens);
+    if room.row == 0 || room.row > room.tokens || room.row > context.saturating_mul(2) {
+        let expected = format!("from 1 token to a pack's {} and twice the context's {context}", room.tokens);
         return Err(Error::argument("plan", "row", room.row, expected));
     }
     let device = Device::plan();
     let mut gpu = Gpu::new(&device, config, formats, room)?;
     // As many tokens as there may be of different kinds.
     let ids: Vec<u32> = (0..room.tokens).map(|i| (i % config.vocab_size) as u32).collect();
-    let rows = ids.chunks(room.row).map(Row::causal).collect();
+    // Positions restart where a second continuation begins.
+    let row = |ids: &[u32]| {
+        let mut row = Row::default();
+        ids.chunks(context).zip(0u8..).for_each(|(part, segment)| row.push(part, 0, segment));
+        row
+    };
+    let rows = ids.chunks(room.row).map(row).collect();
     let run = gpu.forward(&TokenRows::new(rows))?;
     let states: Vec<u32> = (0..room.tokens as u32).collect();
     let asked = Asked { rows: states, tokens: ids, shifts: None };
@@ -128,6 +138,34 @@ pub fn bytes(config: &DecoderConfig, latent: &Latent, formats: Formats, room: Ro
     let mut by_name = trace.by_name;
     by_name.insert("latent's heads", heads);
     Ok(Bytes { peak: trace.peak + heads, host: trace.host, by_name })
+}
+
+/// The first formats, from exact to small, with which a run fits so much memory; and its bytes.
+///
+/// Errors: as [`bytes`].
+pub fn choose(
+    config: &DecoderConfig,
+    latent: &Latent,
+    room: Room,
+    gib: f64,
+) -> Result<Option<(Formats, Bytes)>> {
+    for formats in FORMATS {
+        if needed(config, latent, formats, room)? <= gib {
+            return Ok(Some((formats, bytes(config, latent, formats, room)?)));
+        }
+    }
+    Ok(None)
+}
+
+/// GiB that a card has to have for a run, or for one with the most codes.
+///
+/// Errors: as [`bytes`].
+pub fn needed(config: &DecoderConfig, latent: &Latent, formats: Formats, room: Room) -> Result<f64> {
+    let (codes, codebook_std, heads_learning_rate) = (MOST_CODES, 1.0, None);
+    let most = Latent::Marginal { codes, codebook_std, heads_learning_rate };
+    let peaks = [latent, &most].map(|latent| bytes(config, latent, formats, room).map(|bytes| bytes.peak));
+    let [own, most] = peaks;
+    Ok(own?.max(most?) as f64 / GIB + RESERVE_GIB)
 }
 
 /// A file may state any shape: of those that are refused, products of sizes could overflow.

@@ -2,7 +2,7 @@
 //! has a file of its own beside it; of those, the last two are kept.
 
 use crate::error::Place;
-use crate::files::{replace, write_tensors};
+use crate::files::{replace, safetensors_header, write_tensors};
 use crate::model::parameters::Parameters;
 use crate::train::optim::{AdamW, StateTensor};
 use crate::{Error, Result};
@@ -85,7 +85,7 @@ pub fn save(
         }
     }
     write_tensors(&path, tensors, Some(metadata))?;
-    if optimiser.flat().is_some() { remove_older(&path, steps_done) } else { Ok(()) }
+    if optimiser.flat().is_some() { tidy(run) } else { Ok(()) }
 }
 
 /// The name of a decoder's file.
@@ -93,21 +93,26 @@ fn decoder(steps_done: usize) -> String {
     format!("decoder-{steps_done}.safetensors")
 }
 
-/// Of the decoders beside a state, the two newest stay: its own and that of the state before.
-fn remove_older(state: &Path, steps_done: usize) -> Result<()> {
-    let folder = state.parent().unwrap_or(state);
-    let mut steps: Vec<usize> = vec![];
-    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
-        let name = entry.map_err(Error::io(folder))?.file_name();
-        let name = name.to_string_lossy();
-        let number = name.strip_prefix("decoder-").and_then(|rest| rest.strip_suffix(".safetensors"));
-        steps.extend(number.and_then(|number| number.parse::<usize>().ok()).filter(|n| *n < steps_done));
+/// Removes what no state names: what a kill left half written, and decoders of older states.
+fn tidy(run: &Path) -> Result<()> {
+    let states = [path(run), previous(run)];
+    let mut kept: Vec<PathBuf> = states.to_vec();
+    for state in states.iter().filter(|state| state.is_file()) {
+        // A state that cannot be read is told where it is loaded.
+        let Ok((_, header)) = safetensors_header(state) else { continue };
+        let steps = header.metadata().as_ref().and_then(|said| said.get("steps_done")?.parse().ok());
+        kept.extend(steps.map(|steps| state.with_file_name(decoder(steps))));
     }
-    steps.sort_unstable();
-    steps.pop();
-    for steps in steps {
-        let path = folder.join(decoder(steps));
-        fs::remove_file(&path).map_err(Error::io(path))?;
+    let folder = states[0].parent().unwrap_or(run);
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(Error::io(folder))?,
+    };
+    for entry in entries {
+        let path = entry.map_err(Error::io(folder))?.path();
+        if path.is_file() && !kept.contains(&path) {
+            fs::remove_file(&path).map_err(Error::io(path))?;
+        }
     }
     Ok(())
 }
@@ -117,6 +122,7 @@ fn remove_older(state: &Path, steps_done: usize) -> Result<()> {
 /// Errors: what is there is damaged, or of another model.
 pub fn resume(run: &Path, parameters: &Parameters, optimiser: &mut AdamW) -> Result<Option<Resumed>> {
     let mut damaged = None;
+    tidy(run)?;
     for path in [path(run), previous(run)] {
         let restored = Checkpoint::load(&path).and_then(|checkpoint| match checkpoint {
             None => Ok(None),
@@ -129,6 +135,11 @@ pub fn resume(run: &Path, parameters: &Parameters, optimiser: &mut AdamW) -> Res
             Ok(None) => {}
             Ok(Some((steps_done, seconds))) => {
                 let damaged = damaged.map(|e: Error| e.to_string());
+                if damaged.is_some() {
+                    // The next checkpoint would put it in the place of the good one.
+                    fs::remove_file(self::path(run)).map_err(Error::io(self::path(run)))?;
+                    tidy(run)?;
+                }
                 return Ok(Some(Resumed { steps_done, seconds, damaged }));
             }
             // The first fault is what a user wants to know.

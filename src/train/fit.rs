@@ -23,6 +23,7 @@ use crate::train::reference::ReferenceLogps;
 use crate::train::step::{StepSums, forward_backward};
 use crate::{Error, Result, seed};
 use candle_core::{DType, Device, Tensor};
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Instant;
 
@@ -73,8 +74,13 @@ pub fn fit(inputs: &FitInputs<'_>, model: &Trainable, run: &Path, progress: &Tas
         return Err(Error::argument("fit", "steps", steps, expected));
     }
     let seconds = || before + started.elapsed().as_secs_f64();
+    // What is kept already: a large model's checkpoint takes a while.
+    let kept = Cell::new(done);
     let keep = |metrics: &MetricsFile, optimiser: &AdamW, steps_done| {
         metrics.sync()?;
+        if kept.replace(steps_done) == steps_done && checkpoint::path(run).is_file() {
+            return Ok(());
+        }
         checkpoint::save(run, parameters, optimiser, steps_done, seconds())
     };
     for step in done..steps {
@@ -150,7 +156,7 @@ fn accumulate(
     let FitInputs { recipe, pairs, reference, .. } = inputs;
     let Now { epoch, alpha, gap } = now;
     let mut total = StepSums::default();
-    for micro in &micro_batches(batch, pairs, &recipe.training) {
+    for micro in &micro_batches(batch, pairs, &recipe.training, policy.pads()) {
         let members: Vec<&TokenizedPair> = micro.iter().map(|&i| &pairs[i]).collect();
         let rows = PairBatch::new(&members, policy.dtype(), policy.device())?;
         let reference = reference.map(|r| reference_tensors(micro.iter().map(|&i| r[i]), policy.device()));

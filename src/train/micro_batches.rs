@@ -9,14 +9,31 @@ const TOGETHER: usize = 512;
 /// `members`, at most `micro_batch_size` at a time: in their order, or where the recipe has packs so that these are
 /// full, the longest pairs first.
 ///
-/// No pack has more tokens than the recipe says, but that of a pair which has more alone.
-pub fn micro_batches(members: &[usize], pairs: &[TokenizedPair], training: &Training) -> Vec<Vec<usize>> {
+/// No pack has more tokens than the recipe says, but that of a pair which has more alone; with `padded`, each pair
+/// counts as the longest beside it.
+pub fn micro_batches(
+    members: &[usize],
+    pairs: &[TokenizedPair],
+    training: &Training,
+    padded: bool,
+) -> Vec<Vec<usize>> {
     let most = training.micro_batch_size;
     let Some(room) = training.memory.pack() else {
         return members.chunks(most).map(<[usize]>::to_vec).collect();
     };
     let mut sorted = members.to_vec();
     sorted.sort_by_key(|&i| std::cmp::Reverse(pairs[i].row_tokens()));
+    if padded {
+        let tokens = |pack: &[usize]| pack.first().map_or(0, |&longest| pairs[longest].row_tokens());
+        let mut packs: Vec<Vec<usize>> = vec![];
+        for i in sorted {
+            match packs.last_mut() {
+                Some(pack) if (pack.len() + 1) * tokens(pack) <= room && pack.len() < most => pack.push(i),
+                _ => packs.push(vec![i]),
+            }
+        }
+        return packs;
+    }
     let parts = sorted.len().div_ceil(TOGETHER);
     let mut packs = vec![];
     for part in 0..parts {
@@ -65,7 +82,7 @@ mod tests {
         let of = |n: usize| TokenizedPair { prompt: vec![0; n], ..TokenizedPair::default() };
         let pairs: Vec<TokenizedPair> = (0..2000).map(|_| of(1 + seed::below(&mut rng, 1010))).collect();
         let members: Vec<usize> = (0..pairs.len()).rev().collect();
-        let packs = micro_batches(&members, &pairs, &training(99, Memory::Auto { pack: 1000 }));
+        let packs = micro_batches(&members, &pairs, &training(99, Memory::Auto { pack: 1000 }), false);
         let held = |pack: &Vec<usize>| pack.iter().map(|&i| pairs[i].row_tokens()).sum::<usize>();
         assert!(packs.iter().all(|pack| held(pack) <= 1000 || pack.len() == 1));
         let mut all = packs.concat();
@@ -73,14 +90,18 @@ mod tests {
         assert_eq!(all, (0..pairs.len()).collect::<Vec<_>>());
         let tokens: usize = packs.iter().map(held).sum();
         assert!(packs.len() as f64 * 1000.0 < 1.05 * tokens as f64, "{} packs of {tokens}", packs.len());
-        let packs = micro_batches(&members, &pairs, &training(2, Memory::Auto { pack: 1 << 20 }));
+        let packs = micro_batches(&members, &pairs, &training(2, Memory::Auto { pack: 1 << 20 }), false);
         assert!(packs.iter().all(|pack| pack.len() == 2));
+        let packs = micro_batches(&members, &pairs, &training(99, Memory::Auto { pack: 3000 }), true);
+        let longest = |pack: &Vec<usize>| pack.iter().map(|&i| pairs[i].row_tokens()).max().unwrap();
+        assert!(packs.iter().all(|pack| pack.len() * longest(pack) <= 3000));
+        assert_eq!(packs.iter().map(Vec::len).sum::<usize>(), pairs.len());
     }
 
     #[test]
     fn in_their_order_without_packs() {
         let pairs = vec![TokenizedPair::default(); 9];
-        let batches = micro_batches(&[3, 1, 8, 2, 5], &pairs, &training(2, Memory::Tensors {}));
+        let batches = micro_batches(&[3, 1, 8, 2, 5], &pairs, &training(2, Memory::Tensors {}), true);
         assert_eq!(batches, [vec![3, 1], vec![8, 2], vec![5]]);
     }
 }

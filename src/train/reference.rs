@@ -29,7 +29,7 @@ pub fn reference_logps(
     progress: &Task,
 ) -> Result<Vec<ReferenceLogps>> {
     let mut logps = vec![ReferenceLogps { chosen: 0.0, rejected: 0.0 }; pairs.len()];
-    for members in &micro_batches(&by_length(pairs), pairs, training) {
+    for members in &micro_batches(&by_length(pairs), pairs, training, policy.pads()) {
         interrupt::check("reference log-probabilities")?;
         let chunk: Vec<&TokenizedPair> = members.iter().map(|&i| &pairs[i]).collect();
         let batch = PairBatch::new(&chunk, policy.dtype(), policy.device())?;

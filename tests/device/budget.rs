@@ -5,7 +5,7 @@ use lpc::machine::device::Device;
 use lpc::model::config::DecoderConfig;
 use lpc::model::rows::{Row, TokenRows};
 use lpc::passes::gpu::{Asked, Formats, Gpu, Room};
-use lpc::train::budget::{CARDS, FORMATS, Lengths, bytes, work};
+use lpc::train::budget::{CARDS, FORMATS, GIB, Lengths, RESERVE_GIB, bytes, choose, work};
 use proptest::prelude::*;
 
 /// As their authors' model cards and `transformers` count them.
@@ -93,7 +93,10 @@ fn rows_that_do_not_fit_are_refused() {
     };
     assert!(refused(10, 0).contains("from 1 token"));
     assert!(refused(10, 11).contains("a pack's 10"));
-    assert!(refused(10_000, 9000).contains("the context's 8192"));
+    assert!(refused(20_000, 17_000).contains("twice the context's 8192"));
+    // Two completions behind one prompt may be longer than the context together.
+    let long = Room { tokens: 17_000, row: 15_000, scores: 1 };
+    bytes(&config, &Latent::None {}, FORMATS[3], long).unwrap();
     // Whatever a file states.
     let of = |config: DecoderConfig| {
         bytes(&config, &Latent::None {}, FORMATS[0], Room { tokens: 8, row: 4, scores: 9 })
@@ -134,5 +137,29 @@ proptest! {
         let counted = work(&config, lengths);
         prop_assert_eq!(counted.reference, reference as f64);
         prop_assert_eq!(counted.training, device.trace().operations as f64);
+    }
+}
+
+/// What is compared has the same formats, where one with more codes would not fit those of a plain run.
+#[test]
+fn one_choice_for_all_that_is_compared() {
+    let config = DecoderConfig::named("llama3-8b").unwrap();
+    let codes = |codes| Latent::Marginal { codes, codebook_std: 0.02, heads_learning_rate: None };
+    for tokens in [2560, 4096] {
+        let room = Room { tokens, row: 2047, scores: Room::SCORES };
+        for gib in [40.0, 79.6, 81.0, 82.0, 100.0, 140.4] {
+            let chosen = |latent| choose(&config, &latent, room, gib).unwrap().map(|(formats, _)| formats);
+            let plain = chosen(Latent::None {});
+            assert!([32, 256].iter().all(|n| chosen(codes(*n)) == plain), "{tokens} tokens, {gib} GiB");
+            let Some(formats) = plain else {
+                assert!(gib < 50.0);
+                continue;
+            };
+            // It fits, and what is more exact does not.
+            let most =
+                |formats| bytes(&config, &codes(256), formats, room).unwrap().peak as f64 / GIB + RESERVE_GIB;
+            assert!(most(formats) <= gib);
+            assert!(FORMATS.into_iter().take_while(|other| *other != formats).all(|other| most(other) > gib));
+        }
     }
 }

@@ -35,21 +35,25 @@ fn margins(lpc: &Lpc, path: &str) -> Vec<f64> {
 
 /// Kills the run when its metrics have so many lines.
 fn killed_at(lpc: &Lpc, lines: usize) -> PathBuf {
+    let run = || lpc.runs().into_iter().next();
+    killed_when(lpc, || {
+        let text = run().and_then(|run| std::fs::read_to_string(run.join("metrics.jsonl")).ok());
+        text.is_some_and(|text| text.lines().count() >= lines)
+    });
+    run().unwrap()
+}
+
+fn killed_when(lpc: &Lpc, is_time: impl Fn() -> bool) {
     let mut child =
         lpc.command(&["train", "recipe.toml"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let begun = Instant::now();
-    loop {
+    while !is_time() {
         assert!(child.try_wait().unwrap().is_none(), "finished before it could be killed");
         assert!(begun.elapsed() < Duration::from_secs(300), "no progress");
-        let run = lpc.runs().into_iter().next();
-        let text = run.as_ref().and_then(|run| std::fs::read_to_string(run.join("metrics.jsonl")).ok());
-        if text.is_some_and(|text| text.lines().count() >= lines) {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            return run.unwrap();
-        }
         std::thread::sleep(Duration::from_millis(5));
     }
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 fn decoders(checkpoint: &Path) -> Vec<String> {
@@ -74,19 +78,26 @@ fn killed_runs_go_on_to_the_same_bytes() {
     let folder = killed_at(&lpc, 30);
     let checkpoint = folder.join("checkpoint");
     assert_eq!(decoders(&checkpoint), ["decoder-21.safetensors", "decoder-28.safetensors"]);
+    // What a kill leaves half written is removed, what two states name is not.
+    std::fs::write(checkpoint.join("decoder-30.part"), b"half").unwrap();
+    std::fs::write(checkpoint.join("decoder-14.safetensors"), b"old").unwrap();
     // A flipped bit in the newest decoder: the checkpoint before it is used, and it is said.
     let newest = checkpoint.join("decoder-28.safetensors");
     let mut bytes = std::fs::read(&newest).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&newest, &bytes).unwrap();
+    // Killed again before the next checkpoint: the good one is still there.
+    killed_when(&lpc, || !checkpoint.join("state.safetensors").exists());
+    let left = std::fs::read_dir(&checkpoint).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let mut left: Vec<String> = left.collect();
+    left.sort();
+    assert_eq!(left, ["decoder-21.safetensors", "previous.safetensors"]);
+    std::fs::write(checkpoint.join("state.safetensors"), b"half").unwrap();
     let output = lpc.run(&["train", "recipe.toml"]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{said}");
-    assert!(
-        said.contains("an older checkpoint is used: ") && said.contains("decoder-28.safetensors"),
-        "{said}"
-    );
+    assert!(said.contains("an older checkpoint is used: ") && said.contains("state.safetensors"), "{said}");
     assert_eq!(run_of(&String::from_utf8(output.stdout).unwrap()), run);
     assert!(tensors(folder.join("model/model.safetensors")) == model);
     assert!(tensors(folder.join("model/lpc.safetensors")) == heads);

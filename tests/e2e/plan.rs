@@ -29,7 +29,7 @@ fn of_llama3_on_two_cards() {
         for (formats, weights) in rows {
             let (peak, fits) = peak(&plan, formats);
             assert!(peak > weights + 4.0 && peak < weights + 7.0, "{formats}: {peak}");
-            assert_eq!(fits, peak <= most - 1.0, "{formats}: {peak}");
+            assert_eq!(fits, peak <= most - 2.0, "{formats}: {peak}");
         }
         assert!(plan.contains("968 updates"), "{plan}");
     }
@@ -64,7 +64,7 @@ fn of_a_folder_and_other_lengths() {
 fn what_it_refuses() {
     let lpc = Lpc::new();
     assert!(lpc.refused(&["plan", "--model", "gpt-9"]).contains("llama3-8b, mistral-7b, or a folder"));
-    let long = lpc.refused(&["plan", "--model", "llama3-8b", "--row", "9000", "--pack", "9000"]);
+    let long = lpc.refused(&["plan", "--model", "llama3-8b", "--row", "20000", "--pack", "20000"]);
     assert!(long.contains("the context's 8192"), "{long}");
     for (option, value) in [
         ("--gpu", "fast"),

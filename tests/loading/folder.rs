@@ -5,9 +5,12 @@ use crate::tiny_files::{self, bits};
 use candle_core::{DType, Device, Tensor};
 use lpc::config::{ModelSource, Shape};
 use lpc::data::tokenize::tokenize_prompt;
+use lpc::experiment::trainable::fill;
 use lpc::model::config::DecoderConfig;
 use lpc::model::load::{huggingface, load};
 use lpc::model::save::save;
+use lpc::passes::gpu::{Gpu, Room};
+use lpc::train::budget::FORMATS;
 use safetensors::serialize_to_file;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -391,4 +394,36 @@ fn missing_and_foreign_tensors() {
     assert!(message(write(&|w| drop(w.insert(name.clone(), some())))).len() < 1000);
     let derived = "model.layers.0.self_attn.rotary_emb.inv_freq";
     assert!(write(&|w| drop(w.insert(derived.into(), some()))).is_ok());
+}
+
+/// Weights stay in their files: what is written there after its content was hashed is not read as it.
+#[test]
+fn files_that_change_under_a_model() {
+    let config = tiny::config();
+    let folder = saved(&config);
+    let opened = huggingface::open(folder.path()).unwrap();
+    let norm = |weights: &HashMap<String, Tensor>| bits(&weights["model.norm.weight"]);
+    let expected = tiny::weights(&config, 1).into_iter().collect();
+    assert_eq!(norm(&opened.tensors().unwrap()), norm(&expected));
+    let path = folder.path().join("model.safetensors");
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(9)).unwrap();
+    assert!(message(opened.tensors().map(|_| ())).contains("written since"));
+}
+
+/// The same numbers in flat memory and in tensors.
+#[test]
+fn drawn_weights_are_one_model() {
+    let config = tiny::config();
+    let folder = saved(&config);
+    fs::remove_file(folder.path().join("model.safetensors")).unwrap();
+    let drawn = huggingface::draw(folder.path(), 3).unwrap();
+    let room = Room { tokens: 4, row: 4, scores: 1 };
+    let gpu = Gpu::new(&lpc::machine::device::Device::host(), &config, FORMATS[3], room).unwrap();
+    fill(&gpu.weights, &drawn).unwrap();
+    for (name, tensor) in drawn.tensors().unwrap().iter() {
+        let numbers: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
+        assert!(gpu.weights.get(name).unwrap() == numbers, "{name}");
+    }
+    assert_ne!(drawn.fingerprint, huggingface::draw(folder.path(), 4).unwrap().fingerprint);
 }

@@ -1,16 +1,14 @@
 //! What all runs of a matrix take on the cards of the paper's scale.
 
 use super::name;
-use crate::config::{Latent, ModelSource};
+use crate::config::{DataSource, Latent, ModelSource};
 use crate::data::tokenize::TokenizedPair;
 use crate::experiment::dataset::TextPairs;
 use crate::model::config::DecoderConfig;
 use crate::model::load::{Loaded, hub, huggingface};
 use crate::passes::gpu::{Formats, Room};
 use crate::plan::matrix::{Matrix, Model};
-use crate::train::budget::{
-    Bytes, CARDS, Card, FORMATS, GIB, Lengths, RESERVE_GIB, bytes, disk, update_seconds, work,
-};
+use crate::train::budget::{Bytes, CARDS, Card, FORMATS, GIB, Lengths, choose, disk, update_seconds, work};
 use crate::{Error, Result};
 use std::fmt::Write;
 
@@ -79,16 +77,12 @@ fn known(matrix: &Matrix, model: &Model, text: Option<&TextPairs>) -> Result<Kno
     Ok(Known { config, lengths, row, pairs: data.train.len(), measured: true })
 }
 
-/// The first formats that a card has room for.
+/// The first formats that a card has room for; none either where a pair is longer than a pack.
 fn formats(known: &Known, latent: &Latent, pack: usize, card: Card) -> Result<Option<(Formats, Bytes)>> {
-    let room = Room { tokens: pack.max(known.row), row: known.row, scores: Room::SCORES };
-    for formats in FORMATS {
-        let bytes = bytes(&known.config, latent, formats, room)?;
-        if bytes.peak as f64 / GIB <= card.gib - RESERVE_GIB {
-            return Ok(Some((formats, bytes)));
-        }
+    if known.row > pack {
+        return Ok(None);
     }
-    Ok(None)
+    choose(&known.config, latent, Room { tokens: pack, row: known.row, scores: Room::SCORES }, card.gib)
 }
 
 /// Memory and hours of a matrix's runs, a model and a card a row. With `files`, by the lengths of its pairs if they
@@ -96,7 +90,11 @@ fn formats(known: &Known, latent: &Latent, pack: usize, card: Card) -> Result<Op
 ///
 /// Errors: a model whose shape is not known.
 pub fn of_matrix(matrix: &Matrix, gpus: usize, share: f64, files: bool) -> Result<String> {
-    let text = files.then(|| TextPairs::load(&matrix.data).ok()).flatten();
+    let there = match &matrix.data {
+        DataSource::World(_) => true,
+        DataSource::Jsonl { folder, .. } => folder.is_dir(),
+    };
+    let text = (files && there).then(|| TextPairs::load(&matrix.data)).transpose()?;
     let training = &matrix.training;
     let runs_of_model = 2 * matrix.objectives.len() * matrix.seeds.len();
     let mut out = String::from(
@@ -108,7 +106,11 @@ pub fn of_matrix(matrix: &Matrix, gpus: usize, share: f64, files: bool) -> Resul
         for (card, hours) in CARDS[..2].iter().zip(&mut hours) {
             let pack = training.memory.pack().unwrap_or(4096);
             let Some((formats, bytes)) = formats(&known, &matrix.latent, pack, *card)? else {
-                let _ = writeln!(out, "| {} | {} | nothing fits | | | | |", model.name, card.name);
+                let why = match known.row > pack {
+                    true => format!("a pair of {} tokens, above the pack's {pack}", known.row),
+                    false => "nothing fits".into(),
+                };
+                let _ = writeln!(out, "| {} | {} | {why} | | | | |", model.name, card.name);
                 *hours = f64::INFINITY;
                 continue;
             };

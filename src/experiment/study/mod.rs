@@ -198,7 +198,7 @@ fn map_of(run: &str, prepared: &Prepared, store: &Store, progress: &Progress) ->
     let (recipe, _, policy) = saved::load(&store.folder(run), &prepared.device)?;
     let pairs = &prepared.data.test;
     let task = progress.task(format!("latents of run {run}"), pairs.len());
-    let of_pairs = Latents::of(&policy, pairs, recipe.training.micro_batch_size, &task)?;
+    let of_pairs = Latents::of(&policy, pairs, &recipe.training, &task)?;
     drop(task);
     let (names, labels) = sources(&prepared.data.test_text);
     progress.line(format!(
@@ -209,6 +209,6 @@ fn map_of(run: &str, prepared: &Prepared, store: &Store, progress: &Progress) ->
     let parameters = trainable::tensors(&recipe, &prepared.base)?.on(&prepared.device)?;
     let untrained = Policy::new(&prepared.base.config, &parameters, &recipe.latent, recipe.training.dtype)?;
     let task = progress.task("latents before training", pairs.len());
-    let before = Latents::of(&untrained, pairs, recipe.training.micro_batch_size, &task)?;
+    let before = Latents::of(&untrained, pairs, &recipe.training, &task)?;
     Ok((map, latents::means(before.latent.view(), &labels, names.len())))
 }

@@ -35,6 +35,12 @@ fn told(e: impl std::error::Error + Send + Sync + 'static) -> crate::Error {
     candle_core::Error::wrap(e).into()
 }
 
+/// Bytes of the GPU's memory.
+pub(super) fn total_memory(context: &Arc<CudaContext>) -> Result<usize> {
+    context.bind_to_thread().map_err(told)?;
+    Ok(result::mem_get_info().map_err(told)?.1)
+}
+
 impl Cuda {
     /// Errors: no such GPU, or none of the generations that the kernels are for.
     pub fn new(ordinal: usize) -> Result<Self> {

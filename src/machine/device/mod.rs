@@ -84,6 +84,18 @@ impl Device {
         }
     }
 
+    /// Bytes of the memory that candle's device has; 0 of the CPU's.
+    ///
+    /// Errors: as [`Self::beside`].
+    pub fn memory_beside(device: &candle_core::Device) -> Result<usize> {
+        match device {
+            #[cfg(feature = "cuda")]
+            candle_core::Device::Cuda(gpu) => cuda::total_memory(gpu.cuda_stream().context()),
+            candle_core::Device::Cpu => Ok(0),
+            other => Self::beside(other).map(|_| 0),
+        }
+    }
+
     /// Computes nothing and holds nothing; its [`Self::trace`] says what would be held.
     pub fn plan() -> Arc<Self> {
         Self::of(Engine::Plan)
@@ -156,7 +168,12 @@ impl Device {
         let address = match &self.engine {
             Engine::Host => host::allocate(bytes).ok_or_else(|| self.full(what, bytes))?,
             #[cfg(feature = "cuda")]
-            Engine::Cuda(cuda) => cuda.allocate(bytes)?,
+            Engine::Cuda(cuda) => {
+                cuda.allocate(bytes).map_err(|e| match e.to_string().contains("OUT_OF_MEMORY") {
+                    true => self.full(what, bytes),
+                    false => e,
+                })?
+            }
             Engine::Plan => {
                 let last = self.counted().names.last_key_value().map_or(0, |(address, _)| *address);
                 last + (1 << 40)

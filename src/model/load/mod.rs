@@ -7,15 +7,15 @@ pub mod huggingface;
 
 use crate::config::ModelSource;
 use crate::error::{Error, Place, Result};
+use crate::machine::device::kernels::{draw_parameter, join_master};
+use crate::machine::device::{self, Memory};
 use crate::model::config::DecoderConfig;
-use crate::model::parameters::Parameters;
-use crate::seed;
 use crate::text::tokenizer::TextTokenizer;
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use huggingface::WeightFiles;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::io::Read;
 
@@ -63,13 +63,25 @@ impl Loaded {
         match &self.weights {
             Weights::Tensors(tensors) => Ok(Cow::Borrowed(tensors)),
             Weights::Files(files) => files.tensors().map(Cow::Owned),
-            Weights::Drawn { seed } => {
-                let mut rng = seed::stream(u64::from(*seed), "random model");
-                let drawn = Parameters::random_decoder(&self.config, &mut rng)?.tensors();
-                Ok(Cow::Owned(drawn.into_iter().collect()))
-            }
+            Weights::Drawn { seed } => drawn(&self.config, *seed).map(Cow::Owned),
         }
     }
+}
+
+/// The weights that flat memory would draw.
+fn drawn(config: &DecoderConfig, seed: u32) -> Result<HashMap<String, Tensor>> {
+    let device = device::Device::host();
+    let shapes: BTreeMap<String, Vec<usize>> = config.parameter_shapes().collect();
+    let draw = |(number, (name, shape)): (u32, (String, Vec<usize>))| {
+        let n = shape.iter().product();
+        let (halves, rests) = (Memory::zeros(&device, "drawn", n)?, Memory::zeros(&device, "drawn", n)?);
+        let inputs = if shape.len() > 1 { shape[1] } else { 1 };
+        draw_parameter((halves.all(), rests.all()), inputs, seed, number)?;
+        let whole = Memory::<f32>::zeros(&device, "drawn", n)?;
+        join_master(halves.all(), rests.all(), whole.all())?;
+        Ok((name, Tensor::from_vec(whole.all().read()?, shape, &Device::Cpu)?))
+    };
+    (0..).zip(shapes).map(draw).collect()
 }
 
 /// Reads a published model.

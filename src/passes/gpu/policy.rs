@@ -95,6 +95,10 @@ impl PairPolicy for FlatPolicy {
         self.heads.as_deref()
     }
 
+    fn pads(&self) -> bool {
+        false
+    }
+
     fn device(&self) -> &Device {
         &self.device
     }

@@ -4,7 +4,8 @@
 use super::state::Kept;
 use crate::config::{MomentsKept, Precision};
 use crate::machine::device::kernels::{
-    Moments, MomentsFormat, Step, THREADS, adamw, draw, join_master, split_master, square_blocks, square_sum,
+    Moments, MomentsFormat, Step, THREADS, adamw, draw_parameter, join_master, split_master, square_blocks,
+    square_sum,
 };
 use crate::machine::device::{Device, Memory, Numbers, View};
 use crate::model::config::DecoderConfig;
@@ -254,9 +255,7 @@ impl Weights {
     pub fn draw(&self, seed: u32) -> Result<()> {
         for (i, (name, range)) in self.layout.places.iter().enumerate() {
             let weights = (self.halves.at(range.clone()), self.rests.at(range.clone()));
-            let inputs = self.layout.inputs[name];
-            let (mean, std) = if inputs == 1 { (1.0, 0.0) } else { (0.0, (inputs as f32).powf(-0.5)) };
-            draw(weights, mean, std, seed.wrapping_mul(1_000_003).wrapping_add(i as u32))?;
+            draw_parameter(weights, self.layout.inputs[name], seed, i as u32)?;
         }
         Ok(())
     }

@@ -133,7 +133,7 @@ pub fn measure(
         let first = updates * a.batch % pairs.len().saturating_sub(a.batch).max(1);
         let batch = &pairs[first..(first + a.batch).min(pairs.len())];
         let all: Vec<usize> = (0..batch.len()).collect();
-        let packs = micro_batches(&all, batch, &settings);
+        let packs = micro_batches(&all, batch, &settings, false);
         let (start, mut gradients, mut loss) = (Instant::now(), Gradients::default(), 0.0);
         for members in &packs {
             let members: Vec<&TokenizedPair> = members.iter().map(|&i| &batch[i]).collect();

@@ -16,7 +16,8 @@ pub use codes::{Coded, code_biases, code_gradient, code_logps, code_shares, code
 pub use head::{head_gradient, head_logps};
 pub use norm::{add_columns, rms_norm, rms_norm_backward, rms_norm_weight};
 pub use optimiser::{
-    Moments, MomentsFormat, Step, adamw, draw, join_master, split_master, square_blocks, square_sum,
+    Moments, MomentsFormat, Step, adamw, draw, draw_parameter, join_master, split_master, square_blocks,
+    square_sum,
 };
 pub use pointwise::{ByToken, gather, gather_backward, gather_shifted, swiglu, swiglu_backward, to_bf16};
 

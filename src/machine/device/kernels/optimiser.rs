@@ -54,6 +54,17 @@ pub fn draw(weights: (View<'_, bf16>, View<'_, u16>), mean: f32, std: f32, seed:
     unsafe { launch.run(Kernel::Draw, [n.div_ceil(THREADS), 1], &arguments) }
 }
 
+/// The `number`-th parameter of a random model: a matrix of so many inputs from N(0, 1/inputs), a norm all 1.
+pub fn draw_parameter(
+    weights: (View<'_, bf16>, View<'_, u16>),
+    inputs: usize,
+    seed: u32,
+    number: u32,
+) -> Result<()> {
+    let (mean, std) = if inputs == 1 { (1.0, 0.0) } else { (0.0, (inputs as f32).powf(-0.5)) };
+    draw(weights, mean, std, seed.wrapping_mul(1_000_003).wrapping_add(number))
+}
+
 /// Σ g², in f32 over stretches, which are added up in f64. Waits for the device.
 pub fn square_sum(gradient: Numbers<'_>, sums: &Memory<f32>) -> Result<f64> {
     #[repr(C)]

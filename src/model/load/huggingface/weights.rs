@@ -10,9 +10,10 @@ use candle_core::{Device, Tensor};
 use half::{bf16, f16};
 use safetensors::Dtype;
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Numbers that are read at a time.
 const PIECE: usize = 1 << 22;
@@ -28,6 +29,8 @@ struct Stored {
     start: u64,
     dtype: Dtype,
     shape: Vec<usize>,
+    /// When the file was written, as it was when its content was hashed.
+    written: Option<SystemTime>,
 }
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
@@ -43,8 +46,10 @@ impl WeightFiles {
         let untied = DecoderConfig { tie_word_embeddings: false, ..config.clone() };
         let expected: HashMap<String, Vec<usize>> = untied.parameter_shapes().collect();
         for shard in shards(files)? {
+            let path = files.folder.join(&shard);
+            let written = written(&path).ok().flatten();
             files.pass(&shard)?;
-            found.add(files.folder.join(&shard), &expected)?;
+            found.add(path, written, &expected)?;
         }
         config.tie_word_embeddings = found.tie(config)?;
         match config.parameter_shapes().find(|(name, _)| !found.0.contains_key(name)) {
@@ -55,7 +60,12 @@ impl WeightFiles {
         }
     }
 
-    fn add(&mut self, path: PathBuf, expected: &HashMap<String, Vec<usize>>) -> Result<()> {
+    fn add(
+        &mut self,
+        path: PathBuf,
+        written: Option<SystemTime>,
+        expected: &HashMap<String, Vec<usize>>,
+    ) -> Result<()> {
         let (data, header) = safetensors_header(&path)?;
         // In the order of their names: of several faults always the same is told.
         for (name, info) in header.tensors().into_iter().collect::<BTreeMap<_, _>>() {
@@ -74,7 +84,8 @@ impl WeightFiles {
                 return Err(Error::input(place, "f32, bf16 or f16", format!("{:?}", info.dtype)));
             }
             let start = data + info.data_offsets.0 as u64;
-            let stored = Stored { path: path.clone(), start, dtype: info.dtype, shape: shape.clone() };
+            let stored =
+                Stored { path: path.clone(), start, dtype: info.dtype, shape: shape.clone(), written };
             if self.0.insert(name, stored).is_some() {
                 return Err(Error::input(place, "each tensor once", "it a second time"));
             }
@@ -148,6 +159,11 @@ impl WeightFiles {
     }
 }
 
+/// When a file was written, where the system says it.
+fn written(path: &Path) -> Result<Option<SystemTime>> {
+    Ok(fs::metadata(path).map_err(Error::io(path))?.modified().ok())
+}
+
 /// The files of weights that a folder has.
 fn shards(files: &mut Files<'_>) -> Result<Vec<String>> {
     if files.has(WEIGHTS) {
@@ -173,6 +189,10 @@ struct Pieces<'a> {
 
 impl<'a> Pieces<'a> {
     fn of(stored: &'a Stored) -> Result<Self> {
+        if written(&stored.path)? != stored.written {
+            let expected = "the file as it was when its content was hashed (start again)";
+            return Err(Error::input(Place::file(&stored.path), expected, "one that was written since"));
+        }
         let mut file = File::open(&stored.path).map_err(Error::io(&stored.path))?;
         file.seek(SeekFrom::Start(stored.start)).map_err(Error::io(&stored.path))?;
         let left = stored.shape.iter().product();
