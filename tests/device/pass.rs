@@ -341,7 +341,7 @@ fn what_does_not_fit_is_refused() {
     assert!(refused(&mut gpu, &[&[1, 2, 3, 4, 5]]).contains("at most 6 tokens, rows of at most 4"));
     assert!(refused(&mut gpu, &[&[1, 2, 3], &[1, 2, 3, 4]]).contains("7 tokens"));
     assert!(refused(&mut gpu, &[&[1, 10]]).contains("below the vocabulary of 10"));
-    assert!(gpu.weights.set("model.norm.weight", 0, &[1.0]).unwrap_err().to_string().contains("4 numbers"));
+    assert!(gpu.weights.set("model.norm.weight", 4, &[1.0]).unwrap_err().to_string().contains("4 numbers"));
     assert!(gpu.weights.set("model.norm", 0, &[1.0]).unwrap_err().to_string().contains("no such parameter"));
     assert!(gpu.weights.get("model.norm").unwrap_err().to_string().contains("no such parameter"));
     assert!(gpu.weights.gradient_of("lm_head.weight").is_err());

@@ -24,17 +24,27 @@ part() {
     echo "$name: status $status after $((SECONDS - start)) s"
 }
 
+# Tokens of real pairs, [prompt, chosen, rejected], where there are any: LPC_LENGTHS names the file.
+lengths=(${LPC_LENGTHS:+--lengths "$LPC_LENGTHS"})
+torch() { python3 -c 'import torch, transformers, safetensors' 2>/dev/null; }
+
 # A kernel that fails is told where it was asked for.
-CUDA_LAUNCH_BLOCKING=1 part tests 120 "$tests" --test-threads=1
+CUDA_LAUNCH_BLOCKING=1 part tests 100 "$tests" --test-threads=1
 part tiny 20 "$bench" --shape tiny --pack 512 --seconds 2
-part smollm2 40 "$bench" --shape smollm2 --seconds 15
-part wide 60 "$bench" --shape wide --seconds 8 --latent none,gumbel,marginal
-part llama3-8b 150 "$bench" --shape llama3-8b --seconds 30 --latent none,gumbel,marginal
-if python3 -c 'import torch, transformers' 2>/dev/null; then
-    part torch-smollm2 60 python3 tests/bench/gpu/torch_step.py --shape smollm2 --micro 8 --seconds 15
-    part torch-8b 120 python3 tests/bench/gpu/torch_step.py --shape llama3-8b --micro 4 --seconds 40
+if torch; then
+    mkdir -p "$folder/step"
+    part parity 40 "$bench" --shape wide --pack 1024 --parity "$folder/step"
+    part torch-parity 60 python3 tests/bench/gpu/torch_parity.py "$folder/step"
+    rm -rf "$folder/step"
+fi
+part smollm2 30 "$bench" --shape smollm2 --seconds 10 "${lengths[@]}"
+part llama3-8b 130 "$bench" --shape llama3-8b --seconds 25 --latent none,gumbel,marginal "${lengths[@]}"
+if torch; then
+    part torch-smollm2 40 python3 tests/bench/gpu/torch_step.py --shape smollm2 --micro 8 --seconds 10 "${lengths[@]}"
+    part torch-8b 100 python3 tests/bench/gpu/torch_step.py --shape llama3-8b --micro 4 --seconds 30 "${lengths[@]}"
 else
-    echo "PyTorch: not run: no torch and transformers"
+    echo "PyTorch: not run: no torch, transformers and safetensors"
 fi
 cat "$folder"/*.out | grep '^{' >"$folder/measured.jsonl" || true
 grep -h '^test result' "$folder/tests.out" || true
+"$bench" --report "$folder/measured.jsonl" --out "${LPC_GPU_REPORTS:-reports/gpu}"

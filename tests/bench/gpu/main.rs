@@ -7,6 +7,8 @@
 //! [prompt, chosen, rejected].
 
 mod pairs;
+mod parity;
+mod report;
 mod steps;
 
 use candle_core::Device as Place;
@@ -52,6 +54,14 @@ struct Arguments {
     /// Instead of updates: read this folder's weights into the device
     #[arg(long, value_name = "FOLDER")]
     load: Option<PathBuf>,
+    /// Instead of updates: write one step's loss and gradients into this folder, for torch_parity.py
+    #[arg(long, value_name = "FOLDER")]
+    parity: Option<PathBuf>,
+    /// Instead of measuring: make a page and a table of such lines, in reports/gpu or in --out
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    #[arg(long, value_name = "FOLDER", default_value = "reports/gpu")]
+    out: PathBuf,
     /// A device that holds nothing, to see what the host needs
     #[arg(long)]
     plan: bool,
@@ -168,6 +178,9 @@ fn parts(device: &Arc<Device>, config: &DecoderConfig, tokens: usize) -> lpc::Re
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let a = Arguments::parse();
+    if let Some(measured) = &a.report {
+        return report::write(measured, &a.out);
+    }
     let config = shape(&a.shape).ok_or("an unknown --shape")?;
     let formats = *FORMATS.get(a.formats).ok_or("--formats from 0 to 5")?;
     let (device, place) = if a.plan { (Device::plan(), Place::Cpu) } else { device(a.gpu)? };
@@ -175,8 +188,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(folder) = &a.load {
         return load(&device, folder, formats);
     }
-    parts(&device, &config, a.pack)?;
     let pairs = pairs::pairs(a.lengths.as_deref(), &config, a.pack)?;
+    if let Some(folder) = &a.parity {
+        return parity::write((&device, &place), &config, formats, &pairs, (folder, &a));
+    }
+    parts(&device, &config, a.pack)?;
     for latent in &a.latent {
         steps::measure(&device, &place, &config, formats, &pairs, (latent, &a))?;
     }

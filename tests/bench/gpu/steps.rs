@@ -26,7 +26,9 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::Instant;
 
-const OBJECTIVE: Objective = Objective::Dpo { beta: 0.1 };
+pub const BETA: f64 = 0.1;
+
+const OBJECTIVE: Objective = Objective::Dpo { beta: BETA };
 
 /// The paper's 32 codes.
 pub fn latent(name: &str) -> Option<Latent> {
@@ -70,7 +72,7 @@ fn training(a: &Arguments) -> Training {
 }
 
 /// A pack's gradients; the sum of its losses, of a reference that knows nothing.
-fn pack(
+pub fn loss_of(
     policy: &dyn PairPolicy,
     parameters: &Parameters,
     pairs: &[&TokenizedPair],
@@ -137,7 +139,7 @@ pub fn measure(
         let (start, mut gradients, mut loss) = (Instant::now(), Gradients::default(), 0.0);
         for members in &packs {
             let members: Vec<&TokenizedPair> = members.iter().map(|&i| &batch[i]).collect();
-            loss += pack(policy.as_ref(), model.parameters(), &members, &mut gradients, batch.len())?;
+            loss += loss_of(policy.as_ref(), model.parameters(), &members, &mut gradients, batch.len())?;
         }
         device.wait()?;
         let passed = start.elapsed().as_secs_f64();
@@ -150,7 +152,7 @@ pub fn measure(
         let row_tokens: usize = batch.iter().map(TokenizedPair::row_tokens).sum();
         say(
             "update",
-            json!({ "latent": latent_name, "pairs": batch.len(), "packs": packs.len(), "row_tokens": row_tokens, "seconds": seconds,
+            json!({ "shape": a.shape, "latent": latent_name, "pairs": batch.len(), "packs": packs.len(), "row_tokens": row_tokens, "seconds": seconds,
                 "tokens_per_second": row_tokens as f64 / seconds, "pairs_per_second": batch.len() as f64 / seconds,
                 "passes": passed, "optimiser": seconds - passed, "loss": loss / batch.len() as f64, "norm": norm,
                 "used_gib": device.used()? as f64 / 2f64.powi(30), "host_mib": lpc::run::manifest::peak_memory_mib(),

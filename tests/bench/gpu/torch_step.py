@@ -60,9 +60,12 @@ def main():
     parser.add_argument("--micro", type=int, default=4, help="pairs of a micro-batch")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--longest", type=int, default=2048)
+    parser.add_argument("--lengths", help="a JSON list of [prompt, chosen, rejected]; drawn without it")
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rng = random.Random(1)
+    known = json.load(open(options.lengths)) if options.lengths else []
+    known = [pair for pair in known if sum(pair) <= options.longest]
     torch.manual_seed(1)
     config = LlamaConfig(**SHAPES[options.shape], max_position_embeddings=8192, attn_implementation="sdpa")
     torch.set_default_dtype(torch.bfloat16)
@@ -75,7 +78,12 @@ def main():
                                   fused=device == "cuda")
     begun, updates = time.perf_counter(), 0
     while updates < 2 or time.perf_counter() - begun < options.seconds:
-        start, pairs = time.perf_counter(), drawn_lengths(rng, options.batch, options.longest)
+        start = time.perf_counter()
+        if known:
+            first = updates * options.batch % max(1, len(known) - options.batch)
+            pairs = known[first:first + options.batch]
+        else:
+            pairs = drawn_lengths(rng, options.batch, options.longest)
         pairs.sort(key=sum)
         for first in range(0, len(pairs), options.micro):
             prompts, chosen, rejected = zip(*pairs[first:first + options.micro])
