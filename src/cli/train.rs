@@ -38,6 +38,7 @@ pub(super) fn run(arguments: TrainArguments, runs: &Path, device: &Device) -> Re
     let mut recipe = Recipe::read(&arguments.recipe)?;
     recipe.template_date = arguments.date.template_date.or(recipe.template_date);
     recipe.training.dtype = arguments.dtype.unwrap_or(recipe.training.dtype);
+    recipe.validate()?;
     let progress = Progress::stderr();
     let text = TextPairs::load(&recipe.data)?;
     if let Some(tasks) = &arguments.tasks {

@@ -42,7 +42,7 @@ pub enum MomentsKept {
 }
 
 /// Most tokens of a pack.
-pub const MOST_TOKENS: usize = 1 << 16;
+const MOST_TOKENS: usize = 1 << 16;
 
 impl Default for Memory {
     fn default() -> Self {

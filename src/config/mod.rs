@@ -11,7 +11,7 @@ mod validate;
 
 pub use data::{Cues, DataSource, EmptyCompletion, IdenticalCompletions, Taste, World};
 pub use latent::{Codes, Latent, LatentAtTest, PriorWeight};
-pub use memory::{MOST_TOKENS, Memory, MomentsKept};
+pub use memory::{Memory, MomentsKept};
 pub use objective::{Gpo, Objective};
 
 use crate::error::{Error, Place, Result};

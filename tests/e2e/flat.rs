@@ -172,6 +172,11 @@ fn recipes_that_are_refused() {
         let line = lpc.refused(&["train", "recipe.toml"]);
         assert!(line.contains(said), "{line}");
     }
+    // Also what the command line changes.
+    lpc.write("recipe.toml", &good);
+    let line = lpc.refused(&["train", "recipe.toml", "--dtype", "f32"]);
+    assert!(line.contains("training.dtype") && line.contains("bf16"), "{line}");
+    assert!(lpc.runs().is_empty(), "refused before any work");
     lpc.write("recipe.toml", good.replace("pack = 4096", "pack = 20"));
     let line = lpc.refused(&["train", "recipe.toml"]);
     assert!(line.contains("training.memory.pack = 20") && line.contains("the longest pair"), "{line}");

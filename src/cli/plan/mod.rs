@@ -13,7 +13,7 @@ use crate::model::load::huggingface::load_config;
 use crate::passes::gpu::{Formats, Room};
 use crate::plan::matrix::Matrix;
 use crate::train::budget::{
-    CARDS, Card, Disk, FORMATS, GIB, Lengths, RESERVE_GIB, Work, bytes, disk, update_seconds, work,
+    CARDS, Card, Disk, FORMATS, GIB, Lengths, RESERVE_GIB, Work, bytes, disk, needed, update_seconds, work,
 };
 use crate::{Error, Result};
 use clap::Args;
@@ -124,8 +124,12 @@ pub(super) fn run(arguments: PlanArguments) -> Result<()> {
         codes => Latent::Marginal { codes: codes as usize, codebook_std: 0.02, heads_learning_rate: None },
     };
     let room = Room { tokens: pack, row, scores: Room::SCORES };
-    let usable = gpu.gib - RESERVE_GIB;
-    let plans = FORMATS.map(|formats| bytes(&config, &latent, formats, room).map(|bytes| (formats, bytes)));
+    // What fits is asked as training asks it.
+    let plan = |formats| -> Result<_> {
+        let lacks = needed(&config, &latent, formats, room)? - gpu.gib;
+        Ok((formats, bytes(&config, &latent, formats, room)?, lacks))
+    };
+    let plans = FORMATS.map(plan);
     let plans = plans.into_iter().collect::<Result<Vec<_>>>()?;
     let mut text = format!(
         "{}: {:.3} billion parameters. {}: {:.1} GiB, of which {RESERVE_GIB:.1} is left to the driver.\n\n",
@@ -139,16 +143,16 @@ pub(super) fn run(arguments: PlanArguments) -> Result<()> {
     let speed = gpu.tflops * 1e12 * share;
     let update = |formats| update_seconds(&config, formats, lengths, batch, (gpu, share));
     let mut line = |line: String| text.push_str(&(line + "\n"));
-    let chosen = plans.iter().find(|(_, bytes)| bytes.peak as f64 / GIB <= usable);
+    let chosen = plans.iter().find(|(.., lacks)| *lacks <= 0.0);
     line("| kept for each weight | peak, GiB | host, GiB | fits | an update, s |".into());
     line("|---|---|---|---|---|".into());
-    for (formats, bytes) in &plans {
+    for (formats, bytes, lacks) in &plans {
         let peak = bytes.peak as f64 / GIB;
-        let fits = if peak <= usable { "yes".into() } else { format!("no: {:.1} too much", peak - usable) };
+        let fits = if *lacks <= 0.0 { "yes".into() } else { format!("no: {lacks:.1} too much") };
         let host = bytes.host as f64 / GIB;
         line(format!("| {} | {peak:.1} | {host:.1} | {fits} | {:.1} |", name(*formats), update(*formats)));
     }
-    let Some((formats, bytes)) = chosen else {
+    let Some((formats, bytes, _)) = chosen else {
         line("\nNothing fits. Try a smaller --pack and --row, or a GPU with more memory.".into());
         return print(text);
     };

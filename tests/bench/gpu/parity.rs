@@ -53,19 +53,7 @@ pub fn write(
     let ids: Vec<_> = members.iter().map(|pair| [&pair.prompt, &pair.chosen, &pair.rejected]).collect();
     let step = json!({ "shape": a.shape, "beta": BETA, "loss": loss / members.len() as f64, "pairs": ids });
     write_json(&folder.join("step.json"), &step)?;
-    let config = json!({
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "intermediate_size": config.intermediate_size,
-        "num_hidden_layers": config.num_hidden_layers,
-        "num_attention_heads": config.num_attention_heads,
-        "num_key_value_heads": config.num_key_value_heads,
-        "head_dim": config.head_dim,
-        "rms_norm_eps": config.rms_norm_eps,
-        "rope_theta": config.rope_theta,
-        "max_position_embeddings": config.max_position_embeddings,
-        "tie_word_embeddings": config.tie_word_embeddings,
-    });
-    write_json(&folder.join("shape.json"), &config)?;
+    // Its keys are those of transformers.
+    write_json(&folder.join("shape.json"), &serde_json::to_value(config)?)?;
     Ok(())
 }
