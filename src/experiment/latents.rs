@@ -68,6 +68,9 @@ fn put(rows: &mut Array2<f64>, members: &[usize], values: &Tensor) -> Result<()>
     Ok(())
 }
 
+/// Test pairs that the map shows, the first ones: distances are of all pairs of points.
+pub(super) const MAP_PAIRS: usize = 1000;
+
 /// Neighbours that vote on a point's source.
 pub(super) const NEIGHBOURS: usize = 10;
 
@@ -86,6 +89,12 @@ pub fn means(latents: ArrayView2<f64>, labels: &[usize], kinds: usize) -> Means 
         silhouette: mean(&silhouettes(all.view(), labels, kinds)),
         vote_accuracy: right.iter().filter(|r| **r).count() as f64 / right.len() as f64,
     }
+}
+
+/// 1 for each latent of [n, d] whose neighbours' commonest label is its own, otherwise 0.
+pub fn votes(latents: ArrayView2<f64>, labels: &[usize], kinds: usize) -> Vec<f64> {
+    let right = votes_right(&neighbours(distances(latents).view(), NEIGHBOURS), labels, kinds);
+    right.into_iter().map(|right| f64::from(u8::from(right))).collect()
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -140,7 +149,6 @@ pub fn map(latents: ArrayView2<f64>, labels: &[usize], kinds: usize, seed: u64) 
         x: embedding.iter().step_by(2).map(|v| f64::from(*v)).collect(),
         y: embedding.iter().skip(1).step_by(2).map(|v| f64::from(*v)).collect(),
         silhouette: silhouette_of(labels),
-        vote_right: votes_of(labels),
         mean_silhouette,
         vote_accuracy,
     })

@@ -9,6 +9,7 @@ use crate::plan::matrix::{Matrix, MatrixCell, Model};
 use crate::plan::{Scale, Table};
 use crate::progress::Progress;
 use crate::report::publish::publish;
+use crate::report::verdict::MARGIN;
 use crate::run::evidence::{Base, Evidence, Header};
 use candle_core::Device;
 use std::path::PathBuf;
@@ -87,7 +88,7 @@ pub(super) fn header(table: Table, matrix: &Matrix, scale: Scale, own: bool, not
         seeds: matrix.seeds.clone(),
         bases: matrix.models.iter().map(base).collect(),
         objectives: matrix.objectives.iter().map(|o| o.name.clone()).collect(),
-        settings: Default::default(),
+        settings: matrix.margin_points.map(|points| (MARGIN.to_string(), points)).into_iter().collect(),
         plan: None,
         not_run: vec![],
         codes: None,

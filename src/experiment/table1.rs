@@ -129,7 +129,7 @@ pub fn reproduce(
     let mut header = header(Table::Table1, matrix, settings.scale, !built_in || partial || foreign, notes);
     let counts = asked.iter().map(|a| (format!("documents/{}", a.task.name()), a.documents.len() as f64));
     let world = f64::from(u8::from(matches!(benchmarks, Benchmarks::World)));
-    header.settings = counts.chain([(WORLD.to_string(), world)]).collect();
+    header.settings.extend(counts.chain([(WORLD.to_string(), world)]));
     let mut evidence = Evidence::new(header);
     evidence.header.not_run = outcomes.not_run();
     for (cell, (run, measured, base)) in runs {

@@ -26,6 +26,9 @@ pub struct Matrix {
     pub latent: Latent,
     pub training: Training,
     pub evaluation: Evaluation,
+    /// Smaller differences do not matter: stated before the runs, in percentage points.
+    #[serde(default)]
+    pub margin_points: Option<f64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -51,6 +54,11 @@ pub struct MatrixCell {
     pub objective: String,
     pub latent: bool,
     pub recipe: Recipe,
+}
+
+/// Of a margin of equivalence.
+pub(super) fn above_0(points: f64) -> bool {
+    points.is_finite() && points > 0.0
 }
 
 impl Matrix {
@@ -91,6 +99,9 @@ impl Matrix {
             if let Some(name) = repeated(names) {
                 return Err(Error::input(place(field), "each once", format!("{name} twice")));
             }
+        }
+        if let Some(points) = matrix.margin_points.filter(|points| !above_0(*points)) {
+            return Err(Error::input(place("margin_points"), "above 0", points));
         }
         if matrix.latent.codes().is_none() {
             return Err(Error::input(place("latent"), "the latent of the cells with LPC", "none"));

@@ -2,11 +2,12 @@
 
 use super::document::{Block, Cell, Document, Grid, Section, columns, csv, markdown};
 use super::paper::{self, Claim, ClaimTest};
-use super::table2::{SIGNIFICANCE, Verdict};
-use super::text::{NOT_RUN, p_value, points};
+use super::study::Outcome;
+use super::text::{NOT_RUN, bracketed, p_value, points};
+use super::verdict::{self, Decision, Verdict};
 use super::{publish, study, table1, table2, table3};
 use crate::error::{Error, Result};
-use crate::eval::stats::{holm, normal_p};
+use crate::eval::stats::{SIGNIFICANCE, normal_p};
 use crate::plan::Scale;
 use crate::plan::Table;
 use crate::run::evidence::Evidence;
@@ -19,9 +20,8 @@ pub struct Effect {
     pub objective: String,
     /// Where a table has several.
     pub column: String,
-    pub mean: f64,
-    pub standard_error: f64,
-    pub p_value: f64,
+    /// Within the family of its table.
+    pub decision: Decision,
 }
 
 /// A claim at one scale.
@@ -65,7 +65,11 @@ pub fn findings(reports: &Path) -> Result<Vec<(&'static Claim, Vec<Finding>)>> {
 fn decide(test: &ClaimTest, evidence: &Evidence) -> Result<Option<(Verdict, String)>> {
     match test {
         ClaimTest::Improves { objective, .. } => {
-            let of = |e: &Effect| objective.as_ref().is_none_or(|o| *o == e.objective);
+            // Where a table has a mean over columns, claims are about that.
+            let of = |e: &Effect| {
+                objective.as_ref().is_none_or(|o| *o == e.objective)
+                    && [table1::AVERAGE, ""].contains(&e.column.as_str())
+            };
             Ok(improves(&effects(evidence)?.into_iter().filter(of).collect::<Vec<_>>()))
         }
         ClaimTest::Less { columns, than, .. } => Ok(less(&effects(evidence)?, columns, than)),
@@ -74,7 +78,8 @@ fn decide(test: &ClaimTest, evidence: &Evidence) -> Result<Option<(Verdict, Stri
             let answer = summary.answers.iter().find(|a| a.test.id == *test).ok_or_else(|| {
                 Error::argument("claims", "test", test, format!("one of {}", evidence.header.table.name()))
             })?;
-            Ok(answer.outcome.map(|o| (o.verdict, study::measured(&o))))
+            let said = |o: Outcome| format!("{}; {}", study::measured(&o), o.decision.because());
+            Ok(answer.outcome.map(|o| (o.decision.verdict, said(o))))
         }
     }
 }
@@ -93,46 +98,30 @@ fn effects(evidence: &Evidence) -> Result<Vec<Effect>> {
     }
 }
 
-/// Supported where every effect is above 0, not supported where one is below: p < 0.05 after Holm's
-/// correction over the claim's comparisons.
-///
-/// ```
-/// use lpc::report::claims::{Effect, improves};
-/// use lpc::report::table2::Verdict;
-/// let effect = |mean, p_value| {
-///     let name = String::new;
-///     Effect { base: name(), objective: name(), column: name(), mean, standard_error: 0.01, p_value }
-/// };
-/// assert_eq!(improves(&[effect(0.1, 0.02), effect(0.1, 0.01)]).unwrap().0, Verdict::Supported);
-/// assert_eq!(improves(&[effect(0.1, 0.03), effect(0.1, 0.03)]).unwrap().0, Verdict::Undecided);
-/// assert_eq!(improves(&[effect(0.1, 0.02), effect(-0.1, 0.01)]).unwrap().0, Verdict::NotSupported);
-/// assert_eq!(improves(&[]), None);
-/// ```
-pub fn improves(effects: &[Effect]) -> Option<(Verdict, String)> {
-    if effects.is_empty() {
-        return None;
-    }
-    let adjusted = holm(&effects.iter().map(|e| e.p_value).collect::<Vec<_>>());
-    let significant = |above: bool| {
-        let decided = effects.iter().zip(&adjusted).filter(|(_, p)| **p < SIGNIFICANCE);
-        decided.filter(|(e, _)| (e.mean > 0.0) == above).count()
+/// One verdict on effects that are all claimed to be above 0; see [`verdict::all`].
+fn improves(effects: &[Effect]) -> Option<(Verdict, String)> {
+    let verdicts: Vec<Verdict> = effects.iter().map(|e| e.decision.verdict).collect();
+    let said = match effects {
+        [one] => format!(
+            "{} points; {}",
+            bracketed(&one.decision.compared.estimate, points),
+            one.decision.because()
+        ),
+        _ => {
+            let means = || effects.iter().map(|e| e.decision.compared.estimate.mean);
+            let (low, high) =
+                (means().fold(f64::INFINITY, f64::min), means().fold(f64::NEG_INFINITY, f64::max));
+            let largest = effects.iter().map(|e| e.decision.detectable).fold(0.0, f64::max);
+            format!(
+                "{} to {} points. {} Detectable with 80 % power in each: {} points",
+                points(low),
+                points(high),
+                verdict::count(&verdicts, 0),
+                points(largest).trim_start_matches('+')
+            )
+        }
     };
-    let (up, down) = (significant(true), significant(false));
-    let verdict = match (up == effects.len(), down > 0) {
-        (true, _) => Verdict::Supported,
-        (_, true) => Verdict::NotSupported,
-        _ => Verdict::Undecided,
-    };
-    let means: Vec<f64> = effects.iter().map(|e| e.mean).collect();
-    let low = means.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let said = format!(
-        "{} to {} points; of {} comparisons {up} significantly up, {down} down",
-        points(low),
-        points(high),
-        effects.len()
-    );
-    Some((verdict, said))
+    verdict::all(&verdicts).map(|verdict| (verdict, said))
 }
 
 /// Mean effect in `than` minus that in `columns`, cells taken as independent.
@@ -140,14 +129,15 @@ fn less(effects: &[Effect], columns: &[String], than: &[String]) -> Option<(Verd
     let mean = |names: &[String]| {
         let of: Vec<&Effect> = effects.iter().filter(|e| names.contains(&e.column)).collect();
         let n = of.len() as f64;
-        let variance = of.iter().map(|e| e.standard_error.powi(2)).sum::<f64>() / (n * n);
-        (!of.is_empty()).then(|| (of.iter().map(|e| e.mean).sum::<f64>() / n, variance))
+        let estimates = || of.iter().map(|e| e.decision.compared.estimate);
+        let variance = estimates().map(|e| e.standard_error.powi(2)).sum::<f64>() / (n * n);
+        (!of.is_empty()).then(|| (estimates().map(|e| e.mean).sum::<f64>() / n, variance))
     };
     let ((less, a), (more, b)) = (mean(columns)?, mean(than)?);
     let p = if a + b > 0.0 { normal_p((more - less) / (a + b).sqrt()) } else { 1.0 };
     let verdict = match (p < SIGNIFICANCE, more > less) {
         (true, true) => Verdict::Supported,
-        (true, false) => Verdict::NotSupported,
+        (true, false) => Verdict::Refuted,
         _ => Verdict::Undecided,
     };
     Some((verdict, format!("{} against {} points, p = {}", points(less), points(more), p_value(p))))
@@ -164,10 +154,11 @@ pub fn markdown_page(findings: &[(&Claim, Vec<Finding>)]) -> String {
     };
     let columns = columns(&["The paper says", "Where", "Toy scale", "Small scale", "Paper's scale"], &[]);
     let text = "Each claim's test stands in `paper/claims.toml`; verdicts are made of the evidence in \
-                `reports/<scale>` by `lpc reproduce claims`. Supported and not supported: p < 0.05 after Holm's correction \
-                over the comparisons of the claim (of its study, for figure 2 and the reviewers' questions); undecided: the \
-                interval includes 0. A small model on a small world can support or undermine a claim about mechanisms, not \
-                about 7–8B models.";
+                `reports/<scale>` by `lpc reproduce claims`, by one rule. Supported and refuted: p < 0.05 after Holm's \
+                correction over all comparisons of the table or study. No difference: any difference is smaller than the \
+                margin that the recipe stated before the runs, by two one-sided tests with the same correction. Undecided: \
+                neither. What a design could have found stands beside each verdict. A small model on a small world can \
+                support or undermine a claim about mechanisms, not about 7–8B models.";
     let grid = Grid::of_text(columns, findings.iter().map(row));
     let lead = Section::new("", vec![Block::paragraph(text), Block::Grid(grid)]);
     markdown::render(&Document { title: "What the paper claims".into(), lead, sections: vec![] })

@@ -8,6 +8,7 @@
 //! | [`study`] | the same for figure 2 and for the reviewers' questions |
 //! | [`figure1`] | the architecture, drawn from the shapes of a model; it needs no evidence |
 //! | [`document`] | an exhibit's text before it has a format, and a renderer for each format |
+//! | [`verdict`] | the rule by which every exhibit decides, and its verdicts in words |
 //! | [`text`] | how a number is written: percent, points, intervals, p-values |
 //! | `site` | the page over all tables of a folder |
 //! | `drawing` | what the pictures have in common: colours, letters, axes |
@@ -31,3 +32,4 @@ pub mod table1;
 pub mod table2;
 pub mod table3;
 pub mod text;
+pub mod verdict;

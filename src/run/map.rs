@@ -9,7 +9,6 @@ pub struct Map {
     pub y: Vec<f64>,
     /// One number for each point.
     pub silhouette: Vec<f64>,
-    pub vote_right: Vec<f64>,
     /// Their means.
     pub mean_silhouette: AgainstNull,
     pub vote_accuracy: AgainstNull,

@@ -2,6 +2,7 @@
 
 mod cases;
 mod clusters;
+mod decisions;
 #[path = "../common/git.rs"]
 mod git;
 mod log;

@@ -49,6 +49,7 @@ fn input() -> Input {
             cell(b, "DPO", true, runs(8, &[1], 0.71)),
             cell(b, "IPO", true, runs(9, &[1, 2], 0.6)),
         ],
+        margin: Some(0.03),
     }
 }
 
@@ -117,8 +118,38 @@ fn check_estimate(sheet: &Sheet, cell: [&str; 3], statistic: &str, x: &[Vec<f64>
     assert!((covered - 0.95).abs() < 1e-7, "{covered}");
 }
 
+/// Of one seed's verdicts: the roots of (p − share)² = z² p (1 − p) / n.
+fn check_wilson(sheet: &Sheet, cell: [&str; 3], x: &[f64]) {
+    let (n, z) = (x.len() as f64, 1.959_963_984_540_054_f64);
+    let share = x.iter().sum::<f64>() / n;
+    let get = |statistic| value(sheet, [cell[0], cell[1], cell[2], "", statistic]) / 100.0;
+    close(get("accuracy"), share, "share");
+    for end in ["low", "high"] {
+        let p = get(end);
+        assert!(((p - share).powi(2) - z * z * p * (1.0 - p) / n).abs() < 1e-9, "{end}: {p}");
+    }
+}
+
 fn answers(run: &RunSummary) -> Vec<f64> {
     run.records.iter().map(|r| if r.margin > 0.0 { 1.0 } else { 0.0 }).collect()
+}
+
+/// The true probability of the label that the policy prefers.
+fn probabilities(run: &RunSummary) -> Vec<f64> {
+    run.records
+        .iter()
+        .map(|r| if r.margin > 0.0 { r.bayes.unwrap() } else { 1.0 - r.bayes.unwrap() })
+        .collect()
+}
+
+/// With minus without, a row a seed that both ran.
+fn differences(
+    without: &[RunSummary],
+    with: &[RunSummary],
+    score: fn(&RunSummary) -> Vec<f64>,
+) -> Vec<Vec<f64>> {
+    let both = with.iter().filter_map(|b| Some((without.iter().find(|a| a.seed == b.seed)?, b)));
+    both.map(|(a, b)| score(b).iter().zip(score(a)).map(|(b, a)| b - a).collect()).collect()
 }
 
 /// A file of the exhibit, as `lpc report` writes it.
@@ -144,7 +175,7 @@ fn every_number_in_the_csv_follows_from_the_records() {
         runs.sort_by_key(|r| r.seed);
         runs
     };
-    let mut p_values = Vec::new();
+    let (mut tests, mut measured) = (vec![], vec![]);
     for base in ["Mistral-shaped", "Other"] {
         for objective in ["DPO", "IPO", "SimPO"] {
             let arms = [find(base, objective, false), find(base, objective, true)];
@@ -155,7 +186,10 @@ fn every_number_in_the_csv_follows_from_the_records() {
                     continue;
                 }
                 let x: Vec<_> = runs.iter().map(answers).collect();
-                check_estimate(&sheet, [base, objective, quantity], "accuracy", &x);
+                match x.as_slice() {
+                    [one] => check_wilson(&sheet, [base, objective, quantity], one),
+                    _ => check_estimate(&sheet, [base, objective, quantity], "accuracy", &x),
+                }
                 let ids: Vec<_> = runs.iter().map(|r| r.run_id.as_str()).collect();
                 assert_eq!(sheet[&key.map(String::from)].1, ids.join(" "));
                 for (run, x) in runs.iter().zip(&x) {
@@ -180,38 +214,140 @@ fn every_number_in_the_csv_follows_from_the_records() {
                 assert_eq!(text(&sheet, key("difference")), "not run");
                 continue;
             }
-            let minus = |(a, b): &(&RunSummary, &RunSummary)| -> Vec<f64> {
-                answers(b).iter().zip(answers(a)).map(|(b, a)| b - a).collect()
-            };
-            let x: Vec<_> = pairs.iter().map(minus).collect();
-            check_estimate(&sheet, [base, objective, "difference"], "difference", &x);
+            let x = differences(&arms[0], &arms[1], probabilities);
+            let cell = [base, objective, "difference"];
+            check_estimate(&sheet, cell, "difference", &x);
+            let labels = differences(&arms[0], &arms[1], answers);
+            close(value(&sheet, key("difference, labels as drawn")), 100.0 * crossed(&labels).0, "labels");
+            if labels.len() > 1 {
+                close(
+                    value(&sheet, key("standard_error, labels as drawn")),
+                    100.0 * crossed(&labels).1,
+                    "labels",
+                );
+            }
             let ids: Vec<_> = pairs.iter().flat_map(|(a, b)| [a.run_id.as_str(), &b.run_id]).collect();
             assert_eq!(sheet[&key("difference").map(String::from)].1, ids.join(" "));
             close(value(&sheet, key("seeds")), pairs.len() as f64, "seeds");
-            let (mean, error, freedom) = crossed(&x);
-            let p = 2.0 * StudentsT::new(0.0, 1.0, freedom).unwrap().sf((mean / error).abs());
-            close(value(&sheet, key("p_value")), p, "p");
-            p_values.push((p, value(&sheet, key("p_holm")), mean, text(&sheet, key("verdict"))));
+            tests.push(tested(&sheet, cell, &x));
+            measured.push((objective, pairs.iter().map(|(a, _)| a.seed).collect::<Vec<_>>(), x));
         }
     }
-    // Holm by its definition: the largest of (m − rank) · p over everything at most as large.
-    let m = p_values.len();
-    assert_eq!(m, 4);
-    for (p, p_holm, mean, verdict) in &p_values {
-        let rank = |q: f64| p_values.iter().filter(|(other, ..)| *other < q).count();
-        let below = p_values.iter().filter(|(q, ..)| q <= p);
-        let expected = below.map(|(q, ..)| q * (m - rank(*q)) as f64).fold(0.0, f64::max).min(1.0);
-        close(*p_holm, expected, "Holm");
-        let right = match (*p_holm < 0.05, *mean > 0.0) {
-            (true, true) => "supported",
-            (true, false) => "not supported",
-            (false, _) => "undecided",
-        };
-        assert_eq!(*verdict, right);
+    // DPO has two cells, all objectives four; their only common seed is 1. Nothing else is a mean of several.
+    for (name, cells) in [("DPO", 2), ("all", 4)] {
+        let of = measured.iter().filter(|(objective, ..)| name == "all" || *objective == name);
+        let of: Vec<&Vec<f64>> =
+            of.map(|(_, seeds, x)| &x[seeds.iter().position(|s| *s == 1).unwrap()]).collect();
+        assert_eq!(of.len(), cells);
+        let mean = (0..240).map(|e| of.iter().map(|x| x[e]).sum::<f64>() / cells as f64).collect();
+        let cell = ["all", name, "difference"];
+        check_estimate(&sheet, cell, "difference", &[mean]);
+        tests.push(tested(
+            &sheet,
+            cell,
+            &[(0..240).map(|e| of.iter().map(|x| x[e]).sum::<f64>() / cells as f64).collect()],
+        ));
     }
-    assert!(p_values.iter().any(|v| v.0 < 0.05 && v.1 >= 0.05), "a case that Holm's correction decides");
-    let verdicts: Vec<_> = p_values.iter().map(|v| v.3).collect();
-    assert_eq!(verdicts, ["supported", "not supported", "undecided", "undecided"]);
+    assert!(!sheet.contains_key(&["all", "IPO", "difference", "", "difference"].map(String::from)));
+    // Holm by its definition: the largest of (m − rank) · p over everything at most as large.
+    let m = tests.len();
+    assert_eq!(m, 6);
+    for test in &tests {
+        for kind in 0..2 {
+            let rank = |q: f64| tests.iter().filter(|other| other.p[kind] < q).count();
+            let below = tests.iter().filter(|other| other.p[kind] <= test.p[kind]);
+            let of = |other: &Tested| other.p[kind] * (m - rank(other.p[kind])) as f64;
+            let expected = below.map(of).fold(0.0, f64::max).min(1.0);
+            close(test.holm[kind], expected, "Holm");
+        }
+        let right = match (test.holm[0] < 0.05, test.mean > 0.0, test.holm[1] < 0.05) {
+            (true, true, _) => "supported",
+            (true, false, _) => "refuted",
+            (false, _, true) => "no difference",
+            (false, _, false) => "undecided",
+        };
+        assert_eq!(test.verdict, right);
+    }
+    assert!(
+        tests.iter().any(|t| t.p[0] < 0.05 && t.holm[0] >= 0.05),
+        "a case that Holm's correction decides"
+    );
+    let verdicts: Vec<_> = tests.iter().map(|t| t.verdict.as_str()).collect();
+    assert!(verdicts.contains(&"supported") && verdicts.contains(&"undecided"), "{verdicts:?}");
+}
+
+/// Two p-values, of a difference and of none beyond the margin, and what became of them in the CSV.
+struct Tested {
+    p: [f64; 2],
+    holm: [f64; 2],
+    mean: f64,
+    verdict: String,
+}
+
+fn tested(sheet: &Sheet, cell: [&str; 3], x: &[Vec<f64>]) -> Tested {
+    let get = |statistic| [cell[0], cell[1], cell[2], "", statistic];
+    let (mean, error, freedom) = crossed(x);
+    let t = StudentsT::new(0.0, 1.0, freedom).unwrap();
+    let difference = 2.0 * t.sf((mean / error).abs());
+    close(value(sheet, get("p_value")), difference, "p");
+    let margin = 0.03;
+    let equivalence = t.sf((mean + margin) / error).max(t.cdf((mean - margin) / error));
+    // Two-sided at 0.05 over six comparisons, with 80 % power.
+    let reach = t.inverse_cdf(1.0 - 0.05 / 6.0 / 2.0) + t.inverse_cdf(0.8);
+    close(value(sheet, get("detectable")), 100.0 * reach * error, "detectable");
+    Tested {
+        p: [difference, equivalence],
+        holm: [value(sheet, get("p_holm")), value(sheet, get("p_equivalence_holm"))],
+        mean,
+        verdict: text(sheet, get("verdict")).into(),
+    }
+}
+
+/// Three base models and three seeds: the seeds' mean square is that of the three cells, the mean of the cells is
+/// taken seed by seed and pair by pair.
+#[test]
+fn cells_share_the_variance_of_seeds_and_are_pooled() {
+    let names = ["A", "B", "C"];
+    let mut cells = vec![];
+    for (i, base) in names.iter().enumerate() {
+        for latent in [false, true] {
+            let tag = 2 * i as u64 + u64::from(latent);
+            let runs = [1, 2, 3].map(|seed| run(tag, seed, 120, 0.6 + 0.05 * seed as f64));
+            cells.push(cell(base, "DPO", latent, runs.to_vec()));
+        }
+    }
+    let base = |name: &&str| BaseModel { name: name.to_string(), paper: None, accuracy: None };
+    let bases = names.iter().map(base).collect();
+    let input = Input { scale: Scale::Toy, notes: vec![], bases, cells, margin: None };
+    let sheet = sheet(&file("table2.csv", &input));
+    let runs = |base: &str, latent| {
+        input.cells.iter().find(|c| c.base == base && c.latent == latent).map(|c| c.runs.clone()).unwrap()
+    };
+    let x = names.map(|base| differences(&runs(base, false), &runs(base, true), probabilities));
+    let (s, n) = (3.0, 120.0);
+    // Mean squares of seeds, pairs and the rest.
+    let squares = |x: &[Vec<f64>]| {
+        let mean = x.iter().flatten().sum::<f64>() / (s * n);
+        let seeds = x.iter().map(|r| (r.iter().sum::<f64>() / n - mean).powi(2)).sum::<f64>() * n;
+        let column = |e: usize| x.iter().map(|r| r[e]).sum::<f64>() / s;
+        let pairs = (0..120).map(|e| (column(e) - mean).powi(2)).sum::<f64>() * s;
+        let all = x.iter().flatten().map(|v| (v - mean).powi(2)).sum::<f64>();
+        [seeds / (s - 1.0), pairs / (n - 1.0), (all - seeds - pairs) / ((s - 1.0) * (n - 1.0))]
+    };
+    let of_seeds = x.iter().map(|x| squares(x)[0]).sum::<f64>() / 3.0;
+    for (base, x) in names.iter().zip(&x) {
+        let [_, pairs, rest] = squares(x);
+        let sum = rest + (of_seeds - rest).max(0.0) + (pairs - rest).max(0.0);
+        let of = |statistic| value(&sheet, [base, "DPO", "difference", "", statistic]);
+        close(of("standard_error"), 100.0 * (sum / (s * n)).sqrt(), "standard error");
+        let df = [3.0 * (s - 1.0), n - 1.0, (s - 1.0) * (n - 1.0)];
+        let spread = of_seeds * of_seeds / df[0] + pairs * pairs / df[1] + rest * rest / df[2];
+        close(of("degrees_of_freedom"), (sum * sum / spread).max(6.0), "degrees of freedom");
+    }
+    let mean: Vec<Vec<f64>> =
+        (0..3).map(|i| (0..120).map(|e| x.iter().map(|x| x[i][e]).sum::<f64>() / 3.0).collect()).collect();
+    check_estimate(&sheet, ["all", "DPO", "difference"], "difference", &mean);
+    assert!(!sheet.contains_key(&["all", "all", "difference", "", "difference"].map(String::from)));
 }
 
 #[test]
@@ -254,24 +390,29 @@ fn four() -> Input {
             cell("Tiny", "DPO", true, vec![run("bbbb", [true, true, true, false])]),
             cell("Tiny", "IPO", true, vec![]),
         ],
+        margin: None,
     }
 }
 
 #[test]
 fn the_markdown_reads_as_promised() {
     let markdown = markdown_of(&four());
-    // scipy.stats.ttest_1samp on [1, 0, 1, 0], [1, 1, 1, 0] and [0, 1, 0, 0]; the first two say -41.9 to 141.9
-    // and -4.6 to 154.6, cut to what a share can be.
+    // Wilson's intervals of 2 and 3 of 4, Tango's of one gained of 4, by scipy; McNemar's exact p.
     let main = marked("table2", &markdown).unwrap();
-    let row = "| Tiny | DPO | 50.0 [0.0, 100.0] | 75.0 [0.0, 100.0] | +25.00 [-54.56, +104.56] | 0.391 | 0.391 | 71.9 → 73.4 |\n";
+    let row = "| Tiny | DPO | 50.0 [15.0, 85.0] | 75.0 [30.1, 95.4] | +25.00 [-36.24, +69.94] | 1.000 | – | 112.70 | undecided | 71.9 → 73.4 |\n";
     assert!(main.contains(row), "{main}");
-    assert!(main.contains("| Tiny | IPO | not run | not run | not run | – | – | 74.2 → 74.7 |\n"), "{main}");
-    assert!(main.starts_with("The toy scale, not the paper's: preference accuracy in % on 4 held-out pairs"));
+    assert!(
+        main.contains("| Tiny | IPO | not run | not run | not run | – | – | – | not run | 74.2 → 74.7 |\n"),
+        "{main}"
+    );
+    assert!(main.starts_with(
+        "The toy scale, not the paper's: preference accuracy in % on 4 held-out pairs, 1 training seed per cell"
+    ));
     for text in [
         "# Table 2 at the toy scale\n",
-        "Supported in 0, not supported (significantly lower) in 0, undecided in 1 of 1 comparisons; 1 not run.",
-        "- Tiny, DPO: **undecided**: the interval of the difference, -54.56 to +104.56 points, includes zero \
-         (one seed, so nothing is said about other training runs).",
+        "The one comparison: undecided; 1 not run.",
+        "- Tiny, DPO: **undecided**: the difference may lie on either side of 0; no margin was stated. p = 1.000 after \
+         correction; detectable with 80 % power: 112.70 points.",
         "- Tiny, IPO: not run.",
         "| Tiny | not run | unknown | unknown |",
         "| table2/mistral-7b/dpo | Mistral-7B | DPO | 71.9 [69.0, 74.6] | 73.4 [70.6, 76.0] | +1.5 |",
@@ -281,7 +422,7 @@ fn the_markdown_reads_as_promised() {
     }
     // Every table row has as many cells as its header; a bar in a source's name is escaped.
     let full = markdown_of(&input());
-    assert!(full.contains("excludes zero, but not after Holm's correction (3 seeds)"), "{full}");
+    assert!(full.contains("By probability: a pair counts the true probability"), "{full}");
     assert!(full.contains("truthful \\| qa ("));
     let mut width = None;
     for line in full.lines() {
@@ -364,7 +505,7 @@ fn the_latents_of_a_cell_are_averaged() {
     let runs = vec![with(run(1, 1, 30, 0.6), 0.25), with(run(1, 2, 30, 0.6), 0.75)];
     let base = BaseModel { name: "tiny".into(), paper: None, accuracy: None };
     let cells = vec![cell("tiny", "DPO", true, runs), cell("tiny", "DPO", false, vec![run(2, 1, 30, 0.6)])];
-    let input = Input { scale: Scale::Toy, notes: vec![], bases: vec![base], cells };
+    let input = Input { scale: Scale::Toy, notes: vec![], bases: vec![base], cells, margin: None };
     let markdown = markdown_of(&input);
     let (_, section) = markdown.split_once("## The latent after training").unwrap();
     assert_eq!(section.matches("| tiny | DPO | 0.50 | 3.00 | 20.00 |").count(), 1, "{section}");

@@ -2,12 +2,12 @@
 
 use super::{Comparison, Findings, Needed, POWER, Percentage, Scores};
 use crate::Result;
+use crate::eval::stats::SIGNIFICANCE;
 use crate::eval::stats::{mcnemar_exact, wilson_interval};
 use crate::report::document::{
     Block, Cell, Column, Document, Grid, Section, columns, csv as sheet, markdown as text,
 };
 use crate::report::paper::{self, Table1Row};
-use crate::report::table2::SIGNIFICANCE;
 use crate::report::text::p_value;
 
 const NOT_IN_THE_SOURCE: &str = "not in the source";

@@ -4,15 +4,21 @@
 //! All intervals are two-sided at [`LEVEL`].
 
 mod bootstrap;
+mod decisions;
 mod means;
 mod proportions;
+mod verdicts;
 
 pub use bootstrap::{PairedBootstrap, bootstrap_interval, paired_bootstrap, resamples};
-pub use means::{crossed_interval, mean_and_error, student_interval};
+pub use decisions::{POWER, SIGNIFICANCE, Seeds, detectable, equivalence_p, holm, seeds_needed};
+pub use means::{
+    Crossed, MeanSquare, crossed_interval, mean_and_error, mean_of_independent, shared, student_interval,
+};
 pub use proportions::{
     examples_needed, mcnemar_exact, normal_cdf, normal_p, normal_quantile, sizes_needed, two_proportion_p,
     wilson_interval,
 };
+pub use verdicts::{paired_interval, paired_score, paired_score_interval, share_interval};
 
 use crate::error::{Error, Result};
 use serde::Serialize;
@@ -38,6 +44,20 @@ pub struct Estimate {
     /// Two-sided, of the hypothesis that the true mean is 0.
     pub p_value: f64,
     pub generalises: Generalises,
+    /// What part of the squared standard error stays however many seeds run; only more examples lessen it.
+    pub examples_variance: f64,
+    pub method: Method,
+}
+
+/// How an interval and its p-value were made.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Student's t with the standard error and its degrees of freedom.
+    Student,
+    /// A score interval, right where nearly all verdicts agree. The standard error is a 1.96th of half its
+    /// length.
+    Score { gained: f64, lost: f64, examples: usize },
 }
 
 impl Estimate {
@@ -50,6 +70,21 @@ impl Estimate {
     pub fn within(self, least: f64, most: f64) -> Self {
         Self { low: self.low.max(least), high: self.high.min(most), ..self }
     }
+
+    /// Of `factor` times the values, a factor above 0.
+    pub fn scaled(self, factor: f64) -> Self {
+        // A score interval has no such thing; its tests do not depend on the unit, so only a factor of 1 keeps it.
+        let method = if factor == 1.0 { self.method } else { Method::Student };
+        Self {
+            mean: self.mean * factor,
+            standard_error: self.standard_error * factor,
+            low: self.low * factor,
+            high: self.high * factor,
+            examples_variance: self.examples_variance * factor * factor,
+            method,
+            ..self
+        }
+    }
 }
 
 /// The population that an interval is about.
@@ -60,24 +95,6 @@ pub enum Generalises {
     OverExamples,
     /// Other test examples and other training seeds.
     OverSeedsAndExamples,
-}
-
-/// Holm's step-down adjustment: the family-wise error over all of `p` is controlled when the
-/// adjusted values are compared with the level. Order is kept.
-///
-/// ```
-/// assert_eq!(lpc::eval::stats::holm(&[0.04, 0.01]), [0.04, 0.02]);
-/// ```
-pub fn holm(p: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..p.len()).collect();
-    order.sort_by(|&a, &b| p[a].total_cmp(&p[b]));
-    let mut adjusted = vec![0.0; p.len()];
-    let mut largest = 0.0f64;
-    for (rank, &i) in order.iter().enumerate() {
-        largest = largest.max(p[i] * (p.len() - rank) as f64).min(1.0);
-        adjusted[i] = largest;
-    }
-    adjusted
 }
 
 /// Checks that there are at least two values and that all are finite.

@@ -22,14 +22,22 @@ pub fn wilson_interval(successes: usize, trials: usize) -> Result<Interval> {
             "at most `trials`, and some trials",
         ));
     }
-    let n = trials as f64;
-    let p = successes as f64 / n;
+    Ok(wilson(successes as f64, trials as f64))
+}
+
+/// [`wilson_interval`] of counts that need not be whole.
+pub(super) fn wilson(successes: f64, n: f64) -> Interval {
+    let p = successes / n;
     let z = normal_quantile(0.5 + LEVEL / 2.0);
     let centre = p + z * z / (2.0 * n);
     let half = z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
     let scale = 1.0 + z * z / n;
     // The exact bounds at 0 and n are 0 and 1; rounding must not step outside.
-    Ok(Interval { low: ((centre - half) / scale).max(0.0), high: ((centre + half) / scale).min(1.0) })
+    Interval { low: ((centre - half) / scale).max(0.0), high: ((centre + half) / scale).min(1.0) }
+}
+
+pub(super) fn above_0(op: &'static str, name: &'static str, value: f64) -> Result<()> {
+    if value > 0.0 && value.is_finite() { Ok(()) } else { Err(Error::argument(op, name, value, "above 0")) }
 }
 
 /// Exact two-sided McNemar test: of the examples that two classifiers decide differently, is the

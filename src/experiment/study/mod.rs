@@ -4,7 +4,7 @@
 use crate::config::DataSource;
 use crate::experiment::codes;
 use crate::experiment::dataset::TextPairs;
-use crate::experiment::latents::{self, Latents, NEIGHBOURS, PERMUTATIONS, PERPLEXITY, sources};
+use crate::experiment::latents::{self, Latents, MAP_PAIRS, NEIGHBOURS, PERMUTATIONS, PERPLEXITY, sources};
 use crate::experiment::pool::parallel;
 use crate::experiment::prepared::Prepared;
 use crate::experiment::saved::{self, with_model};
@@ -16,7 +16,7 @@ use crate::plan::matrix::{Matrix, MatrixCell};
 use crate::plan::study::{Planned, Study};
 use crate::plan::{Scale, Table};
 use crate::progress::Progress;
-use crate::report::study::{MAP_COLUMNS, NO_MAP, map_settings};
+use crate::report::study::{MAP_COLUMNS, NO_MAP, VOTE_COLUMNS, map_settings};
 use crate::run::evidence::{Base, CodesOfRun, Evidence, Header, NotRun};
 use crate::run::map::{Map, Means};
 use crate::run::store::Store;
@@ -68,12 +68,11 @@ pub fn reproduce(
 
     let store = Store::new(&settings.runs);
     let label = |cell: &MatrixCell| format!("{} {} seed {}", cell.base, cell.objective, cell.recipe.seed);
-    let first_of = |arm: &Option<String>, cell: &MatrixCell| {
-        arm.as_ref() == Some(&cell.objective) && Some(&cell.recipe.seed) == study.seeds.first()
-    };
+    let first = |cell: &MatrixCell| Some(&cell.recipe.seed) == study.seeds.first();
+    let is = |arm: &Option<String>, cell: &MatrixCell| arm.as_ref() == Some(&cell.objective);
     let has_sources = |cell: &MatrixCell| sources(&of(cell).1.data.test_text).0.len() > 1;
-    let mapped = |cell: &MatrixCell| first_of(&study.map, cell) && has_sources(cell);
-    let read = |cell: &MatrixCell| first_of(&study.codes, cell);
+    let mapped = |cell: &MatrixCell| is(&study.map, cell) && has_sources(cell);
+    let read = |cell: &MatrixCell| is(&study.codes, cell) && first(cell);
     let outcomes = cells::each(plan.table.name(), &cells, settings, progress, label, |cell| {
         let (_, prepared) = of(cell);
         match mapped(cell) || read(cell) {
@@ -96,7 +95,7 @@ pub fn reproduce(
     };
     let mut notes = notes(&cells, &data, &prepared, &model.name);
     notes.extend(plan.second.iter().map(|second| second.note.clone()));
-    if cells.iter().any(|cell| first_of(&study.map, cell) && !has_sources(cell)) {
+    if cells.iter().any(|cell| is(&study.map, cell) && !has_sources(cell)) {
         notes.push(NO_MAP.into());
     }
     let not_run = cannot_run.into_iter().map(cannot).chain(outcomes.not_run()).collect();
@@ -104,11 +103,13 @@ pub fn reproduce(
     for (cell, run) in outcomes.measured() {
         let mut measured = vec![];
         if mapped(cell) {
-            let (map, untrained) = map_of(run, &of(cell).1, &store, progress)?;
-            evidence.header.settings.extend(map_settings(&map, untrained));
-            let Map { x, y, silhouette, vote_right, .. } = map;
-            let columns = [x, y, silhouette, vote_right];
-            measured = MAP_COLUMNS.iter().map(|name| name.to_string()).zip(columns).collect();
+            let (votes, map) = votes_of(run, &of(cell).1, first(cell), &store, progress)?;
+            measured = VOTE_COLUMNS.iter().map(|name| name.to_string()).zip(votes).collect();
+            if let Some((map, untrained)) = map {
+                evidence.header.settings.extend(map_settings(&map, untrained));
+                let columns = [map.x, map.y, map.silhouette];
+                measured.extend(MAP_COLUMNS.iter().map(|name| name.to_string()).zip(columns));
+            }
         }
         if read(cell) {
             let (recipe, loaded, policy) = saved::load(&store.folder(run), &of(cell).1.device)?;
@@ -192,23 +193,36 @@ fn notes(cells: &[MatrixCell], data: &[&DataSource], prepared: &[OnData], model:
     notes
 }
 
-/// The latents of a run's test pairs, which has its model, and how those of its first step would do:
-/// what hidden states know of their source, a network of them knows untrained.
-fn map_of(run: &str, prepared: &Prepared, store: &Store, progress: &Progress) -> Result<(Map, Means)> {
+/// Whether the neighbours of each test prompt's latent vote for its source, trained and before the first step: what
+/// hidden states know of their source, a network of them knows untrained. The run has its model. With `lay_out`,
+/// the picture too.
+#[allow(clippy::type_complexity)]
+fn votes_of(
+    run: &str,
+    prepared: &Prepared,
+    lay_out: bool,
+    store: &Store,
+    progress: &Progress,
+) -> Result<([Vec<f64>; 2], Option<(Map, Means)>)> {
     let (recipe, _, policy) = saved::load(&store.folder(run), &prepared.device)?;
-    let pairs = &prepared.data.test;
-    let task = progress.task(format!("latents of run {run}"), pairs.len());
-    let of_pairs = Latents::of(&policy, pairs, &recipe.training, &task)?;
-    drop(task);
-    let (names, labels) = sources(&prepared.data.test_text);
-    progress.line(format!(
-        "t-SNE of {} latents, perplexity {PERPLEXITY}; {NEIGHBOURS} neighbours vote; {PERMUTATIONS} orders of the sources",
-        labels.len()
-    ));
-    let map = latents::map(of_pairs.latent.view(), &labels, names.len(), recipe.seed)?;
+    let n = prepared.data.test.len().min(MAP_PAIRS);
+    let (pairs, text) = (&prepared.data.test[..n], &prepared.data.test_text[..n]);
+    let task = progress.task(format!("latents of run {run}"), 2 * n);
+    let trained = Latents::of(&policy, pairs, &recipe.training, &task)?.latent;
+    drop(policy);
     let parameters = trainable::tensors(&recipe, &prepared.base)?.on(&prepared.device)?;
     let untrained = Policy::new(&prepared.base.config, &parameters, &recipe.latent, recipe.training.dtype)?;
-    let task = progress.task("latents before training", pairs.len());
-    let before = Latents::of(&untrained, pairs, &recipe.training, &task)?;
-    Ok((map, latents::means(before.latent.view(), &labels, names.len())))
+    let untrained = Latents::of(&untrained, pairs, &recipe.training, &task)?.latent;
+    drop(task);
+    let (names, labels) = sources(text);
+    let votes = [&trained, &untrained].map(|latent| latents::votes(latent.view(), &labels, names.len()));
+    if !lay_out {
+        return Ok((votes, None));
+    }
+    progress.line(format!(
+        "t-SNE of {n} latents, perplexity {PERPLEXITY}; {NEIGHBOURS} neighbours vote; {PERMUTATIONS} orders of the sources"
+    ));
+    let map = latents::map(trained.view(), &labels, names.len(), recipe.seed)?;
+    let before = latents::means(untrained.view(), &labels, names.len());
+    Ok((votes, Some((map, before))))
 }

@@ -110,6 +110,6 @@ fn table_header(
         }
     }
     let mut header = header(Table::Table3, matrix, scale, own, notes);
-    header.settings = numbers.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+    header.settings.extend(numbers.into_iter().map(|(name, value)| (name.to_string(), value)));
     header
 }

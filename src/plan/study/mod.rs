@@ -7,6 +7,7 @@ pub use cells::Planned;
 
 use crate::config::from_toml;
 use crate::error::{Error, Place, Result};
+use crate::plan::matrix::above_0;
 use crate::plan::{Scale, Table};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -22,6 +23,9 @@ pub struct Study {
     pub seeds: Vec<u64>,
     /// Of the matrix.
     pub objective: String,
+    /// Smaller differences do not matter: stated before the runs, in percentage points of accuracy.
+    #[serde(default)]
+    pub margin_points: Option<f64>,
     /// The arm whose latents are laid out in two dimensions, those of the first seed's run.
     #[serde(default)]
     pub map: Option<String>,
@@ -91,14 +95,11 @@ const LARGEST_WEIGHT: f64 = 100.0;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Rule {
-    /// The contrast is above 0, p < 0.05 after Holm's correction over the study; not supported: below.
+    /// The contrast is above 0.
     Positive { contrast: BTreeMap<String, f64> },
-    /// The contrast's 95 % interval lies within ± so many points; not supported: outside.
+    /// The contrast lies within ± so many points.
     Within { contrast: BTreeMap<String, f64>, points: f64 },
-    /// The 95 % interval of the ratio of the runs' seconds lies below; not supported: above.
-    Cost { arm: String, of: String, at_most: f64 },
-    /// More of the map's points than with sources in random order have the source that most of their
-    /// neighbours have: p < 0.05, within the same correction.
+    /// More of the map's points have the source that most of their neighbours have than before the first step.
     Clusters {},
 }
 
@@ -109,7 +110,6 @@ impl Rule {
             Self::Positive { contrast } | Self::Within { contrast, .. } => {
                 contrast.keys().map(String::as_str).collect()
             }
-            Self::Cost { arm, of, .. } => vec![arm, of],
             Self::Clusters {} => vec![],
         }
     }
@@ -145,6 +145,9 @@ impl Study {
         let fault = |field: String, expected: &str, got: String| {
             Err(Error::input(Place::file(path).field(field), expected, got))
         };
+        if let Some(points) = study.margin_points.filter(|points| !above_0(*points)) {
+            return fault("margin_points".into(), "above 0", points.to_string());
+        }
         if study.seeds.is_empty() {
             return fault("seeds".into(), "at least one", "none".into());
         }
@@ -177,6 +180,11 @@ impl Study {
             ids.push(&test.id);
             if let Some(arm) = test.rule.arms().into_iter().find(|arm| !known(arm)) {
                 return fault(field("rule"), "arms of the study", arm.into());
+            }
+            if let Rule::Within { points, .. } = test.rule
+                && !above_0(points)
+            {
+                return fault(field("points"), "above 0", points.to_string());
             }
             if test.rule == (Rule::Clusters {}) && study.map.is_none() {
                 return fault(field("rule"), "a study with a map", "none".into());

@@ -1,11 +1,12 @@
 //! A study as a document, and its numbers.
 
 use super::codes::{self, Reading};
-use super::words::{PROTOCOL, formula, intro, map_text, measured, sentence, status};
+use super::words::{formula, intro, map_text, measured, protocol, sentence, status};
 use super::{Answer, Arm, Layout, Measured, Summary};
 use crate::plan::study::Rule;
 use crate::report::document::{Basis, Block, Cell, Column, Document, Figure, Grid, Medium, Section, columns};
-use crate::report::text::{NONE, NOT_RUN, bracketed, p_value, percent};
+use crate::report::text::{NONE, NOT_RUN, bracketed, p_value, percent, points as difference};
+use crate::report::verdict::Decision;
 
 /// `codes`: with their picture.
 pub(super) fn document(
@@ -26,7 +27,7 @@ pub(super) fn document(
     let lead = vec![
         Block::Excerpt(name, vec![Block::Paragraph(intro(summary)), grid]),
         Block::Only(Medium::Text, own.into_iter().collect()),
-        Block::Only(Medium::Page, vec![status(), Block::paragraph(PROTOCOL)]),
+        Block::Only(Medium::Page, vec![status(), Block::Paragraph(protocol(summary))]),
         Block::Figure(Figure { file: format!("{name}.svg"), description: title.clone(), svg: picture }),
         Block::Only(Medium::Text, vec![status()]),
     ];
@@ -47,26 +48,27 @@ pub(super) fn document(
         sections.push(Section::new("The map of latents", vec![Block::Only(Medium::Page, vec![text])]));
     }
     sections.extend(codes.map(|(reading, figure)| codes::section(reading, figure)));
-    let protocol = Block::Paragraph(format!("Protocol: {PROTOCOL}"));
+    let protocol = Block::Paragraph(format!("Protocol: {}", protocol(summary)));
     let closing = Block::Only(Medium::Text, vec![protocol, Block::List(header.remarks())]);
     sections.push(Section::new("Arms", vec![Block::Grid(arms(summary)), closing]));
     Document { title: title.clone(), lead: Section::new("Verdicts", lead), sections }
 }
 
 fn tests(summary: &Summary<'_>, answers: &[&Answer]) -> Grid {
-    let mut columns = columns(&["Claim"], &["Measured", "p", "p (Holm)"]);
+    let mut columns = columns(&["Claim"], &["Measured", "p (Holm)", "p (equivalence)", "Detectable"]);
     columns.push(Column::words("Verdict"));
     let row = |answer: &&Answer| {
         let texts = match &answer.outcome {
-            None => [NOT_RUN, NONE, NONE, NOT_RUN].map(String::from),
+            None => [NOT_RUN, NONE, NONE, NONE, NOT_RUN].map(String::from),
             Some(outcome) => {
-                let p = match outcome.measured {
-                    Measured::Contrast(e) if outcome.p_holm.is_some() => p_value(e.p_value),
-                    Measured::Votes(v) => p_value(v.p_value),
-                    _ => NONE.into(),
-                };
-                let holm = outcome.p_holm.map_or(NONE.into(), p_value);
-                [measured(outcome), p, holm, outcome.verdict.name().into()]
+                let Decision { p_holm, p_equivalence, detectable, verdict, .. } = outcome.decision;
+                [
+                    measured(outcome),
+                    p_value(p_holm),
+                    p_equivalence.map_or(NONE.into(), p_value),
+                    difference(detectable).trim_start_matches('+').into(),
+                    verdict.name().into(),
+                ]
             }
         };
         let basis = basis(summary, answer);
@@ -87,11 +89,10 @@ fn basis(summary: &Summary<'_>, answer: &Answer) -> Basis {
         Rule::Within { contrast, points } => {
             format!("{} within ± {points} points, by accuracy.", formula(contrast))
         }
-        Rule::Cost { arm, of, at_most } => format!(
-            "Seconds of a run of {arm} over those of {of} with the same seed, at most {at_most}; geometric mean over seeds. \
-             Training and scoring together, other runs beside it on the machine: `just bench` measures steps alone."
-        ),
-        Rule::Clusters {} => "Neighbours' votes on the source of every test prompt's latent.".into(),
+        Rule::Clusters {} => {
+            "Neighbours' votes on the source of test prompts' latents, trained minus untrained, over seeds and prompts."
+                .into()
+        }
     };
     Basis {
         title: answer.test.claim.clone(),
@@ -127,16 +128,17 @@ fn arms(summary: &Summary<'_>) -> Grid {
 
 /// A row an arm, a seed of an arm, and a test.
 pub(super) fn numbers(summary: &Summary<'_>) -> Grid {
-    let mut columns = columns(&["kind", "name", "seed"], &["mean", "low", "high", "pairs", "p_holm"]);
+    let numbers = ["mean", "low", "high", "pairs", "p_holm", "p_equivalence_holm", "detectable"];
+    let mut columns = columns(&["kind", "name", "seed"], &numbers);
     columns.extend(["verdict", "run_ids"].map(Column::words));
     let (blank, number) = (|| Cell::text(""), |x: Option<f64>| x.map_or(Cell::text(""), Cell::number));
-    let row = |words: [&str; 3], [mean, low, high]: [Option<f64>; 3], end: [Cell; 4]| {
+    let row = |words: [&str; 3], [mean, low, high]: [Option<f64>; 3], end: Vec<Cell>| {
         words.map(Cell::text).into_iter().chain([mean, low, high].map(number)).chain(end).collect()
     };
     let mut rows: Vec<Vec<Cell>> = vec![];
     for arm in &summary.arms {
         let pairs = || Cell::count(arm.runs.first().map_or(0, |r| r.correct.len()));
-        let end = |ids: String| [pairs(), blank(), blank(), Cell::text(ids)];
+        let end = |ids: String| vec![pairs(), blank(), blank(), blank(), blank(), Cell::text(ids)];
         let estimate = arm.accuracy.map_or([None; 3], |e| [e.mean, e.low, e.high].map(Some));
         rows.push(row(["arm", arm.name, ""], estimate, end(arm.ids().collect::<Vec<_>>().join(" "))));
         for scored in &arm.runs {
@@ -146,19 +148,22 @@ pub(super) fn numbers(summary: &Summary<'_>) -> Grid {
         }
     }
     for answer in &summary.answers {
-        let measured = match answer.outcome.map(|o| o.measured) {
-            None => [None; 3],
-            Some(Measured::Contrast(e)) => [e.mean, e.low, e.high].map(Some),
-            Some(Measured::Ratio { ratio, interval }) => {
-                [Some(ratio), interval.map(|i| i.0), interval.map(|i| i.1)]
-            }
-            // The null's range.
-            Some(Measured::Votes(v)) => [v.value, v.null_low, v.null_high].map(Some),
-        };
-        let p = number(answer.outcome.and_then(|o| o.p_holm));
-        let verdict = answer.outcome.map_or(NOT_RUN, |o| o.verdict.name());
-        let end = [blank(), p, Cell::text(verdict), blank()];
+        let decision = answer.outcome.map(|o| o.decision);
+        let estimate = decision.map(|d| d.compared.estimate);
+        let measured = estimate.map_or([None; 3], |e| [e.mean, e.low, e.high].map(Some));
+        let numbers = [
+            blank(),
+            number(decision.map(|d| d.p_holm)),
+            number(decision.and_then(|d| d.p_equivalence)),
+            number(decision.map(|d| d.detectable)),
+        ];
+        let verdict = decision.map_or(NOT_RUN, |d| d.verdict.name());
+        let end = numbers.into_iter().chain([Cell::text(verdict), blank()]).collect();
         rows.push(row(["test", &answer.test.id, ""], measured, end));
+        if let Some(Measured::Contrast { by_label: Some(e) }) = answer.outcome.map(|o| o.measured) {
+            let measured = [e.mean, e.low, e.high].map(Some);
+            rows.push(row(["test, labels as drawn", &answer.test.id, ""], measured, vec![blank(); 6]));
+        }
     }
     Grid::new(columns, rows)
 }

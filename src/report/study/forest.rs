@@ -1,12 +1,11 @@
 //! A study as a picture: a dot and its interval for every contrast, question by question.
 
-use super::{Answer, Measured, Summary};
+use super::{Answer, Summary};
 use crate::error::Result;
-use crate::plan::study::Rule;
 use crate::report::drawing::{
     self, Area, Drawn, FAINT, INK, Plot, WITH, WITHOUT, beside, font, horizontal_axis,
 };
-use crate::report::table2::Verdict;
+use crate::report::verdict::Verdict;
 use plotters::prelude::*;
 
 const WIDTH: u32 = 1000;
@@ -23,10 +22,9 @@ pub(super) fn svg(summary: &Summary<'_>) -> Result<String> {
         .questions
         .iter()
         .map(|q| {
-            let drawn = |a: &&Answer| a.question.id == q.id && !matches!(a.test.rule, Rule::Cost { .. });
+            let drawn = |a: &&Answer| a.question.id == q.id;
             (q.asks.as_str(), summary.answers.iter().filter(drawn).collect::<Vec<_>>())
         })
-        .filter(|(_, answers)| !answers.is_empty())
         .collect();
     let rows: usize = questions.iter().map(|(_, answers)| 1 + answers.len()).sum();
     drawing::svg((WIDTH, TOP + AXIS + ROW * rows as u32), |root| draw(summary, &questions, rows, root))
@@ -36,7 +34,7 @@ fn draw(summary: &Summary<'_>, questions: &[(&str, Vec<&Answer>)], rows: usize, 
     let header = &summary.evidence.header;
     let base = header.bases.first().map_or("", |b| &b.name);
     let title = format!(
-        "{}: {base}, {} scale, {} seeds an arm",
+        "{}: {base}, {} scale, {} seeds per arm",
         summary.study.title,
         header.scale.name(),
         header.seeds.len()
@@ -44,8 +42,8 @@ fn draw(summary: &Summary<'_>, questions: &[(&str, Vec<&Answer>)], rows: usize, 
     root.draw(&Text::new(title, (16, 12), font(20)))?;
     legend(root)?;
     let estimates = questions.iter().flat_map(|(_, answers)| answers).filter_map(|a| contrast(a));
-    let reach = estimates.flat_map(|e| [e.0.abs(), e.2.abs()]).fold(2.5, f64::max);
-    let reach = (reach / 2.5).ceil() * 2.5;
+    let reach = estimates.flat_map(|e| [e.0.abs(), e.2.abs()]).fold(1.5, f64::max);
+    let reach = if reach > 2.5 { (reach / 2.5).ceil() * 2.5 } else { (reach / 0.5).ceil() * 0.5 };
     let mut chart = ChartBuilder::on(root)
         .margin_top(TOP)
         .margin_right(28)
@@ -80,7 +78,7 @@ fn interval(answer: &Answer, root: &Area<'_>, plot: &Plot<'_>, y: f64, reach: f6
     let Some((low, mean, high)) = contrast(answer) else {
         return Ok(root.draw(&Text::new("not run", at(0.1 * reach, y), beside(13).color(&GREY)))?);
     };
-    if let Rule::Within { points, .. } = answer.test.rule {
+    if let Some(points) = answer.outcome.and_then(|o| o.decision.compared.margin).map(|m| 100.0 * m) {
         let (left, right) = (at(-points.min(reach), y - 0.4), at(points.min(reach), y + 0.4));
         root.draw(&Rectangle::new([left, right], FAINT.filled()))?;
     }
@@ -90,16 +88,15 @@ fn interval(answer: &Answer, root: &Area<'_>, plot: &Plot<'_>, y: f64, reach: f6
 
 /// In points.
 fn contrast(answer: &Answer) -> Option<(f64, f64, f64)> {
-    match answer.outcome?.measured {
-        Measured::Contrast(e) => Some((100.0 * e.low, 100.0 * e.mean, 100.0 * e.high)),
-        Measured::Ratio { .. } | Measured::Votes(_) => None,
-    }
+    let e = answer.outcome?.decision.compared.estimate;
+    Some((100.0 * e.low, 100.0 * e.mean, 100.0 * e.high))
 }
 
 fn colour(answer: &Answer) -> RGBColor {
-    match answer.outcome.map(|o| o.verdict) {
+    match answer.outcome.map(|o| o.decision.verdict) {
         Some(Verdict::Supported) => WITH,
-        Some(Verdict::NotSupported) => WITHOUT,
+        Some(Verdict::Refuted) => WITHOUT,
+        Some(Verdict::NoDifference) => INK,
         Some(Verdict::Undecided) | None => GREY,
     }
 }
@@ -107,12 +104,13 @@ fn colour(answer: &Answer) -> RGBColor {
 /// Shapes differ as well as colours.
 fn mark(root: &Area<'_>, at: (i32, i32), answer: &Answer) -> Drawn {
     let colour = colour(answer);
-    match answer.outcome.map(|o| o.verdict) {
+    match answer.outcome.map(|o| o.decision.verdict) {
         Some(Verdict::Supported) => root.draw(&TriangleMarker::new(at, 8, colour.filled()))?,
-        Some(Verdict::NotSupported) => {
+        Some(Verdict::Refuted) => {
             let (x, y) = at;
             root.draw(&Rectangle::new([(x - 5, y - 5), (x + 5, y + 5)], colour.filled()))?;
         }
+        Some(Verdict::NoDifference) => root.draw(&Circle::new(at, 5, colour.filled()))?,
         Some(Verdict::Undecided) | None => {
             root.draw(&Circle::new(at, 5, WHITE.filled()))?;
             root.draw(&Circle::new(at, 5, colour.stroke_width(2)))?;
@@ -127,10 +125,12 @@ fn legend(root: &Area<'_>) -> Drawn {
     root.draw(&TriangleMarker::new((24, y), 8, WITH.filled()))?;
     text("claim supported", 38)?;
     root.draw(&Rectangle::new([(171, y - 5), (181, y + 5)], WITHOUT.filled()))?;
-    text("not supported", 190)?;
-    root.draw(&Circle::new((316, y), 5, GREY.stroke_width(2)))?;
-    text("undecided", 330)?;
-    root.draw(&Rectangle::new([(424, y - 9), (456, y + 9)], FAINT.filled()))?;
-    text("\"within\": where the interval must lie", 464)?;
+    text("refuted", 190)?;
+    root.draw(&Circle::new((266, y), 5, INK.filled()))?;
+    text("no difference", 280)?;
+    root.draw(&Circle::new((396, y), 5, GREY.stroke_width(2)))?;
+    text("undecided", 410)?;
+    root.draw(&Rectangle::new([(504, y - 9), (536, y + 9)], FAINT.filled()))?;
+    text("the margin: smaller differences do not matter", 544)?;
     Ok(())
 }

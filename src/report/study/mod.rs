@@ -11,10 +11,10 @@ pub(super) use words::measured;
 
 use super::document::{Figure, csv};
 use super::exhibit::Exhibit;
-use super::table2::{SIGNIFICANCE, Verdict};
+use super::verdict::{Claim, Compared, Decision, decide};
 use crate::error::{Error, Result};
 use crate::eval::clusters::AgainstNull;
-use crate::eval::stats::{Estimate, crossed_interval, holm, student_interval};
+use crate::eval::stats::{Estimate, paired_interval, share_interval};
 use crate::plan::Table;
 use crate::plan::study::{Question, Rule, Study, Test};
 use crate::run::evidence::{Evidence, Header, NotRun, Run};
@@ -25,8 +25,11 @@ use std::path::Path;
 
 /// The note of a study whose data cannot have the map that it asks for.
 pub const NO_MAP: &str = "No map of latents: the test pairs do not name two sources.";
-/// What evidence holds of every point of the map.
-pub const MAP_COLUMNS: [&str; 4] = ["t-sne/x", "t-sne/y", "silhouette", "vote_right"];
+/// What evidence holds of every point of the map, of the first seed's run.
+pub const MAP_COLUMNS: [&str; 3] = ["t-sne/x", "t-sne/y", "silhouette"];
+/// What it holds of every point in every seed's run: whether its neighbours' vote is right, by the trained latents
+/// and by those before the first step.
+pub const VOTE_COLUMNS: [&str; 2] = ["vote_right", "vote_right/untrained"];
 
 const SILHOUETTE: &str = "silhouette";
 const VOTES: &str = "votes";
@@ -85,6 +88,8 @@ pub(super) struct Scored<'a> {
     run: &'a Run,
     pub pairs: Vec<String>,
     pub correct: Vec<f64>,
+    /// The true probability of the label that the policy prefers; none where it is not known.
+    probability: Option<Vec<f64>>,
 }
 
 pub(super) struct Answer {
@@ -97,21 +102,18 @@ pub(super) struct Answer {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Outcome {
+pub(in crate::report) struct Outcome {
     pub measured: Measured,
-    /// Of what takes part in Holm's correction.
-    pub p_holm: Option<f64>,
-    pub verdict: Verdict,
+    pub decision: Decision,
 }
 
+/// What the decided difference is of.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Measured {
-    /// A contrast of accuracies.
-    Contrast(Estimate),
-    /// Of the runs' seconds; no interval for a single seed.
-    Ratio { ratio: f64, interval: Option<(f64, f64)> },
-    /// Share of points that their neighbours place rightly.
-    Votes(AgainstNull),
+pub(in crate::report) enum Measured {
+    /// Accuracies of arms. Beside the deciding estimate the one on the labels as drawn, where they are two.
+    Contrast { by_label: Option<Estimate> },
+    /// Shares of points that their neighbours place rightly, trained and untrained.
+    Votes { trained: f64, untrained: f64 },
 }
 
 /// The map's points.
@@ -135,14 +137,21 @@ pub(super) fn summarise(evidence: &Evidence) -> Result<Summary<'_>> {
     let arms = header.objectives.iter().map(|name| arm(evidence, name)).collect::<Result<Vec<_>>>()?;
     let map = layout(evidence)?;
     let mut answers = vec![];
+    let mut family = vec![];
     for question in &study.questions {
         for test in &question.tests {
-            let outcome = measure(&arms, evidence, test)?;
+            let found = measure(&arms, evidence, &study, test)?;
             let missing = missing(&header.notes, &header.not_run, test);
-            answers.push(Answer { question: question.clone(), test: test.clone(), outcome, missing });
+            family.extend(found.iter().map(|(compared, _)| *compared));
+            answers.push((question.clone(), test.clone(), found.map(|(_, measured)| measured), missing));
         }
     }
-    decide(&mut answers);
+    let mut decisions = decide(&family)?.into_iter();
+    let answer = |(question, test, measured, missing): (_, _, Option<Measured>, _)| {
+        let outcome = measured.and_then(|measured| Some(Outcome { measured, decision: decisions.next()? }));
+        Answer { question, test, outcome, missing }
+    };
+    let answers = answers.into_iter().map(answer).collect();
     Ok(Summary { evidence, study, arms, answers, map })
 }
 
@@ -166,113 +175,113 @@ fn arm<'a>(evidence: &'a Evidence, name: &'a str) -> Result<Arm<'a>> {
             run,
             pairs: records.iter().map(|r| r.id.clone()).collect(),
             correct: records.iter().map(|r| f64::from(u8::from(r.correct))).collect(),
+            probability: records
+                .iter()
+                .map(|r| Some(if r.correct { r.bayes? } else { 1.0 - r.bayes? }))
+                .collect(),
         });
     }
     runs.sort_by_key(|r| r.run.seed());
     let accuracy = match runs.first() {
         None => None,
-        Some(_) => Some(contrast(&[(1.0, runs.iter().collect())])?),
+        Some(first) => {
+            let shape = (runs.len(), first.correct.len());
+            if let Some(other) = runs.iter().find(|r| r.pairs != first.pairs) {
+                return Err(unlike(first, other));
+            }
+            Some(share_interval(Array2::from_shape_fn(shape, |(s, e)| runs[s].correct[e]).view())?)
+        }
     };
     Ok(Arm { name, runs, accuracy })
 }
 
-/// Σ_a w_a · (is arm a right?) over the same seeds and pairs.
-fn contrast(arms: &[(f64, Vec<&Scored<'_>>)]) -> Result<Estimate> {
+fn unlike(first: &Scored<'_>, other: &Scored<'_>) -> Error {
+    let [first, other] = [first, other].map(|scored| &scored.run.manifest.run);
+    Error::argument("study", "run", other, format!("one tested on the pairs of run {first}"))
+}
+
+/// Σ_a w_a · (score of arm a) over the same seeds and pairs; none where an arm has no such score.
+fn contrast<'a>(
+    arms: &[(f64, Vec<&'a Scored<'_>>)],
+    score: impl Fn(&'a Scored<'_>) -> Option<&'a [f64]>,
+) -> Result<Option<Estimate>> {
     let (_, first) = &arms[0];
     let pairs = &first[0].pairs;
-    for run in arms.iter().flat_map(|(_, runs)| runs) {
-        if run.pairs != *pairs {
-            let id = &first[0].run.manifest.run;
-            return Err(Error::argument(
-                "study",
-                "run",
-                &run.run.manifest.run,
-                format!("one tested on the pairs of run {id}"),
-            ));
-        }
+    if let Some(run) = arms.iter().flat_map(|(_, runs)| runs).find(|run| run.pairs != *pairs) {
+        return Err(unlike(first[0], run));
     }
     // A seed given twice.
     if let Some((_, other)) = arms.iter().find(|(_, runs)| runs.len() != first.len()) {
         let expected = format!("{}, one a seed", first.len());
         return Err(Error::argument("study", "runs of an arm", other.len(), expected));
     }
-    let weighed = |s: usize, e: usize| arms.iter().map(|(w, runs)| w * runs[s].correct[e]).sum();
-    crossed_interval(Array2::from_shape_fn((first.len(), pairs.len()), |(s, e)| weighed(s, e)).view())
+    let scores = |(w, runs): &(f64, Vec<&'a Scored<'_>>)| {
+        Some((*w, runs.iter().map(|run| score(run)).collect::<Option<Vec<_>>>()?))
+    };
+    let Some(scores) = arms.iter().map(scores).collect::<Option<Vec<_>>>() else { return Ok(None) };
+    // Weights above 1 on one side would leave the range of a difference of shares.
+    let scale = arms.iter().map(|(w, _)| w.max(0.0)).sum::<f64>().max(1.0);
+    let weighed = |(s, e): (usize, usize)| -> f64 {
+        scores.iter().map(|(w, runs): &(f64, Vec<&[f64]>)| w * runs[s][e] / scale).sum()
+    };
+    let e = paired_interval(Array2::from_shape_fn((first.len(), pairs.len()), weighed).view(), None)?;
+    Ok(Some(e.scaled(scale)))
 }
 
-fn measure(arms: &[Arm<'_>], evidence: &Evidence, test: &Test) -> Result<Option<Outcome>> {
+/// The comparison that a test decides by, and what it is of; none where nothing ran.
+fn measure(
+    arms: &[Arm<'_>],
+    evidence: &Evidence,
+    study: &Study,
+    test: &Test,
+) -> Result<Option<(Compared, Measured)>> {
     let by_name = |name: &str| arms.iter().find(|a| a.name == name).map_or(&[][..], |a| &a.runs);
+    let (weights, margin, claim) = match &test.rule {
+        Rule::Clusters {} => {
+            let of = study.map.as_deref().map(by_name).unwrap_or_default();
+            let runs: Vec<&Run> = of.iter().map(|scored| scored.run).collect();
+            return votes(evidence, &runs);
+        }
+        Rule::Positive { contrast } => (contrast, study.margin_points, Claim::Higher),
+        Rule::Within { contrast, points } => (contrast, Some(*points), Claim::Within),
+    };
     // Seeds that every arm of the test ran.
-    let names = test.rule.arms();
-    let ran = |seed: u64| names.iter().all(|name| by_name(name).iter().any(|r| r.run.seed() == seed));
+    let ran = |seed: u64| weights.keys().all(|name| by_name(name).iter().any(|r| r.run.seed() == seed));
     let seeds: Vec<u64> = evidence.header.seeds.iter().copied().filter(|s| ran(*s)).collect();
-    let runs = |name: &str| -> Vec<&Scored<'_>> {
-        by_name(name).iter().filter(|r| seeds.contains(&r.run.seed())).collect()
-    };
-    let measured = match &test.rule {
-        Rule::Clusters {} => from_settings(evidence, VOTES).map(Measured::Votes),
-        _ if seeds.is_empty() => None,
-        Rule::Positive { contrast: weights } | Rule::Within { contrast: weights, .. } => {
-            let arms: Vec<_> = weights.iter().map(|(name, weight)| (*weight, runs(name))).collect();
-            Some(Measured::Contrast(contrast(&arms)?))
-        }
-        Rule::Cost { arm, of, .. } => {
-            let seconds = |run: &Scored<'_>| run.run.manifest.outcome.wall_seconds;
-            let logs: Vec<f64> =
-                runs(arm).iter().zip(runs(of)).map(|(a, b)| (seconds(a) / seconds(b)).ln()).collect();
-            let mean = logs.iter().sum::<f64>() / logs.len() as f64;
-            let interval = match logs.len() {
-                1 => None,
-                _ => student_interval(&logs).map(|e| Some((e.low.exp(), e.high.exp())))?,
-            };
-            Some(Measured::Ratio { ratio: mean.exp(), interval })
-        }
-    };
-    Ok(measured.map(|measured| Outcome { measured, p_holm: None, verdict: Verdict::Undecided }))
+    if seeds.is_empty() {
+        return Ok(None);
+    }
+    let runs = |name: &str| by_name(name).iter().filter(|r| seeds.contains(&r.run.seed())).collect();
+    let arms: Vec<(f64, Vec<&Scored<'_>>)> =
+        weights.iter().map(|(name, weight)| (*weight, runs(name))).collect();
+    let by_label = contrast(&arms, |run| Some(&run.correct))?;
+    let by_probability = contrast(&arms, |run| run.probability.as_deref())?;
+    let margin = margin.map(|points| points / 100.0);
+    let compared = |estimate| Compared { estimate, claim, margin, seeds: seeds.len() };
+    Ok(match (by_probability, by_label) {
+        (Some(e), by_label) => Some((compared(e), Measured::Contrast { by_label })),
+        (None, Some(e)) => Some((compared(e), Measured::Contrast { by_label: None })),
+        (None, None) => None,
+    })
 }
 
-/// Holm's correction over every test that asks for a difference, then each test's rule.
-fn decide(answers: &mut [Answer]) {
-    let raw = |answer: &Answer| match (&answer.test.rule, answer.outcome?.measured) {
-        (Rule::Positive { .. }, Measured::Contrast(e)) => Some(e.p_value),
-        (Rule::Clusters {}, Measured::Votes(v)) => Some(v.p_value),
-        _ => None,
+/// Whether neighbours vote more rightly than before the first step, over seeds and points.
+fn votes(evidence: &Evidence, runs: &[&Run]) -> Result<Option<(Compared, Measured)>> {
+    let of = |name: &'static str| -> Result<Vec<Vec<f64>>> {
+        let has = runs.iter().filter(|r| r.measured.iter().any(|(measured, _)| measured == name));
+        has.map(|run| evidence.measured(run, name)).collect()
     };
-    let corrected: Vec<usize> = (0..answers.len()).filter(|i| raw(&answers[*i]).is_some()).collect();
-    let p: Vec<f64> = corrected.iter().filter_map(|i| raw(&answers[*i])).collect();
-    for (i, p) in corrected.into_iter().zip(holm(&p)) {
-        if let Some(outcome) = &mut answers[i].outcome {
-            outcome.p_holm = Some(p);
-        }
+    let [trained, untrained] = VOTE_COLUMNS.map(of);
+    let (trained, untrained) = (trained?, untrained?);
+    let (seeds, points) = (untrained.len(), untrained.first().map_or(0, Vec::len));
+    if seeds == 0 || trained.len() != seeds || trained.iter().chain(&untrained).any(|v| v.len() != points) {
+        return Ok(None);
     }
-    for Answer { test, outcome, .. } in answers {
-        if let Some(outcome) = outcome {
-            outcome.verdict = verdict(&test.rule, outcome);
-        }
-    }
-}
-
-fn verdict(rule: &Rule, outcome: &Outcome) -> Verdict {
-    let significant = outcome.p_holm.is_some_and(|p| p < SIGNIFICANCE);
-    let (supported, refuted) = match (rule, outcome.measured) {
-        (Rule::Positive { .. }, Measured::Contrast(e)) => {
-            (significant && e.mean > 0.0, significant && e.mean < 0.0)
-        }
-        (Rule::Within { points, .. }, Measured::Contrast(e)) => {
-            let margin = points / 100.0;
-            (e.low >= -margin && e.high <= margin, e.low > margin || e.high < -margin)
-        }
-        (Rule::Cost { at_most, .. }, Measured::Ratio { interval: Some((low, high)), .. }) => {
-            (high <= *at_most, low > *at_most)
-        }
-        (Rule::Clusters {}, Measured::Votes(_)) => (significant, false),
-        _ => (false, false),
-    };
-    match (supported, refuted) {
-        (true, _) => Verdict::Supported,
-        (_, true) => Verdict::NotSupported,
-        _ => Verdict::Undecided,
-    }
+    let difference = Array2::from_shape_fn((seeds, points), |(s, e)| trained[s][e] - untrained[s][e]);
+    let estimate = paired_interval(difference.view(), None)?;
+    let mean = |of: &[Vec<f64>]| of.iter().flatten().sum::<f64>() / (seeds * points) as f64;
+    let measured = Measured::Votes { trained: mean(&trained), untrained: mean(&untrained) };
+    Ok(Some((Compared { estimate, claim: Claim::Higher, margin: None, seeds }, measured)))
 }
 
 fn layout(evidence: &Evidence) -> Result<Option<Layout>> {
@@ -290,10 +299,11 @@ fn layout(evidence: &Evidence) -> Result<Option<Layout>> {
     let column = |i: usize| evidence.measured(run, MAP_COLUMNS[i]);
     let records = evidence.records(run)?;
     let points: Vec<(f64, f64)> = column(0)?.into_iter().zip(column(1)?).collect();
-    if points.len() != records.len() {
-        return Err(Error::argument("study", "points of the map", points.len(), records.len().to_string()));
+    if points.len() > records.len() {
+        let expected = format!("at most {}", records.len());
+        return Err(Error::argument("study", "points of the map", points.len(), expected));
     }
-    let sources = records.into_iter().map(|r| r.source).collect();
+    let sources = records.into_iter().take(points.len()).map(|r| r.source).collect();
     Ok(Some(Layout { points, sources, silhouette, votes, untrained, seed: run.seed() }))
 }
 

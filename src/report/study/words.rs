@@ -2,23 +2,19 @@
 
 use super::{Answer, Layout, Measured, Outcome, Summary};
 use crate::plan::study::Rule;
-use crate::report::table2::Verdict;
 use crate::report::text::{bracketed, p_value, percent, points, scale};
+use crate::report::verdict::{Verdict, count, rule};
 use std::collections::BTreeMap;
 
 /// What a test found, in words.
 pub(in crate::report) fn measured(outcome: &Outcome) -> String {
+    let difference = format!("{} points", bracketed(&outcome.decision.compared.estimate, points));
     match outcome.measured {
-        Measured::Contrast(e) => format!("{} points", bracketed(&e, points)),
-        Measured::Ratio { ratio, interval: None } => format!("{ratio:.2} ×"),
-        Measured::Ratio { ratio, interval: Some((low, high)) } => {
-            format!("{ratio:.2} × [{low:.2}, {high:.2}]")
-        }
-        Measured::Votes(v) => format!(
-            "{} % of neighbours' votes right; by chance {} to {} %",
-            percent(v.value),
-            percent(v.null_low),
-            percent(v.null_high)
+        Measured::Contrast { .. } => difference,
+        Measured::Votes { trained, untrained } => format!(
+            "{} % of neighbours' votes right, {} % before training: {difference}",
+            percent(trained),
+            percent(untrained)
         ),
     }
 }
@@ -43,58 +39,33 @@ pub(super) fn formula(contrast: &BTreeMap<String, f64>) -> String {
     text
 }
 
-/// The verdict and why, in one sentence.
+/// The verdict and why.
 pub(super) fn sentence(answer: &Answer) -> String {
     let missing = answer.missing.join("; ");
     let Some(outcome) = &answer.outcome else {
         let why = if missing.is_empty() { &answer.test.claim } else { &missing };
         return format!("Not run: {why}.");
     };
-    let word = match outcome.verdict {
-        Verdict::Supported => "Supported",
-        Verdict::NotSupported => "Not supported",
-        Verdict::Undecided => "Undecided",
+    let name = outcome.decision.verdict.name();
+    let word = name[..1].to_uppercase() + &name[1..];
+    let of = match &answer.test.rule {
+        Rule::Positive { contrast } | Rule::Within { contrast, .. } => format!("{}: ", formula(contrast)),
+        Rule::Clusters {} => String::new(),
     };
-    let why = match (&answer.test.rule, outcome.measured, outcome.verdict) {
-        (Rule::Positive { contrast }, _, Verdict::Undecided) => {
-            format!("{} may be on either side of 0 after Holm's correction", formula(contrast))
+    let by_label = match outcome.measured {
+        Measured::Contrast { by_label: Some(e) } => {
+            format!(" (labels as drawn: {})", bracketed(&e, points))
         }
-        (Rule::Positive { contrast }, Measured::Contrast(e), _) => {
-            let side = if e.mean > 0.0 { "above" } else { "below" };
-            format!("{} is {side} 0", formula(contrast))
-        }
-        (Rule::Within { contrast, points }, _, Verdict::Supported) => {
-            format!("the interval of {} lies within ± {points} points", formula(contrast))
-        }
-        (Rule::Within { contrast, points }, _, Verdict::NotSupported) => {
-            format!("the interval of {} lies beyond ± {points} points", formula(contrast))
-        }
-        (Rule::Within { contrast, points }, _, Verdict::Undecided) => {
-            format!(
-                "the interval of {} reaches beyond ± {points} points, but not all of it",
-                formula(contrast)
-            )
-        }
-        (Rule::Cost { at_most, .. }, ..) => format!("at most {at_most} × was asked for"),
-        (Rule::Clusters {}, _, Verdict::Supported) => "more than for sources in random order".into(),
-        (Rule::Clusters {}, ..) => "no more than sources in random order may give".into(),
-        _ => "the rule does not apply to what was measured".into(),
+        Measured::Contrast { by_label: None } | Measured::Votes { .. } => String::new(),
     };
     let without = if missing.is_empty() { String::new() } else { format!(" Without {missing}.") };
-    format!("{word}: {}; {why}.{without}", measured(outcome))
+    format!("{word}: {of}{}{by_label}; {}.{without}", measured(outcome), outcome.decision.because())
 }
 
 pub(super) fn status(summary: &Summary<'_>) -> String {
-    let count = |verdict: Option<Verdict>| {
-        summary.answers.iter().filter(|a| a.outcome.map(|o| o.verdict) == verdict).count()
-    };
-    format!(
-        "Claims supported: {}; not supported: {}; undecided: {}; not run: {}.",
-        count(Some(Verdict::Supported)),
-        count(Some(Verdict::NotSupported)),
-        count(Some(Verdict::Undecided)),
-        count(None)
-    )
+    let decided: Vec<Verdict> =
+        summary.answers.iter().filter_map(|a| Some(a.outcome?.decision.verdict)).collect();
+    count(&decided, summary.answers.len() - decided.len())
 }
 
 pub(super) fn intro(summary: &Summary<'_>) -> String {
@@ -102,7 +73,7 @@ pub(super) fn intro(summary: &Summary<'_>) -> String {
     let base = header.bases.first().map_or("", |b| &b.name);
     let pairs = summary.arms.iter().flat_map(|a| &a.runs).map(|r| r.correct.len()).max().unwrap_or(0);
     format!(
-        "{}: {base}, {}; preference accuracy on {pairs} held-out pairs, seeds an arm: {}. Brackets: 95 % intervals over \
+        "{}: {base}, {}; preference accuracy on {pairs} held-out pairs, {} seeds per arm. Brackets: 95 % intervals over \
          seeds and pairs.",
         scale(header.scale),
         summary.study.objective,
@@ -110,9 +81,14 @@ pub(super) fn intro(summary: &Summary<'_>) -> String {
     )
 }
 
-pub(super) const PROTOCOL: &str = "Every claim's rule stood in the study's recipe before its runs. A difference is supported where p < 0.05 \
-     after Holm's correction over all differences of the study, and not supported where it is as sure to be the other \
-     way; \"within\" asks that the whole 95 % interval lies within. Contrasts are paired by seed and test pair.";
+pub(super) fn protocol(summary: &Summary<'_>) -> String {
+    format!(
+        "Every claim's rule stood in the study's recipe before its runs. Contrasts are paired by seed and test pair; \
+         where the built-in world knows the true probability of a label, a pair counts that probability, which lacks \
+         the labels' noise. {} A claim of \"within\" is supported by such equivalence tests at its own margin.",
+        rule(summary.study.margin_points.map(|points| points / 100.0))
+    )
+}
 
 pub(super) fn map_text(map: &Layout) -> String {
     let [s, v] = [map.silhouette, map.votes];

@@ -1,13 +1,13 @@
 //! Table 1 as a document.
 
-use super::{Arm, COLUMNS, Comparison, Input, average, comparisons, input};
+use super::{AVERAGE, Arm, COLUMNS, Comparison, Input, comparisons, input};
 use crate::error::Result;
-use crate::eval::stats::{Estimate, mean_and_error};
+use crate::eval::stats::{Estimate, mean_and_error, mean_of_independent};
 use crate::report::document::{Basis, Block, Cell, Column, Document, Grid, Medium, Section, columns};
 use crate::report::exhibit::Exhibit;
 use crate::report::paper::{self, Table1Row};
-use crate::report::table2::SIGNIFICANCE;
 use crate::report::text::{NONE, NOT_RUN, bracketed, p_value, percent, points, scale, side};
+use crate::report::verdict::{Decision, rule};
 use crate::run::evidence::{Evidence, Header};
 
 const NOT_IN_SOURCE: &str = "not in the source";
@@ -74,9 +74,9 @@ fn protocol(input: &Input) -> String {
     };
     format!(
         "{real} Average: of the four, the benchmarks taken as independent. Differences are paired by document; one seed \
-         of right and wrong answers is compared by McNemar's exact test, anything else by the interval over seeds and \
-         documents; Holm's correction runs over all benchmarks, objectives and base models of the table, averages \
-         left out."
+         of right and wrong answers is compared by McNemar's exact test and Tango's interval, anything else by the \
+         interval over seeds and documents. {}",
+        rule(input.margin)
     )
 }
 
@@ -120,8 +120,7 @@ impl Score {
             (Self::Benchmark(_) | Self::Average, _) if estimates.is_empty() => NOT_RUN.into(),
             (Self::Benchmark(i), _) => bracketed(&estimates[i], percent),
             (Self::Average, _) => {
-                let (mean, half) = average(estimates);
-                format!("{} ± {}", percent(mean), percent(half))
+                mean_of_independent(estimates).map_or(NOT_RUN.into(), |e| bracketed(&e, percent))
             }
             (_, None) => NONE.into(),
             (Self::PaperBenchmarks, Some(_)) if latent => NOT_IN_SOURCE.into(),
@@ -181,26 +180,24 @@ fn basis(base: &str, objective: &str, column: &str, runs: Vec<String>) -> Basis 
 }
 
 fn compared(evidence: &Evidence, input: &Input) -> Result<Grid> {
-    let measured = ["LPC − without, points", "p", "p, Holm"];
+    let measured = ["LPC − without, points", "p (Holm)", "p (equivalence)", "Detectable"];
     let mut columns = columns(&["Base model", "Objective", "Benchmark"], &measured);
     columns.push(Column::words("Verdict"));
     let row = |c: &Comparison<'_>| {
-        let verdict = match c.p {
-            Some((_, p)) if p >= SIGNIFICANCE => "undecided",
-            Some(_) if c.difference > 0.0 => "LPC better",
-            Some(_) => "LPC worse",
-            None => NONE,
-        };
-        let p = |of: fn((f64, f64)) -> f64| c.p.map_or(NONE.into(), |both| p_value(of(both)));
-        let (low, high) = c.interval;
-        let difference = format!("{} [{}, {}]", points(c.difference), points(low), points(high));
-        let texts = [difference, p(|both| both.0), p(|both| both.1), verdict.into()];
+        let Decision { compared, p_holm, p_equivalence, detectable, verdict, .. } = c.decision;
+        let texts = [
+            bracketed(&compared.estimate, points),
+            p_value(p_holm),
+            p_equivalence.map_or(NONE.into(), p_value),
+            points(detectable).trim_start_matches('+').into(),
+            verdict.name().into(),
+        ];
         let objective = c.with.objective.as_deref().unwrap_or_default();
         let cells = columns[3..].iter().zip(texts).map(|(column, text)| {
             let runs = runs(evidence, c.with, &[false, true]);
             Cell::text(text).resting_on(basis(&c.with.base, objective, &column.name, runs))
         });
-        let benchmark = c.benchmark.map_or("average", |b| COLUMNS[b].name);
+        let benchmark = c.benchmark.map_or(AVERAGE, |b| COLUMNS[b].name);
         [&c.with.base, objective, benchmark].map(Cell::text).into_iter().chain(cells).collect()
     };
     let rows = comparisons(input)?.iter().map(row).collect();

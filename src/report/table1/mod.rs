@@ -5,8 +5,9 @@ mod document;
 pub(super) use document::exhibit;
 
 use super::claims::Effect;
+use super::verdict::{Claim, Compared, Decision, MARGIN, decide};
 use crate::error::{Error, Result};
-use crate::eval::stats::{Estimate, LEVEL, crossed_interval, holm, mcnemar_exact, normal_quantile};
+use crate::eval::stats::{Estimate, mean_of_independent, paired_interval, share_interval};
 use crate::eval::tasks::Task;
 use crate::plan::Scale;
 use crate::run::evidence::{Evidence, Run};
@@ -29,6 +30,9 @@ pub const COLUMNS: [Column; 4] = [
     Column { task: Task::Gsm8k, metric: "exact_match,strict-match", name: "GSM8K", analogue: "sums" },
     Column { task: Task::TruthfulqaMc2, metric: "acc", name: "TruthfulQA", analogue: "myths, mc2" },
 ];
+
+/// The mean of the four, taken as independent.
+pub(super) const AVERAGE: &str = "average";
 
 /// What the evidence calls a base model's verdicts, which stand beside those of each of its runs.
 pub fn base_column(task: &str) -> String {
@@ -58,6 +62,7 @@ struct Input {
     world: bool,
     notes: Vec<String>,
     arms: Vec<Arm>,
+    margin: Option<f64>,
 }
 
 /// The table's numbers from its evidence: a base model, then each objective without and with LPC.
@@ -106,15 +111,15 @@ fn input(evidence: &Evidence) -> Result<Input> {
         world: header.settings.get(WORLD) == Some(&1.0),
         notes: header.remarks(),
         arms,
+        margin: header.settings.get(MARGIN).map(|points| points / 100.0),
     })
 }
 
 impl Arm {
     /// Over seeds and documents.
     fn estimate(&self, benchmark: usize) -> Result<Estimate> {
-        let share =
-            crossed(self.seeds.len(), self.documents(benchmark), |s, d| self.seeds[s].2[benchmark][d])?;
-        Ok(share.within(0.0, 1.0))
+        let shape = (self.seeds.len(), self.documents(benchmark));
+        share_interval(Array2::from_shape_fn(shape, |(s, d)| self.seeds[s].2[benchmark][d]).view())
     }
 
     fn documents(&self, benchmark: usize) -> usize {
@@ -122,35 +127,17 @@ impl Arm {
     }
 }
 
-fn crossed(seeds: usize, documents: usize, value: impl Fn(usize, usize) -> f64) -> Result<Estimate> {
-    crossed_interval(Array2::from_shape_fn((seeds, documents), |(s, d)| value(s, d)).view())
-}
-
-/// Mean of the four with its 95 % half-width, the benchmarks taken as independent.
-fn average(estimates: &[Estimate]) -> (f64, f64) {
-    let n = estimates.len() as f64;
-    let mean = estimates.iter().map(|e| e.mean).sum::<f64>() / n;
-    let variance: f64 = estimates.iter().map(|e| e.standard_error.powi(2)).sum();
-    (mean, normal_quantile(0.5 + LEVEL / 2.0) * variance.sqrt() / n)
-}
-
 /// LPC against the plain objective on one benchmark, or on their average.
 struct Comparison<'a> {
     with: &'a Arm,
     /// None: the average.
     benchmark: Option<usize>,
-    difference: f64,
-    standard_error: f64,
-    interval: (f64, f64),
-    /// Raw and by Holm over the table; none for averages.
-    p: Option<(f64, f64)>,
+    decision: Decision,
 }
 
-/// Every cell that has runs on both sides.
-///
-/// One seed of right and wrong answers: McNemar's exact test. Otherwise the interval's own test.
+/// Every cell that has runs on both sides, averages among them: one family.
 fn comparisons(input: &Input) -> Result<Vec<Comparison<'_>>> {
-    let mut all = vec![];
+    let (mut cells, mut family) = (vec![], vec![]);
     for pair in input.arms.windows(2) {
         let (without, with) = (&pair[0], &pair[1]);
         // A seed that one side lacks, its training having diverged, is in no comparison.
@@ -160,43 +147,29 @@ fn comparisons(input: &Input) -> Result<Vec<Comparison<'_>>> {
         if !with.latent || paired.is_empty() {
             continue;
         }
-        let mut estimates = vec![];
-        for benchmark in 0..COLUMNS.len() {
-            let both = |s: usize, d: usize| {
+        let difference = |benchmark: usize| {
+            let value = |(s, d): (usize, usize)| {
                 let (with_seed, without_seed) = paired[s];
-                (with.seeds[with_seed].2[benchmark][d], without.seeds[without_seed].2[benchmark][d])
+                with.seeds[with_seed].2[benchmark][d] - without.seeds[without_seed].2[benchmark][d]
             };
-            let documents = with.documents(benchmark);
-            let e = crossed(paired.len(), documents, |s, d| both(s, d).0 - both(s, d).1)?;
-            let count = |kind: (f64, f64)| (0..documents).filter(|&d| both(0, d) == kind).count();
-            let (only_with, only_without) = (count((1.0, 0.0)), count((0.0, 1.0)));
-            let binary = only_with + only_without + count((0.0, 0.0)) + count((1.0, 1.0)) == documents;
-            let p = match paired.len() {
-                1 if binary => mcnemar_exact(only_with, only_without),
-                _ => e.p_value,
-            };
-            let interval = (e.low, e.high);
-            all.push(Comparison {
-                with,
-                benchmark: Some(benchmark),
-                difference: e.mean,
-                standard_error: e.standard_error,
-                interval,
-                p: Some((p, p)),
+            let shape = (paired.len(), with.documents(benchmark));
+            paired_interval(Array2::from_shape_fn(shape, value).view(), None)
+        };
+        let mut estimates = (0..COLUMNS.len()).map(difference).collect::<Result<Vec<_>>>()?;
+        estimates.extend(mean_of_independent(&estimates));
+        let benchmarks = (0..COLUMNS.len()).map(Some).chain([None]);
+        for (benchmark, estimate) in benchmarks.zip(estimates) {
+            cells.push((with, benchmark));
+            family.push(Compared {
+                estimate,
+                claim: Claim::Higher,
+                margin: input.margin,
+                seeds: paired.len(),
             });
-            estimates.push(e);
         }
-        let (mean, half) = average(&estimates);
-        let interval = (mean - half, mean + half);
-        let standard_error = half / normal_quantile(0.5 + LEVEL / 2.0);
-        all.push(Comparison { with, benchmark: None, difference: mean, standard_error, interval, p: None });
     }
-    let raw: Vec<f64> = all.iter().filter_map(|c| c.p).map(|(p, _)| p).collect();
-    let mut adjusted = holm(&raw).into_iter();
-    for (_, holm) in all.iter_mut().filter_map(|c| c.p.as_mut()) {
-        *holm = adjusted.next().unwrap_or(1.0);
-    }
-    Ok(all)
+    let compared = cells.into_iter().zip(decide(&family)?);
+    Ok(compared.map(|((with, benchmark), decision)| Comparison { with, benchmark, decision }).collect())
 }
 
 /// What LPC changes, benchmark by benchmark.
@@ -209,10 +182,8 @@ pub(super) fn effects(evidence: &Evidence) -> Result<Vec<Effect>> {
         Some(Effect {
             base: c.with.base.clone(),
             objective: c.with.objective.clone()?,
-            column: COLUMNS[c.benchmark?].name.into(),
-            mean: c.difference,
-            standard_error: c.standard_error,
-            p_value: c.p?.0,
+            column: c.benchmark.map_or(AVERAGE, |b| COLUMNS[b].name).into(),
+            decision: c.decision,
         })
     };
     Ok(comparisons.iter().filter_map(effect).collect())

@@ -1,13 +1,14 @@
 //! What the cells of table 2 rest on: seeds, intervals and tests of each.
 
-use super::summary::{Arm, Comparison, RunSummary, correct};
+use super::summary::{Arm, Comparison, Difference, Pooled, RunSummary, correct};
 use crate::error::Result;
 use crate::eval::stats::{
-    Estimate, bootstrap_interval, mcnemar_exact, paired_bootstrap, resamples, wilson_interval,
+    Estimate, Method, bootstrap_interval, mcnemar_exact, paired_bootstrap, resamples, wilson_interval,
 };
 use crate::report::document::Basis;
 use crate::report::paper::{self, Published};
 use crate::report::text::{p_value, percent, points};
+use crate::report::verdict::Decision;
 use crate::seed;
 use ndarray::Array2;
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ impl Resamples {
     pub(super) fn arm(&mut self, title: String, arm: &Arm) -> Result<Option<Basis>> {
         let (Some(accuracy), Some(first)) = (&arm.accuracy, arm.runs.first()) else { return Ok(None) };
         let pairs = first.records.len();
-        let mut facts = estimate(accuracy, percent, " %");
+        let mut facts = estimate(accuracy, percent, " %").to_vec();
         for run in &arm.runs {
             let right = run.records.iter().filter(|r| r.correct).count();
             let interval = wilson_interval(right, pairs)?;
@@ -56,10 +57,7 @@ impl Resamples {
     }
 
     pub(super) fn comparison(&mut self, name: &str, c: &Comparison) -> Basis {
-        let mut facts = estimate(&c.difference, points, " points");
-        let [p, holm] = [c.difference.p_value, c.p_holm].map(p_value);
-        facts.push(("p".into(), format!("{p}; after Holm's correction {holm}")));
-        facts.push(("Verdict".into(), c.verdict.name().into()));
+        let mut facts = difference(&c.difference, &c.decision);
         for (without, with) in &c.runs {
             let both = || without.records.iter().zip(&with.records);
             let gained = both().filter(|(a, b)| !a.correct && b.correct).count();
@@ -79,12 +77,42 @@ impl Resamples {
         }
         Basis {
             title: format!("{name}: with LPC minus without"),
-            how: "Mean difference of right answers, paired by seed and test pair.".into(),
+            how: "Mean difference, paired by seed and test pair. The seeds' variance is that of all cells of the \
+                  objective together."
+                .into(),
             facts,
             runs: ids(c.runs.iter().flat_map(|(without, with)| [*without, *with])),
             source: String::new(),
         }
     }
+}
+
+/// What a pooled row rests on.
+pub(super) fn pooled(p: &Pooled, cells: &[&Comparison]) -> Basis {
+    Basis {
+        title: format!("Mean over {} cells, {}: with LPC minus without", p.cells, p.name()),
+        how: "The mean over the cells for every seed and test pair, then an interval over both: what cells share is \
+              counted once. The cells are taken as they are, not as drawn from others."
+            .into(),
+        facts: difference(&p.difference, &p.decision),
+        runs: ids(cells.iter().flat_map(|c| c.runs.iter().flat_map(|(without, with)| [*without, *with]))),
+        source: String::new(),
+    }
+}
+
+fn difference(difference: &Difference, decision: &Decision) -> Vec<(String, String)> {
+    let mut facts = vec![];
+    if let Some(e) = &difference.by_probability {
+        facts.extend(
+            estimate(e, points, " points").map(|(name, fact)| (format!("{name}, true probability"), fact)),
+        );
+    }
+    let by_label = estimate(&difference.by_label, points, " points");
+    facts.extend(by_label.map(|(name, fact)| (format!("{name}, labels as drawn"), fact)));
+    let p = p_value(difference.decides().p_value);
+    facts.push(("p".into(), format!("{p}; after Holm's correction {}", p_value(decision.p_holm))));
+    facts.push(("Verdict".into(), format!("{}: {}.", decision.verdict.name(), decision.because())));
+    facts
 }
 
 pub(super) fn ids<'a>(runs: impl IntoIterator<Item = &'a RunSummary>) -> Vec<String> {
@@ -98,13 +126,14 @@ fn bootstrap_fact(interval: String) -> (String, String) {
     )
 }
 
-fn estimate(e: &Estimate, format: fn(f64) -> String, unit: &str) -> Vec<(String, String)> {
-    vec![
+fn estimate(e: &Estimate, format: fn(f64) -> String, unit: &str) -> [(String, String); 3] {
+    let how = match e.method {
+        Method::Student => "seeds and pairs crossed, Student's t",
+        Method::Score { .. } => "Tango's score interval: nearly all verdicts agree",
+    };
+    [
         ("Mean".into(), format!("{}{unit}", format(e.mean))),
-        (
-            "95 % interval".into(),
-            format!("{} to {} (seeds and pairs crossed, Student's t)", format(e.low), format(e.high)),
-        ),
+        ("95 % interval".into(), format!("{} to {} ({how})", format(e.low), format(e.high))),
         (
             "Standard error".into(),
             format!("{:.3} points, {:.1} degrees of freedom", 100.0 * e.standard_error, e.degrees_of_freedom),

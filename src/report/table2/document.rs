@@ -1,13 +1,15 @@
 //! Table 2 as a document: the table first, then the verdicts and what they rest on.
 
-use super::basis::{Resamples, ids, published};
-use super::summary::{Arm, BaseSummary, Comparison, LatentSummary, Row, RunSummary, Summary, Verdict};
+use super::basis::{Resamples, ids, pooled, published};
+use super::summary::{
+    Arm, BaseSummary, Comparison, Difference, LatentSummary, Pooled, Row, RunSummary, Summary,
+};
 use crate::error::Result;
-use crate::eval::stats::Generalises;
 use crate::plan::Scale;
 use crate::report::document::{Basis, Block, Cell, Column, Document, Figure, Grid, Medium, Section, columns};
 use crate::report::paper;
 use crate::report::text::{NONE, NOT_RUN, bracketed, p_value, percent, points, scale, side};
+use crate::report::verdict::{Decision, Verdict, count, rule};
 use crate::run::records::Record;
 use std::collections::BTreeSet;
 
@@ -53,19 +55,40 @@ fn caption(summary: &Summary) -> String {
     let pairs = span(arms().map(|a| a.runs[0].records.len()));
     let measured = match (seeds, pairs) {
         (Some(seeds), Some(pairs)) => {
-            format!("preference accuracy in % on {pairs} held-out pairs, training seeds a cell: {seeds}")
+            let s = if seeds == "1" { "" } else { "s" };
+            format!("preference accuracy in % on {pairs} held-out pairs, {seeds} training seed{s} per cell")
         }
         _ => "nothing run yet".into(),
     };
-    let brackets = "Brackets: 95 % intervals over seeds and pairs; differences in points.";
-    format!("{}: {measured}. {brackets}", scale(summary.scale))
+    let brackets =
+        "Brackets: 95 % intervals over seeds and pairs. Differences: with LPC minus without, in points.";
+    let probability = " By probability: a pair counts the true probability of the label that the policy prefers, which \
+                       the built-in world knows; verdicts are about this difference, which lacks the labels' noise.";
+    let probability = if scored_by_probability(summary) { probability } else { "" };
+    format!(
+        "{}: {measured}. {brackets}{probability} Detectable: the smallest true difference that this design finds with \
+         a power of 80 %.",
+        scale(summary.scale)
+    )
+}
+
+fn scored_by_probability(summary: &Summary) -> bool {
+    let known = |c: &Comparison| c.difference.by_probability.is_some();
+    summary.rows.iter().filter_map(|r| r.comparison.as_ref()).any(known)
 }
 
 /// The table that the README shows too.
 fn main_grid(summary: &Summary) -> Result<Grid> {
-    let numbers =
-        ["Without LPC", "With LPC", "Paired difference", "p", "p (Holm)", "Paper, 7–8B: without → with"];
-    let columns = columns(&["Base model", "Objective"], &numbers);
+    let probability = scored_by_probability(summary);
+    let by_probability = if probability { &["By probability"][..] } else { &[] };
+    let numbers = [
+        &["Without LPC", "With LPC", "Difference"],
+        by_probability,
+        &["p (Holm)", "p (equivalence)", "Detectable"],
+    ];
+    let mut columns = columns(&["Base model", "Objective"], &numbers.concat());
+    columns.push(Column::words("Verdict"));
+    columns.push(Column::numbers("Paper, 7–8B"));
     let mut resamples = Resamples::default();
     let row = |row: &Row| {
         let name = row.name();
@@ -75,12 +98,15 @@ fn main_grid(summary: &Summary) -> Result<Grid> {
             Ok(Cell::text(text).resting_on(basis))
         };
         let (without, with) = (arm(false, &row.without)?, arm(true, &row.with)?);
-        let compared = match &row.comparison {
-            None => [NOT_RUN, NONE, NONE].map(Cell::text),
+        let compared: Vec<Cell> = match &row.comparison {
+            None => {
+                let between = vec![NONE; if probability { 4 } else { 3 }];
+                [vec![NOT_RUN], between, vec![NOT_RUN]].concat().into_iter().map(Cell::text).collect()
+            }
             Some(c) => {
                 let basis = resamples.comparison(&name, c);
-                let (difference, p) = (bracketed(&c.difference, points), p_value(c.difference.p_value));
-                [difference, p, p_value(c.p_holm)].map(|text| Cell::text(text).resting_on(basis.clone()))
+                let texts = compared(&c.difference, &c.decision, probability);
+                texts.into_iter().map(|text| Cell::text(text).resting_on(basis.clone())).collect()
             }
         };
         let paper = row.published.map_or(NONE.into(), |p| format!("{:.1} → {:.1}", p.without, p.with));
@@ -88,59 +114,68 @@ fn main_grid(summary: &Summary) -> Result<Grid> {
         let measured = [without, with].into_iter().chain(compared).chain([paper]);
         Ok([row.base, row.objective].map(Cell::text).into_iter().chain(measured).collect())
     };
-    Ok(Grid::new(columns, summary.rows.iter().map(row).collect::<Result<_>>()?))
+    let mut rows: Vec<Vec<Cell>> = summary.rows.iter().map(row).collect::<Result<_>>()?;
+    rows.extend(summary.pooled.iter().map(|p| pooled_row(summary, p, probability)));
+    Ok(Grid::new(columns, rows))
+}
+
+fn pooled_row(summary: &Summary, p: &Pooled, probability: bool) -> Vec<Cell> {
+    let of = summary.rows.iter().filter(|row| p.objective.is_none_or(|o| o == row.objective));
+    let cells: Vec<&Comparison> = of.filter_map(|row| row.comparison.as_ref()).collect();
+    let basis = pooled(p, &cells);
+    let texts = compared(&p.difference, &p.decision, probability);
+    let compared = texts.into_iter().map(|text| Cell::text(text).resting_on(basis.clone()));
+    let paper = p.published.map_or(NONE.into(), |points| format!("{points:+.1}"));
+    let name = format!("mean of {} cells", p.cells);
+    let names = [name.as_str(), &p.name(), NONE, NONE].map(Cell::text);
+    names.into_iter().chain(compared).chain([Cell::text(paper)]).collect()
+}
+
+/// Difference by labels, and by probability in a table that has it; both p-values, what is detectable, verdict.
+fn compared(difference: &Difference, decision: &Decision, probability: bool) -> Vec<String> {
+    let by_probability = difference.by_probability.map_or(NONE.into(), |e| bracketed(&e, points));
+    let differences = std::iter::once(bracketed(&difference.by_label, points));
+    let rest = [
+        p_value(decision.p_holm),
+        decision.p_equivalence.map_or(NONE.into(), p_value),
+        points(decision.detectable).trim_start_matches('+').into(),
+        decision.verdict.name().into(),
+    ];
+    differences.chain(probability.then_some(by_probability)).chain(rest).collect()
 }
 
 pub(super) fn verdict_line(summary: &Summary) -> String {
-    let compared: Vec<&Comparison> = summary.rows.iter().filter_map(|r| r.comparison.as_ref()).collect();
-    let count = |v: Verdict| compared.iter().filter(|c| c.verdict == v).count();
-    format!(
-        "Supported in {}, not supported (significantly lower) in {}, undecided in {} of {} comparisons; {} not run.",
-        count(Verdict::Supported),
-        count(Verdict::NotSupported),
-        count(Verdict::Undecided),
-        compared.len(),
-        summary.rows.len() - compared.len(),
-    )
+    let compared: Vec<Verdict> =
+        summary.rows.iter().filter_map(|r| Some(r.comparison.as_ref()?.decision.verdict)).collect();
+    let cells = count(&compared, summary.rows.len() - compared.len());
+    let pooled = summary.pooled.iter().find(|p| p.objective.is_none()).map(|p| {
+        let e = p.difference.decides();
+        let verdict = match p.decision.verdict {
+            Verdict::NoDifference => "no difference larger than the margin",
+            other => other.name(),
+        };
+        format!(" Mean over all {} cells: {} points, {verdict}.", p.cells, bracketed(&e, points))
+    });
+    cells + &pooled.unwrap_or_default()
 }
 
 fn verdicts(summary: &Summary) -> Section {
-    let line = verdict_line(summary);
-    let told = |row: &Row, text: String| format!("{}: {text}", row.name());
-    let in_text = summary.rows.iter().map(|row| {
-        let name = |c: &Comparison| format!("**{}**", c.verdict.name());
-        told(row, row.comparison.as_ref().map_or(format!("{NOT_RUN}."), |c| name(c) + &why(c)))
+    let lead = || Block::Paragraph(format!("{} {}", verdict_line(summary), rule(summary.margin)));
+    let told = |name: String, d: &Decision| format!("{name}: **{}**: {}.", d.verdict.name(), d.because());
+    let cells = summary.rows.iter().map(|row| match &row.comparison {
+        Some(c) => told(row.name(), &c.decision),
+        None => format!("{}: {NOT_RUN}.", row.name()),
     });
-    let on_page = summary
-        .rows
-        .iter()
-        .filter_map(|row| row.comparison.as_ref().map(|c| told(row, c.verdict.name().to_string() + &why(c))));
-    let decided = "Decided means: p < 0.05 after Holm's correction";
-    let block = |medium, end: &str, points: Vec<String>| {
-        Block::Only(medium, vec![Block::Paragraph(format!("{line} {decided}{end}")), Block::List(points)])
-    };
+    let pooled =
+        summary.pooled.iter().map(|p| told(format!("Mean of {} cells, {}", p.cells, p.name()), &p.decision));
+    let in_text: Vec<String> = cells.chain(pooled).collect();
+    let on_page = in_text.iter().map(|line| line.replace("**", "")).collect();
     let blocks = vec![
-        block(Medium::Text, " over these comparisons.", in_text.collect()),
-        block(Medium::Page, ".", on_page.collect()),
+        lead(),
+        Block::Only(Medium::Text, vec![Block::List(in_text)]),
+        Block::Only(Medium::Page, vec![Block::List(on_page)]),
     ];
     Section::new("Does LPC raise accuracy here?", blocks)
-}
-
-/// What follows a verdict.
-fn why(c: &Comparison) -> String {
-    let d = &c.difference;
-    let interval = format!("the interval of the difference, {} to {} points,", points(d.low), points(d.high));
-    let why = match (c.verdict, d.low <= 0.0 && 0.0 <= d.high) {
-        (Verdict::Supported, _) => format!("{interval} lies above zero"),
-        (Verdict::NotSupported, _) => format!("{interval} lies below zero"),
-        (Verdict::Undecided, true) => format!("{interval} includes zero"),
-        (Verdict::Undecided, false) => format!("{interval} excludes zero, but not after Holm's correction"),
-    };
-    let reach = match d.generalises {
-        Generalises::OverSeedsAndExamples => format!("{} seeds", c.runs.len()),
-        Generalises::OverExamples => "one seed, so nothing is said about other training runs".into(),
-    };
-    format!(": {why} ({reach}).")
 }
 
 /// A grid below its explanation; nothing without rows.

@@ -2,7 +2,8 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `summary` | [`input`] reads the records of the runs from the evidence, [`summarise`] estimates every accuracy, difference and p-value from them |
+//! | `summary` | [`input`] reads the records of the runs from the evidence, [`summarise`] estimates every accuracy from them |
+//! | `comparisons` | differences with and without LPC, cell by cell and pooled, and what they decide |
 //! | `document` | writes the estimates as text: `main_grid` is the table itself, the other functions are the sections below it |
 //! | `basis` | what the page shows for a cell that is opened: its seeds, intervals and tests |
 //! | `numbers` | the estimates as CSV |
@@ -11,6 +12,7 @@
 //! [`exhibit`] puts them together. The same records always give the same bytes.
 
 mod basis;
+mod comparisons;
 mod document;
 mod figure;
 mod numbers;
@@ -18,12 +20,13 @@ mod summary;
 
 pub use figure::figure;
 pub use summary::{
-    Arm, BaseModel, BaseSummary, Ceiling, Cell, Comparison, Input, LatentSummary, Proportion, Row,
-    RunSummary, SIGNIFICANCE, Summary, Verdict, input, summarise,
+    Arm, BaseModel, BaseSummary, Ceiling, Cell, Comparison, Difference, Input, LatentSummary, Pooled,
+    Proportion, Row, RunSummary, Summary, input, summarise,
 };
 
 use super::claims::Effect;
 use super::exhibit::Exhibit;
+use super::verdict::Decision;
 use crate::Result;
 use crate::plan::Table;
 use crate::run::evidence::Evidence;
@@ -43,21 +46,22 @@ pub fn exhibit(input: &Input) -> Result<Exhibit> {
     Ok(exhibit)
 }
 
-/// What LPC changes, objective by objective.
+/// What LPC changes, objective by objective: in the mean over its cells, where it has several.
 ///
 /// Errors: as [`input`] and [`summarise`].
 pub(super) fn effects(evidence: &Evidence) -> Result<Vec<Effect>> {
     let records = input(evidence)?;
-    let effect = |row: &Row<'_>| {
-        let e = row.comparison.as_ref()?.difference;
-        Some(Effect {
-            base: row.base.into(),
-            objective: row.objective.into(),
-            column: String::new(),
-            mean: e.mean,
-            standard_error: e.standard_error,
-            p_value: e.p_value,
-        })
+    let summary = summarise(&records)?;
+    let effect = |base: &str, objective: &str, decision: Decision| Effect {
+        base: base.into(),
+        objective: objective.into(),
+        column: String::new(),
+        decision,
     };
-    Ok(summarise(&records)?.rows.iter().filter_map(effect).collect())
+    let pooled = |row: &Row<'_>| summary.pooled.iter().any(|p| p.objective == Some(row.objective));
+    let cells = summary.rows.iter().filter(|row| !pooled(row));
+    let cells =
+        cells.filter_map(|row| Some(effect(row.base, row.objective, row.comparison.as_ref()?.decision)));
+    let means = summary.pooled.iter().filter_map(|p| Some(effect("all", p.objective?, p.decision)));
+    Ok(cells.chain(means).collect())
 }

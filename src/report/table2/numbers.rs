@@ -1,10 +1,11 @@
 //! `table2.csv`: every estimate of [`super::summary`] in a row of its own, for programs to read.
 
-use super::summary::{Arm, BaseSummary, Row, RunSummary, Summary};
+use super::summary::{Arm, BaseSummary, Difference, Pooled, Row, RunSummary, Summary};
 use crate::eval::stats::Estimate;
 use crate::report::document::{Cell, Column, Grid, columns};
 use crate::report::paper;
 use crate::report::text::NOT_RUN;
+use crate::report::verdict::Decision;
 
 pub(super) fn grid(summary: &Summary) -> Grid {
     let words = ["scale", "base_model", "objective", "quantity", "source", "statistic", "unit"];
@@ -18,6 +19,7 @@ pub(super) fn grid(summary: &Summary) -> Grid {
         numbers.comparison(row);
         numbers.published(row);
     }
+    summary.pooled.iter().for_each(|pooled| numbers.pooled(pooled));
     numbers.grid
 }
 
@@ -81,13 +83,16 @@ impl Numbers {
             return put("difference", "points", Cell::text(NOT_RUN), "");
         };
         let ids = run_ids(c.runs.iter().flat_map(|(without, with)| [*without, *with]));
-        for (statistic, unit, value) in statistics("difference", "points", &c.difference) {
-            put(statistic, unit, Cell::number(value), &ids);
-        }
-        put("p_value", "probability", Cell::number(c.difference.p_value), &ids);
-        put("p_holm", "probability", Cell::number(c.p_holm), &ids);
-        put("seeds", "count", Cell::number(c.runs.len() as f64), &ids);
-        put("verdict", "", Cell::text(c.verdict.name()), &ids);
+        difference(&c.difference, &c.decision, c.runs.len(), |statistic, unit, value| {
+            put(statistic, unit, value, &ids);
+        });
+    }
+
+    fn pooled(&mut self, p: &Pooled) {
+        let put = |statistic: &str, unit: &str, value: Cell| {
+            self.put(["all", &p.name(), "difference", "", statistic, unit], value, "");
+        };
+        difference(&p.difference, &p.decision, p.seeds, put);
     }
 
     fn published(&mut self, row: &Row) {
@@ -99,6 +104,30 @@ impl Numbers {
                 let columns = [row.base, row.objective, quantity, "", statistic, "percent"];
                 self.put(columns, Cell::number(value), "");
             }
+        }
+    }
+}
+
+/// Everything that is said of a difference. The score that decides has the plain names.
+fn difference(
+    difference: &Difference,
+    decision: &Decision,
+    seeds: usize,
+    mut put: impl FnMut(&str, &str, Cell),
+) {
+    for (statistic, unit, value) in statistics("difference", "points", &difference.decides()) {
+        put(statistic, unit, Cell::number(value));
+    }
+    put("p_value", "probability", Cell::number(difference.decides().p_value));
+    put("p_holm", "probability", Cell::number(decision.p_holm));
+    let equivalence = decision.p_equivalence.map_or(Cell::text(""), Cell::number);
+    put("p_equivalence_holm", "probability", equivalence);
+    put("detectable", "points", Cell::number(100.0 * decision.detectable));
+    put("seeds", "count", Cell::number(seeds as f64));
+    put("verdict", "", Cell::text(decision.verdict.name()));
+    if difference.by_probability.is_some() {
+        for (statistic, unit, value) in statistics("difference", "points", &difference.by_label) {
+            put(&format!("{statistic}, labels as drawn"), unit, Cell::number(value));
         }
     }
 }

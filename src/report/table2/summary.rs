@@ -1,17 +1,16 @@
 //! From the records of runs to the estimates of table 2, before any of them is written as text: accuracies and
 //! their intervals, differences, p-values, verdicts.
 
+use super::comparisons::compare;
 use crate::error::{Error, Result};
-use crate::eval::stats::{Estimate, Interval, crossed_interval, holm, wilson_interval};
+use crate::eval::stats::{Estimate, Interval, share_interval, wilson_interval};
 use crate::plan::Scale;
 use crate::report::paper::{self, Published};
+use crate::report::verdict::{Decision, MARGIN};
 use crate::run::evidence::{Evidence, Header, Run};
 use crate::run::records::Record;
 use ndarray::Array2;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Holm-adjusted p-values below this decide a comparison.
-pub const SIGNIFICANCE: f64 = 0.05;
 
 /// Everything the table is made from.
 #[derive(Debug, Clone)]
@@ -24,6 +23,8 @@ pub struct Input {
     /// Rows follow the order in which objectives first appear. A cell left out, or without
     /// runs, is `not run`.
     pub cells: Vec<Cell>,
+    /// A smaller difference does not matter; a share. None where none was stated.
+    pub margin: Option<f64>,
 }
 
 #[derive(Debug, Clone)]
@@ -89,6 +90,9 @@ pub struct Summary<'a> {
     pub notes: &'a [String],
     pub bases: Vec<BaseSummary<'a>>,
     pub rows: Vec<Row<'a>>,
+    /// Means over the base models, objective by objective, then over all cells. None of a single cell.
+    pub pooled: Vec<Pooled<'a>>,
+    pub margin: Option<f64>,
 }
 
 #[derive(Debug)]
@@ -134,18 +138,31 @@ pub struct Arm<'a> {
 pub struct Comparison<'a> {
     /// (without, with) of every seed that both ran.
     pub runs: Vec<(&'a RunSummary, &'a RunSummary)>,
-    pub difference: Estimate,
-    pub p_holm: f64,
-    pub verdict: Verdict,
+    pub difference: Difference,
+    pub decision: Decision,
 }
 
-/// On the claim that LPC raises accuracy in this cell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    Supported,
-    /// Significant the other way.
-    NotSupported,
-    Undecided,
+/// A difference by two scores of the same decisions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Difference {
+    /// A pair counts 1 where the label as drawn is met, otherwise 0: the paper's accuracy.
+    pub by_label: Estimate,
+    /// A pair counts the true probability of the label that was met: the same mean without the labels' noise.
+    /// None where no probability is known.
+    pub by_probability: Option<Estimate>,
+}
+
+/// The mean difference over cells, which are taken as they are: not as drawn from others.
+#[derive(Debug)]
+pub struct Pooled<'a> {
+    /// None: all objectives.
+    pub objective: Option<&'a str>,
+    pub cells: usize,
+    pub seeds: usize,
+    pub difference: Difference,
+    pub decision: Decision,
+    /// The mean of the paper's differences for these cells, in points; none where it lacks one of them.
+    pub published: Option<f64>,
 }
 
 /// What the table is made from, as its evidence has it.
@@ -184,7 +201,8 @@ pub fn input(evidence: &Evidence) -> Result<Input> {
         paper: base.paper.clone(),
         accuracy: accuracy(&base.name),
     });
-    Ok(Input { scale: *scale, notes: evidence.header.remarks(), bases: bases.collect(), cells })
+    let margin = evidence.header.settings.get(MARGIN).map(|points| points / 100.0);
+    Ok(Input { scale: *scale, notes: evidence.header.remarks(), bases: bases.collect(), cells, margin })
 }
 
 /// Pairs whose chosen completion the base model, the reference of these records, finds likelier
@@ -216,25 +234,14 @@ pub fn summarise(input: &Input) -> Result<Summary<'_>> {
         for objective in &objectives {
             let side = |latent| arm(input, &base.name, objective, latent);
             let (without, with) = (side(false)?, side(true)?);
-            let comparison = compare(&without, &with)?;
             // The paper's table need not have this objective.
             let published = base.paper.as_ref().and_then(|column| paper::table2().find(column, objective));
-            rows.push(Row { base: &base.name, objective, without, with, comparison, published });
+            rows.push(Row { base: &base.name, objective, without, with, comparison: None, published });
         }
     }
-    let mut comparisons: Vec<&mut Comparison> =
-        rows.iter_mut().filter_map(|r| r.comparison.as_mut()).collect();
-    let p: Vec<f64> = comparisons.iter().map(|c| c.difference.p_value).collect();
-    for (comparison, p_holm) in comparisons.iter_mut().zip(holm(&p)) {
-        comparison.p_holm = p_holm;
-        comparison.verdict = match comparison.difference.mean {
-            _ if p_holm >= SIGNIFICANCE => Verdict::Undecided,
-            up if up > 0.0 => Verdict::Supported,
-            _ => Verdict::NotSupported,
-        };
-    }
+    let pooled = compare(&mut rows, &objectives, input.margin)?;
     let bases = input.bases.iter().map(|b| summarise_base(input, b)).collect::<Result<_>>()?;
-    Ok(Summary { scale: input.scale, notes: &input.notes, bases, rows })
+    Ok(Summary { scale: input.scale, notes: &input.notes, bases, rows, pooled, margin: input.margin })
 }
 
 fn check_cells(input: &Input) -> Result<()> {
@@ -281,7 +288,7 @@ fn arm<'a>(input: &'a Input, base: &str, objective: &str, latent: bool) -> Resul
             let cells = Array2::from_shape_fn((runs.len(), first.records.len()), |(s, e)| {
                 correct(&runs[s].records[e])
             });
-            Some(crossed_interval(cells.view())?.within(0.0, 1.0))
+            Some(share_interval(cells.view())?)
         }
         None => None,
     };
@@ -296,19 +303,6 @@ fn arm<'a>(input: &'a Input, base: &str, objective: &str, latent: bool) -> Resul
 /// 1 for a pair that was decided rightly, 0 for another.
 pub(super) fn correct(record: &Record) -> f64 {
     f64::from(u8::from(record.correct))
-}
-
-/// Over the seeds that both arms ran. Holm's value and the verdict wait for the other cells.
-fn compare<'a>(without: &Arm<'a>, with: &Arm<'a>) -> Result<Option<Comparison<'a>>> {
-    let partner = |run: &RunSummary| without.runs.iter().find(|r| r.seed == run.seed);
-    let runs: Vec<_> = with.runs.iter().filter_map(|with| Some((*partner(with)?, *with))).collect();
-    let Some((first, _)) = runs.first() else { return Ok(None) };
-    let difference = Array2::from_shape_fn((runs.len(), first.records.len()), |(s, e)| {
-        correct(&runs[s].1.records[e]) - correct(&runs[s].0.records[e])
-    });
-    let difference = crossed_interval(difference.view())?;
-    let (p_holm, verdict) = (difference.p_value, Verdict::Undecided);
-    Ok(Some(Comparison { runs, difference, p_holm, verdict }))
 }
 
 fn summarise_base<'a>(input: &'a Input, base: &'a BaseModel) -> Result<BaseSummary<'a>> {
@@ -344,12 +338,15 @@ impl Proportion {
     }
 }
 
-impl Verdict {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Supported => "supported",
-            Self::NotSupported => "not supported",
-            Self::Undecided => "undecided",
-        }
+impl Difference {
+    /// The one that verdicts are about.
+    pub fn decides(&self) -> Estimate {
+        self.by_probability.unwrap_or(self.by_label)
+    }
+}
+
+impl Pooled<'_> {
+    pub(super) fn name(&self) -> String {
+        self.objective.unwrap_or("all").to_string()
     }
 }

@@ -1,12 +1,13 @@
 //! Table 3 as a document.
 
-use super::{Input, RunWinRate, Sides, input, sides};
+use super::{Input, RunWinRate, Sides, comparisons, input, sides};
 use crate::Result;
 use crate::eval::stats::{Estimate, crossed_interval};
 use crate::report::document::{Basis, Block, Cell, Column, Document, Grid, Medium, Section, columns};
 use crate::report::exhibit::Exhibit;
 use crate::report::paper::{self, Both};
-use crate::report::text::{NONE, NOT_RUN, scale, side};
+use crate::report::text::{NONE, NOT_RUN, bracketed, points, scale, side};
+use crate::report::verdict::{Decision, rule};
 use crate::run::evidence::{Evidence, Header, Run};
 use ndarray::Array2;
 
@@ -33,7 +34,17 @@ fn document(evidence: &Evidence, input: &Input) -> Result<Document> {
         Block::Grid(win_rates(evidence, input)?),
     ];
     let lead = vec![Block::Excerpt("table3", excerpt), Block::Only(Medium::Text, in_text)];
-    Ok(Document { title: "Table 3".into(), lead: Section::new("Win rates", lead), sections: vec![] })
+    let told = |(base, objective, d): (&str, &str, Decision)| {
+        let difference = bracketed(&d.compared.estimate, points);
+        format!("{base}, {objective}: {}: {difference} points; {}.", d.verdict.name(), d.because())
+    };
+    let verdicts: Vec<String> = comparisons(input)?.into_iter().map(told).collect();
+    let blocks = match verdicts.is_empty() {
+        true => vec![],
+        false => vec![Block::Paragraph(rule(input.margin)), Block::List(verdicts)],
+    };
+    let sections = vec![Section::new("Does LPC raise the win rate here?", blocks)];
+    Ok(Document { title: "Table 3".into(), lead: Section::new("Win rates", lead), sections })
 }
 
 fn intro(input: &Input) -> String {

@@ -5,9 +5,10 @@ mod document;
 pub(super) use document::exhibit;
 
 use super::claims::Effect;
+use super::verdict::{Claim, Compared, Decision, MARGIN, decide};
 use crate::Result;
 use crate::error::Error;
-use crate::eval::stats::crossed_interval;
+use crate::eval::stats::paired_interval;
 use crate::eval::winrate::{Annotation, Estimate, Glm, win_rate};
 use crate::plan::Scale;
 use crate::run::evidence::{Evidence, Run};
@@ -48,6 +49,7 @@ struct Input {
     objectives: Vec<String>,
     /// Judged runs.
     runs: Vec<RunWinRate>,
+    margin: Option<f64>,
 }
 
 /// Names of what evidence measures of every answer: the judge's preference (1 to 2), and the characters
@@ -120,6 +122,7 @@ fn input(evidence: &Evidence) -> Result<Input> {
         bases: header.bases.iter().map(|base| base.name.clone()).collect(),
         objectives: header.objectives.clone(),
         runs,
+        margin: header.settings.get(MARGIN).map(|points| points / 100.0),
     })
 }
 
@@ -145,15 +148,13 @@ fn sides<'a>(input: &'a Input, base: &str, objective: &str) -> Sides<'a> {
     Sides { without, with, judged, paired }
 }
 
-/// What LPC changes in the win rate, objective by objective; prompts without a verdict count in neither.
-///
-/// Errors: as [`input`].
-pub(super) fn effects(evidence: &Evidence) -> Result<Vec<Effect>> {
-    let input = input(evidence)?;
-    let mut effects = vec![];
+/// What LPC changes in the win rate, objective by objective, one family; prompts without a verdict count in
+/// neither. In shares.
+fn comparisons(input: &Input) -> Result<Vec<(&str, &str, Decision)>> {
+    let (mut rows, mut family) = (vec![], vec![]);
     for base in &input.bases {
         for objective in &input.objectives {
-            let Sides { judged, paired, .. } = sides(&input, base, objective);
+            let Sides { judged, paired, .. } = sides(input, base, objective);
             if paired.is_empty() || judged.len() < 2 {
                 continue;
             }
@@ -161,16 +162,31 @@ pub(super) fn effects(evidence: &Evidence) -> Result<Vec<Effect>> {
                 let (with, without) = paired[i];
                 with.wins[judged[j]] - without.wins[judged[j]]
             };
-            let e = crossed_interval(Array2::from_shape_fn((paired.len(), judged.len()), difference).view())?;
-            effects.push(Effect {
-                base: base.clone(),
-                objective: objective.clone(),
-                column: String::new(),
-                mean: e.mean,
-                standard_error: e.standard_error,
-                p_value: e.p_value,
+            let shape = (paired.len(), judged.len());
+            let estimate = paired_interval(Array2::from_shape_fn(shape, difference).view(), None)?;
+            rows.push((base.as_str(), objective.as_str()));
+            family.push(Compared {
+                estimate,
+                claim: Claim::Higher,
+                margin: input.margin,
+                seeds: paired.len(),
             });
         }
     }
-    Ok(effects)
+    let decided = rows.into_iter().zip(decide(&family)?);
+    Ok(decided.map(|((base, objective), decision)| (base, objective, decision)).collect())
+}
+
+/// [`comparisons`] for the paper's claims.
+///
+/// Errors: as [`input`].
+pub(super) fn effects(evidence: &Evidence) -> Result<Vec<Effect>> {
+    let input = input(evidence)?;
+    let effect = |(base, objective, decision): (&str, &str, Decision)| Effect {
+        base: base.into(),
+        objective: objective.into(),
+        column: String::new(),
+        decision,
+    };
+    Ok(comparisons(&input)?.into_iter().map(effect).collect())
 }
