@@ -73,7 +73,9 @@ fn decide(test: &ClaimTest, evidence: &Evidence) -> Result<Option<(Verdict, Stri
             Ok(improves(&effects(evidence)?.into_iter().filter(of).collect::<Vec<_>>()))
         }
         ClaimTest::Less { columns, than, .. } => Ok(less(&effects(evidence)?, columns, than)),
-        ClaimTest::Study { test, .. } => {
+        ClaimTest::Study { test, at_toy_scale, .. } => {
+            let toy = at_toy_scale.as_ref().filter(|_| evidence.header.scale == Scale::Toy);
+            let test = toy.unwrap_or(test);
             let summary = study::summarise(evidence)?;
             let answer = summary.answers.iter().find(|a| a.test.id == *test).ok_or_else(|| {
                 Error::argument("claims", "test", test, format!("one of {}", evidence.header.table.name()))

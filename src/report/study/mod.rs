@@ -5,20 +5,22 @@ pub mod codes;
 mod document;
 mod figure2;
 mod forest;
+mod measure;
 mod words;
 
 pub(super) use words::measured;
 
 use super::document::{Figure, csv};
 use super::exhibit::Exhibit;
-use super::verdict::{Claim, Compared, Decision, decide};
+use super::verdict::{Decision, decide};
 use crate::error::{Error, Result};
 use crate::eval::clusters::AgainstNull;
-use crate::eval::stats::{Estimate, paired_interval, share_interval};
+use crate::eval::stats::{Estimate, share_interval};
 use crate::plan::Table;
 use crate::plan::study::{Question, Rule, Study, Test};
 use crate::run::evidence::{Evidence, Header, NotRun, Run};
 use crate::run::map::{Map, Means};
+use measure::{Found, measure, unlike};
 use ndarray::Array2;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -85,11 +87,11 @@ impl Arm<'_> {
 
 /// A run with what it decided rightly.
 pub(super) struct Scored<'a> {
-    run: &'a Run,
+    pub run: &'a Run,
     pub pairs: Vec<String>,
     pub correct: Vec<f64>,
     /// The true probability of the label that the policy prefers; none where it is not known.
-    probability: Option<Vec<f64>>,
+    pub probability: Option<Vec<f64>>,
 }
 
 pub(super) struct Answer {
@@ -136,22 +138,25 @@ pub(super) fn summarise(evidence: &Evidence) -> Result<Summary<'_>> {
     let study = Study::parse(plan, Path::new(&header.table.evidence_file()))?;
     let arms = header.objectives.iter().map(|name| arm(evidence, name)).collect::<Result<Vec<_>>>()?;
     let map = layout(evidence)?;
-    let mut answers = vec![];
-    let mut family = vec![];
-    for question in &study.questions {
-        for test in &question.tests {
-            let found = measure(&arms, evidence, &study, test)?;
-            let missing = missing(&header.notes, &header.not_run, test);
-            family.extend(found.iter().map(|(compared, _)| *compared));
-            answers.push((question.clone(), test.clone(), found.map(|(_, measured)| measured), missing));
-        }
-    }
+    let tests: Vec<(&Question, &Test)> =
+        study.questions.iter().flat_map(|q| q.tests.iter().map(move |test| (q, test))).collect();
+    let found = tests.iter().map(|(_, test)| measure(&arms, evidence, &study, test));
+    let found: Vec<Option<Found>> = found.collect::<Result<_>>()?;
+    let all: Vec<&Found> = found.iter().flatten().collect();
+    let family = all.iter().map(|found| found.compared(&all)).collect::<Result<Vec<_>>>()?;
     let mut decisions = decide(&family)?.into_iter();
-    let answer = |(question, test, measured, missing): (_, _, Option<Measured>, _)| {
-        let outcome = measured.and_then(|measured| Some(Outcome { measured, decision: decisions.next()? }));
-        Answer { question, test, outcome, missing }
-    };
-    let answers = answers.into_iter().map(answer).collect();
+    let mut answers = vec![];
+    for ((question, test), found) in tests.into_iter().zip(&found) {
+        let outcome = match found {
+            None => None,
+            Some(found) => {
+                let measured = found.measured(&all)?;
+                decisions.next().map(|decision| Outcome { measured, decision })
+            }
+        };
+        let missing = missing(&header.notes, &header.not_run, test);
+        answers.push(Answer { question: question.clone(), test: test.clone(), outcome, missing });
+    }
     Ok(Summary { evidence, study, arms, answers, map })
 }
 
@@ -193,95 +198,6 @@ fn arm<'a>(evidence: &'a Evidence, name: &'a str) -> Result<Arm<'a>> {
         }
     };
     Ok(Arm { name, runs, accuracy })
-}
-
-fn unlike(first: &Scored<'_>, other: &Scored<'_>) -> Error {
-    let [first, other] = [first, other].map(|scored| &scored.run.manifest.run);
-    Error::argument("study", "run", other, format!("one tested on the pairs of run {first}"))
-}
-
-/// Σ_a w_a · (score of arm a) over the same seeds and pairs; none where an arm has no such score.
-fn contrast<'a>(
-    arms: &[(f64, Vec<&'a Scored<'_>>)],
-    score: impl Fn(&'a Scored<'_>) -> Option<&'a [f64]>,
-) -> Result<Option<Estimate>> {
-    let (_, first) = &arms[0];
-    let pairs = &first[0].pairs;
-    if let Some(run) = arms.iter().flat_map(|(_, runs)| runs).find(|run| run.pairs != *pairs) {
-        return Err(unlike(first[0], run));
-    }
-    // A seed given twice.
-    if let Some((_, other)) = arms.iter().find(|(_, runs)| runs.len() != first.len()) {
-        let expected = format!("{}, one a seed", first.len());
-        return Err(Error::argument("study", "runs of an arm", other.len(), expected));
-    }
-    let scores = |(w, runs): &(f64, Vec<&'a Scored<'_>>)| {
-        Some((*w, runs.iter().map(|run| score(run)).collect::<Option<Vec<_>>>()?))
-    };
-    let Some(scores) = arms.iter().map(scores).collect::<Option<Vec<_>>>() else { return Ok(None) };
-    // Weights above 1 on one side would leave the range of a difference of shares.
-    let scale = arms.iter().map(|(w, _)| w.max(0.0)).sum::<f64>().max(1.0);
-    let weighed = |(s, e): (usize, usize)| -> f64 {
-        scores.iter().map(|(w, runs): &(f64, Vec<&[f64]>)| w * runs[s][e] / scale).sum()
-    };
-    let e = paired_interval(Array2::from_shape_fn((first.len(), pairs.len()), weighed).view(), None)?;
-    Ok(Some(e.scaled(scale)))
-}
-
-/// The comparison that a test decides by, and what it is of; none where nothing ran.
-fn measure(
-    arms: &[Arm<'_>],
-    evidence: &Evidence,
-    study: &Study,
-    test: &Test,
-) -> Result<Option<(Compared, Measured)>> {
-    let by_name = |name: &str| arms.iter().find(|a| a.name == name).map_or(&[][..], |a| &a.runs);
-    let (weights, margin, claim) = match &test.rule {
-        Rule::Clusters {} => {
-            let of = study.map.as_deref().map(by_name).unwrap_or_default();
-            let runs: Vec<&Run> = of.iter().map(|scored| scored.run).collect();
-            return votes(evidence, &runs);
-        }
-        Rule::Positive { contrast } => (contrast, study.margin_points, Claim::Higher),
-        Rule::Within { contrast, points } => (contrast, Some(*points), Claim::Within),
-    };
-    // Seeds that every arm of the test ran.
-    let ran = |seed: u64| weights.keys().all(|name| by_name(name).iter().any(|r| r.run.seed() == seed));
-    let seeds: Vec<u64> = evidence.header.seeds.iter().copied().filter(|s| ran(*s)).collect();
-    if seeds.is_empty() {
-        return Ok(None);
-    }
-    let runs = |name: &str| by_name(name).iter().filter(|r| seeds.contains(&r.run.seed())).collect();
-    let arms: Vec<(f64, Vec<&Scored<'_>>)> =
-        weights.iter().map(|(name, weight)| (*weight, runs(name))).collect();
-    let by_label = contrast(&arms, |run| Some(&run.correct))?;
-    let by_probability = contrast(&arms, |run| run.probability.as_deref())?;
-    let margin = margin.map(|points| points / 100.0);
-    let compared = |estimate| Compared { estimate, claim, margin, seeds: seeds.len() };
-    Ok(match (by_probability, by_label) {
-        (Some(e), by_label) => Some((compared(e), Measured::Contrast { by_label })),
-        (None, Some(e)) => Some((compared(e), Measured::Contrast { by_label: None })),
-        (None, None) => None,
-    })
-}
-
-/// Whether neighbours vote more rightly than before the first step, over seeds and points.
-fn votes(evidence: &Evidence, runs: &[&Run]) -> Result<Option<(Compared, Measured)>> {
-    let of = |name: &'static str| -> Result<Vec<Vec<f64>>> {
-        let has = runs.iter().filter(|r| r.measured.iter().any(|(measured, _)| measured == name));
-        has.map(|run| evidence.measured(run, name)).collect()
-    };
-    let [trained, untrained] = VOTE_COLUMNS.map(of);
-    let (trained, untrained) = (trained?, untrained?);
-    let (seeds, points) = (untrained.len(), untrained.first().map_or(0, Vec::len));
-    if seeds == 0 || trained.len() != seeds || trained.iter().chain(&untrained).any(|v| v.len() != points) {
-        return Ok(None);
-    }
-    let difference = Array2::from_shape_fn((seeds, points), |(s, e)| trained[s][e] - untrained[s][e]);
-    let estimate = paired_interval(difference.view(), None)?;
-    let mean = |of: &[Vec<f64>]| of.iter().flatten().sum::<f64>() / (seeds * points) as f64;
-    let measured = Measured::Votes { trained: mean(&trained), untrained: mean(&untrained) };
-    Ok(Some((Compared { estimate, claim: Claim::Higher, margin: None, seeds }, measured)))
 }
 
 fn layout(evidence: &Evidence) -> Result<Option<Layout>> {
