@@ -23,11 +23,26 @@ pub enum Latent {
         /// Learning rate of codebook, prior and posterior; absent: the backbone's.
         /// 0 freezes them and leaves them out of the clipping norm.
         heads_learning_rate: Option<f64>,
+        #[serde(default, skip_serializing_if = "HeadsInput::is_raw")]
+        heads_input: HeadsInput,
     },
     /// (7) with its expectation taken over every code: no sample, no relaxation.
-    ExactElbo { codes: usize, kl_weight: f64, codebook_std: f64, heads_learning_rate: Option<f64> },
+    ExactElbo {
+        codes: usize,
+        kl_weight: f64,
+        codebook_std: f64,
+        heads_learning_rate: Option<f64>,
+        #[serde(default, skip_serializing_if = "HeadsInput::is_raw")]
+        heads_input: HeadsInput,
+    },
     /// (6) itself: no posterior either.
-    Marginal { codes: usize, codebook_std: f64, heads_learning_rate: Option<f64> },
+    Marginal {
+        codes: usize,
+        codebook_std: f64,
+        heads_learning_rate: Option<f64>,
+        #[serde(default, skip_serializing_if = "HeadsInput::is_raw")]
+        heads_input: HeadsInput,
+    },
     /// h_z = MLP(h_x), with the parameters of LPC at K = `match_codes`: neither codes nor samples
     /// nor a divergence. A reviewer's question: is it the latent, or more parameters?
     Control {
@@ -35,6 +50,8 @@ pub enum Latent {
         /// Scale of h_z as training begins; see `latent`.
         output_std: f64,
         heads_learning_rate: Option<f64>,
+        #[serde(default, skip_serializing_if = "HeadsInput::is_raw")]
+        heads_input: HeadsInput,
     },
     /// z ~ N(μ, diag σ²) in the place of a code: prior, posterior, their KL and (11) as LPC has them,
     /// h_z = Σ_i z_i e_i. A reviewer's question: why discrete?
@@ -46,6 +63,8 @@ pub enum Latent {
         /// Scale of h_z as training begins; see `latent`.
         output_std: f64,
         heads_learning_rate: Option<f64>,
+        #[serde(default, skip_serializing_if = "HeadsInput::is_raw")]
+        heads_input: HeadsInput,
     },
     /// h_z = Σ_f w_f(x) e_f with the built-in world's true weights of the prompt's factors, given in
     /// training and at test: what a latent could know at most. A reviewer's question: does LPC beat
@@ -55,6 +74,25 @@ pub enum Latent {
         output_std: f64,
         heads_learning_rate: Option<f64>,
     },
+}
+
+/// What the networks of a latent read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeadsInput {
+    /// Hidden states as they are: the paper's reading.
+    #[default]
+    Raw,
+    /// h − μ, μ the base model's mean over the training pairs.
+    Centred,
+    /// (Σ + ε)^(−1/2) (h − μ), with the base model's covariance Σ too: every direction of h varies alike.
+    Whitened,
+}
+
+impl HeadsInput {
+    pub fn is_raw(&self) -> bool {
+        *self == Self::Raw
+    }
 }
 
 /// What every latent of discrete codes has: the codebook, and how it begins.
@@ -91,6 +129,28 @@ impl Latent {
             | Self::Control { heads_learning_rate, .. }
             | Self::Gaussian { heads_learning_rate, .. }
             | Self::Factors { heads_learning_rate, .. } => heads_learning_rate,
+        }
+    }
+
+    /// What the networks read; [`HeadsInput::Raw`] where nothing is read.
+    pub fn heads_input(&self) -> HeadsInput {
+        match *self {
+            Self::None {} | Self::Factors { .. } => HeadsInput::Raw,
+            Self::Gumbel { heads_input, .. }
+            | Self::ExactElbo { heads_input, .. }
+            | Self::Marginal { heads_input, .. }
+            | Self::Control { heads_input, .. }
+            | Self::Gaussian { heads_input, .. } => heads_input,
+        }
+    }
+
+    /// Whether a network reads the pair's completions too.
+    pub fn reads_completions(&self) -> bool {
+        match self {
+            Self::Gumbel { .. } | Self::ExactElbo { .. } | Self::Marginal { .. } | Self::Gaussian { .. } => {
+                true
+            }
+            Self::None {} | Self::Control { .. } | Self::Factors { .. } => false,
         }
     }
 

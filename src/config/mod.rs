@@ -10,7 +10,7 @@ mod objective;
 mod validate;
 
 pub use data::{Cues, DataSource, EmptyCompletion, IdenticalCompletions, Taste, World};
-pub use latent::{Codes, Latent, LatentAtTest, PriorWeight};
+pub use latent::{Codes, HeadsInput, Latent, LatentAtTest, PriorWeight};
 pub use memory::{Memory, MomentsKept};
 pub use objective::{Gpo, Objective};
 

@@ -13,7 +13,6 @@ use crate::progress::Task;
 use crate::run::map::{Map, Means};
 use crate::seed;
 use crate::tensor::codebook;
-use crate::tensor::latent::{posterior_logits, prior_logits};
 use crate::tensor::numerics::softmax;
 use crate::train::micro_batches::micro_batches;
 use crate::train::reference::by_length;
@@ -49,9 +48,8 @@ impl Latents {
             let chunk: Vec<&TokenizedPair> = members.iter().map(|&i| &pairs[i]).collect();
             let batch = PairBatch::new(&chunk, policy.dtype(), policy.device())?;
             let states = policy.states(&batch)?;
-            let prior = softmax(&prior_logits(&heads.prior, &states.prompt_hidden)?)?;
-            let posterior =
-                posterior_logits(&heads.posterior, &states.chosen_hidden, &states.rejected_hidden)?;
+            let prior = softmax(&heads.prior_logits(&states.prompt_hidden)?)?;
+            let posterior = heads.posterior_logits(&states.seen(&batch))?;
             put(&mut all.latent, members, &codebook::latent(&prior, &heads.codebook)?)?;
             put(&mut all.prior, members, &prior)?;
             put(&mut all.posterior, members, &softmax(&posterior)?)?;

@@ -2,19 +2,26 @@
 
 use crate::Result;
 use crate::config::{Latent, ModelSource, Precision, Recipe, Training, Truncation};
+use crate::data::tokenize::TokenizedPair;
 use crate::experiment::base;
 use crate::experiment::dataset::{PairData, TextPairs};
 use crate::experiment::reference::Reference;
 use crate::experiment::template_date;
-use crate::experiment::trainable::fixed;
+use crate::experiment::trainable::{fixed, reference};
+use crate::interrupt;
+use crate::latent::States;
+use crate::model::batch::PairBatch;
 use crate::model::load::Loaded;
 use crate::model::parameters::Parameters;
-use crate::passes::policy::Policy;
+use crate::passes::policy::{PairPolicy, Policy};
 use crate::progress::Progress;
 use crate::run::numerics::NUMERICS;
 use crate::run::store::RunKey;
-use candle_core::Device;
+use crate::train::micro_batches::micro_batches;
+use crate::train::reference::by_length;
+use candle_core::{DType, Device, Tensor};
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// Where finished work is kept, and what computes the rest.
 #[derive(Clone, Copy)]
@@ -33,6 +40,7 @@ pub struct Prepared {
     pub device: Device,
     /// What the chat template wrote, where it asks for the date.
     pub template_date: Option<String>,
+    states: OnceLock<States>,
 }
 
 impl Prepared {
@@ -58,7 +66,19 @@ impl Prepared {
             false => None,
             true => Some(Reference::load(&base, &data, training, place, progress)?),
         };
-        Ok(Self { base, data, reference, device: place.device.clone(), template_date })
+        let (device, states) = (place.device.clone(), OnceLock::new());
+        Ok(Self { base, data, reference, device, template_date, states })
+    }
+
+    /// The base model's last hidden states of the training pairs, computed once: of the first [`STATES`] pairs.
+    pub fn states(&self, training: &Training) -> Result<&States> {
+        if let Some(states) = self.states.get() {
+            return Ok(states);
+        }
+        let pairs = &self.data.train[..self.data.train.len().min(STATES)];
+        let policy = reference(&self.base, training, &self.data, &self.device)?;
+        let states = last_states(policy.as_ref(), pairs, training)?;
+        Ok(self.states.get_or_init(|| states))
     }
 
     /// What decides the numbers of a recipe's run; the recipe with what is fixed when it begins.
@@ -73,6 +93,28 @@ impl Prepared {
             numerics: NUMERICS,
         })
     }
+}
+
+/// Most training pairs whose states give the statistics that heads read by. A choice.
+pub const STATES: usize = 16384;
+
+/// In f64 on the CPU, in the order of the pairs: sums over them do not depend on the batches.
+fn last_states(policy: &dyn PairPolicy, pairs: &[TokenizedPair], training: &Training) -> Result<States> {
+    let mut rows: Vec<[Vec<f64>; 3]> = vec![Default::default(); pairs.len()];
+    for members in &micro_batches(&by_length(pairs), pairs, training, policy.pads()) {
+        interrupt::check("states of the base model")?;
+        let chunk: Vec<&TokenizedPair> = members.iter().map(|&i| &pairs[i]).collect();
+        let states = policy.states(&PairBatch::new(&chunk, policy.dtype(), policy.device())?)?;
+        let all = [&states.prompt_hidden, &states.chosen_hidden, &states.rejected_hidden];
+        for (side, states) in all.into_iter().enumerate() {
+            for (&i, row) in members.iter().zip(states.to_dtype(DType::F64)?.to_vec2::<f64>()?) {
+                rows[i][side] = row;
+            }
+        }
+    }
+    let of = |side: usize| rows.iter().map(move |row| row[side].clone());
+    let stack = |rows: Vec<Vec<f64>>| Tensor::new(rows, &Device::Cpu);
+    Ok(States { prompt: stack(of(0).collect())?, completion: stack(of(1).chain(of(2)).collect())? })
 }
 
 /// The base model as a policy without a latent: π_ref.

@@ -1,11 +1,11 @@
 //! A base model as training wants it: in candle's tensors, or in flat memory of the formats that the recipe names or
 //! that the device has room for.
 
-use crate::config::{Latent, Memory, Recipe, Training};
+use crate::config::{HeadsInput, Latent, Memory, Recipe, Training};
 use crate::data::tokenize::TokenizedPair;
 use crate::experiment::dataset::PairData;
 use crate::experiment::prepared::{Prepared, reference_policy};
-use crate::latent::init_heads;
+use crate::latent::{init_heads, insert_statistics};
 use crate::machine::device::Device;
 use crate::model::config::DecoderConfig;
 use crate::model::load::{Loaded, Weights};
@@ -17,9 +17,9 @@ use crate::train::budget::{FORMATS, GIB, choose, needed};
 use crate::{Error, Result, seed};
 
 /// The base model's weights in candle's tensors and, with a latent, heads drawn from the run's seed.
-pub fn tensors(recipe: &Recipe, base: &Loaded) -> Result<Parameters> {
-    let mut parameters = Parameters::from_tensors(&*base.tensors()?)?;
-    for (name, head) in heads(recipe, &base.config)?.tensors() {
+pub fn tensors(recipe: &Recipe, prepared: &Prepared) -> Result<Parameters> {
+    let mut parameters = Parameters::from_tensors(&*prepared.base.tensors()?)?;
+    for (name, head) in heads(recipe, prepared)?.tensors() {
         parameters.insert(&name, head)?;
     }
     Ok(parameters)
@@ -29,9 +29,9 @@ pub fn tensors(recipe: &Recipe, base: &Loaded) -> Result<Parameters> {
 pub fn initial(recipe: &Recipe, prepared: &Prepared) -> Result<Trainable> {
     let (base, device) = (&prepared.base, &prepared.device);
     let Some(room) = room(&recipe.training, &prepared.data)? else {
-        return Ok(tensors(recipe, base)?.on(device)?.into());
+        return Ok(tensors(recipe, prepared)?.on(device)?.into());
     };
-    let heads = heads(recipe, &base.config)?;
+    let heads = heads(recipe, prepared)?;
     let formats = formats(&recipe.training, &recipe.latent, &base.config, room, device)?;
     let decoder = flat(base, formats, room, device)?;
     Ok(Trainable::Flat { decoder, heads: heads.on(device)?, device: device.clone() })
@@ -64,8 +64,17 @@ pub fn fixed(recipe: &Recipe, prepared: &Prepared) -> Result<Training> {
     Ok(Training { memory: Memory::Flat { moments, gradients, pack }, ..training.clone() })
 }
 
-/// The latent's heads, drawn from the run's seed.
-pub fn heads(recipe: &Recipe, config: &DecoderConfig) -> Result<Parameters> {
+/// The latent's heads: networks and codes drawn from the run's seed, and the statistics that they read by.
+pub fn heads(recipe: &Recipe, prepared: &Prepared) -> Result<Parameters> {
+    let mut heads = drawn_heads(recipe, &prepared.base.config)?;
+    if recipe.latent.heads_input() != HeadsInput::Raw {
+        insert_statistics(&mut heads, &recipe.latent, prepared.states(&recipe.training)?)?;
+    }
+    Ok(heads)
+}
+
+/// Without statistics, which need the base model's states of the training pairs.
+pub fn drawn_heads(recipe: &Recipe, config: &DecoderConfig) -> Result<Parameters> {
     let (mut heads, mut rng) = (Parameters::default(), seed::stream(recipe.seed, "heads/init"));
     init_heads(&mut heads, config.hidden_size, &recipe.latent, &mut rng)?;
     Ok(heads)

@@ -1,5 +1,6 @@
 //! LPC's latent: a codebook of K codes, a prior and a posterior over them. Source: (6) to (11).
 
+use super::input::{self, Input};
 use super::layout::Init;
 use super::words::{object, of_pair, of_prompt, python_network};
 use super::{
@@ -7,7 +8,7 @@ use super::{
     Words, missing,
 };
 use crate::Result;
-use crate::config::LatentAtTest;
+use crate::config::{HeadsInput, LatentAtTest};
 use crate::tensor::codebook;
 use crate::tensor::elbo::{draw_latent, negative_elbo_exact};
 use crate::tensor::gumbel::gumbel_softmax;
@@ -41,6 +42,7 @@ pub struct CodeHeads {
     pub codebook: Tensor,
     pub prior: Mlp,
     pub posterior: Mlp,
+    input: Input,
     rule: CodeRule,
 }
 
@@ -48,10 +50,11 @@ struct Codes {
     codes: usize,
     codebook_std: f64,
     rule: CodeRule,
+    input: HeadsInput,
 }
 
-pub(super) fn kind(codes: usize, codebook_std: f64, rule: CodeRule) -> Box<dyn Kind> {
-    Box::new(Codes { codes, codebook_std, rule })
+pub(super) fn kind(codes: usize, codebook_std: f64, rule: CodeRule, input: HeadsInput) -> Box<dyn Kind> {
+    Box::new(Codes { codes, codebook_std, rule, input })
 }
 
 /// Parameters of K codes.
@@ -65,7 +68,9 @@ pub(super) fn layout(hidden_size: usize, codes: usize, codebook_std: f64) -> Lay
 
 impl Kind for Codes {
     fn layout(&self, hidden_size: usize) -> Layout {
-        layout(hidden_size, self.codes, self.codebook_std)
+        let mut layout = layout(hidden_size, self.codes, self.codebook_std);
+        input::push(&mut layout, self.input, hidden_size, 2);
+        layout
     }
 
     fn heads(&self, parameters: &Reader<'_>) -> Result<Arc<dyn Heads>> {
@@ -73,6 +78,7 @@ impl Kind for Codes {
             codebook: parameters.get("codebook")?,
             prior: parameters.network("prior")?,
             posterior: parameters.network("posterior")?,
+            input: Input::read(parameters, self.input, 2)?,
             rule: self.rule,
         }))
     }
@@ -82,11 +88,15 @@ impl Kind for Codes {
         Words {
             title: format!("Latent Preference Coding with {} codes", self.codes),
             at_test: "the prior's mean over the codes",
-            python: format!("logits = {prior}\nlatent = logits.softmax(-1) @ lpc[\"codebook\"]\n"),
+            python: format!(
+                "{}logits = {prior}\nlatent = logits.softmax(-1) @ lpc[\"codebook\"]\n",
+                input::python(self.input)
+            ),
             parameters: object([
                 ("codes", self.codes.into()),
                 ("prior", of_prompt()),
                 ("posterior", of_pair()),
+                ("networks read", input::words(self.input).into()),
             ]),
         }
     }
@@ -104,7 +114,7 @@ impl Heads for CodeHeads {
             CodeRule::Every(expectation) => return Ok(Drawn::EveryCode(self, expectation)),
         };
         let LatentInputs { noise, prior_weight } = inputs.ok_or_else(|| missing("noise and α"))?;
-        let prior = prior_logits(&self.prior, seen.prompt_hidden)?;
+        let prior = self.prior_logits(seen.prompt_hidden)?;
         let posterior = self.posterior_logits(seen)?;
         let draw = draw_latent(&prior, &posterior, noise, &self.codebook, gumbel_tau, *prior_weight)?;
         Ok(Drawn::One {
@@ -121,7 +131,7 @@ impl Heads for CodeHeads {
         _factor_weights: Option<&Tensor>,
         noise: &mut dyn FnMut(Noise) -> Result<Tensor>,
     ) -> Result<PriorLatent> {
-        let logits = prior_logits(&self.prior, prompt_hidden)?;
+        let logits = self.prior_logits(prompt_hidden)?;
         let mut noise = || noise(Noise::gumbel(self.width()));
         let code_weights = match (at_test, self.rule) {
             (LatentAtTest::Exact, _) => {
@@ -149,11 +159,19 @@ impl CodeHeads {
         self.codebook.dims()[0]
     }
 
-    /// Logits of q(z | x, y_w, y_l), [B, K].
+    /// Logits of p(z | x), [B, K].
     ///
     /// Source: (9).
+    pub fn prior_logits(&self, prompt_hidden: &Tensor) -> Result<Tensor> {
+        prior_logits(&self.prior, &self.input.prompt(prompt_hidden)?)
+    }
+
+    /// Logits of q(z | x, y_w, y_l), [B, K].
+    ///
+    /// Source: (8).
     pub fn posterior_logits(&self, seen: &Seen<'_>) -> Result<Tensor> {
-        posterior_logits(&self.posterior, seen.chosen_hidden, seen.rejected_hidden)
+        let [chosen, rejected] = [seen.chosen_hidden, seen.rejected_hidden].map(|h| self.input.completion(h));
+        posterior_logits(&self.posterior, &chosen?, &rejected?)
     }
 }
 

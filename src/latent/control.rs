@@ -1,10 +1,11 @@
 //! A control for LPC: h_z = MLP(h_x), with as many parameters as a codebook and its networks.
 
+use super::input::{self, Input};
 use super::layout::Init;
 use super::words::{object, of_prompt, python_network};
 use super::{Drawn, Heads, Kind, LatentInputs, Layout, Noise, PriorLatent, Reader, Seen, Words, codes};
 use crate::Result;
-use crate::config::LatentAtTest;
+use crate::config::{HeadsInput, LatentAtTest};
 use crate::tensor::latent::{Mlp, control_latent};
 use candle_core::Tensor;
 use std::sync::Arc;
@@ -12,15 +13,17 @@ use std::sync::Arc;
 struct Control {
     match_codes: usize,
     output_std: f64,
+    input: HeadsInput,
 }
 
 #[derive(Debug)]
 struct ControlHeads {
     network: Mlp,
+    input: Input,
 }
 
-pub(super) fn kind(match_codes: usize, output_std: f64) -> Box<dyn Kind> {
-    Box::new(Control { match_codes, output_std })
+pub(super) fn kind(match_codes: usize, output_std: f64, input: HeadsInput) -> Box<dyn Kind> {
+    Box::new(Control { match_codes, output_std, input })
 }
 
 /// The width at which the network, of (2d + 1)·width + d parameters, has as many as LPC's codebook,
@@ -39,11 +42,13 @@ impl Kind for Control {
         // a mixture of codes N(0, `codebook_std`²), is at most `codebook_std`.
         let weights = Init::Normal { std: self.output_std / (width as f64).sqrt() };
         layout.push_network("control", [d, width, d], Some([weights, Init::Normal { std: 0.0 }]));
+        input::push(&mut layout, self.input, d, 1);
         layout
     }
 
     fn heads(&self, parameters: &Reader<'_>) -> Result<Arc<dyn Heads>> {
-        Ok(Arc::new(ControlHeads { network: parameters.network("control")? }))
+        let input = Input::read(parameters, self.input, 1)?;
+        Ok(Arc::new(ControlHeads { network: parameters.network("control")?, input }))
     }
 
     fn words(&self) -> Words {
@@ -54,15 +59,19 @@ impl Kind for Control {
                 self.match_codes
             ),
             at_test: "a network of the prompt's last state",
-            python: format!("latent = {}\n", python_network("control")),
-            parameters: object([("control", of_prompt()), ("h_z", "control".into())]),
+            python: format!("{}latent = {}\n", input::python(self.input), python_network("control")),
+            parameters: object([
+                ("control", of_prompt()),
+                ("h_z", "control".into()),
+                ("networks read", input::words(self.input).into()),
+            ]),
         }
     }
 }
 
 impl Heads for ControlHeads {
     fn draw(&self, seen: &Seen<'_>, _inputs: Option<&LatentInputs>) -> Result<Drawn<'_>> {
-        let h_z = control_latent(&self.network, seen.prompt_hidden)?;
+        let h_z = control_latent(&self.network, &self.input.prompt(seen.prompt_hidden)?)?;
         Ok(Drawn::One { h_z, divergence: None, codes: None })
     }
 
@@ -73,6 +82,6 @@ impl Heads for ControlHeads {
         _factor_weights: Option<&Tensor>,
         _noise: &mut dyn FnMut(Noise) -> Result<Tensor>,
     ) -> Result<PriorLatent> {
-        Ok(PriorLatent::Latent(control_latent(&self.network, prompt_hidden)?))
+        Ok(PriorLatent::Latent(control_latent(&self.network, &self.input.prompt(prompt_hidden)?)?))
     }
 }

@@ -1,12 +1,13 @@
 //! z ~ N(μ, diag σ²) in the place of a code: prior, posterior, their KL and (11) as LPC has them.
 
+use super::input::{self, Input};
 use super::layout::Init;
 use super::words::{object, of_pair, of_prompt, python_network};
 use super::{
     Divergence, Drawn, Heads, Kind, LatentInputs, Layout, Noise, PriorLatent, Reader, Seen, Words, missing,
 };
 use crate::Result;
-use crate::config::LatentAtTest;
+use crate::config::{HeadsInput, LatentAtTest};
 use crate::tensor::codebook::linear_latent;
 use crate::tensor::gaussian::{draw_gaussian, gaussian_sample, mean_and_log_std};
 use crate::tensor::latent::{Mlp, posterior_logits, prior_logits};
@@ -17,6 +18,7 @@ struct Gaussian {
     dimension: usize,
     kl_weight: f64,
     output_std: f64,
+    input: HeadsInput,
 }
 
 /// The networks of (8) and (9) with μ and log σ in the place of logits, and what makes h_z of z.
@@ -26,11 +28,12 @@ struct GaussianHeads {
     projection: Tensor,
     prior: Mlp,
     posterior: Mlp,
+    input: Input,
     kl_weight: f64,
 }
 
-pub(super) fn kind(dimension: usize, kl_weight: f64, output_std: f64) -> Box<dyn Kind> {
-    Box::new(Gaussian { dimension, kl_weight, output_std })
+pub(super) fn kind(dimension: usize, kl_weight: f64, output_std: f64, input: HeadsInput) -> Box<dyn Kind> {
+    Box::new(Gaussian { dimension, kl_weight, output_std, input })
 }
 
 impl Kind for Gaussian {
@@ -40,6 +43,7 @@ impl Kind for Gaussian {
         layout.push("projection", [z, d], Init::Normal { std: self.output_std / (z as f64).sqrt() });
         layout.push_network("prior", [d, d, 2 * z], None);
         layout.push_network("posterior", [2 * d, d, 2 * z], None);
+        input::push(&mut layout, self.input, d, 2);
         layout
     }
 
@@ -48,6 +52,7 @@ impl Kind for Gaussian {
             projection: parameters.get("projection")?,
             prior: parameters.network("prior")?,
             posterior: parameters.network("posterior")?,
+            input: Input::read(parameters, self.input, 2)?,
             kl_weight: self.kl_weight,
         }))
     }
@@ -60,7 +65,8 @@ impl Kind for Gaussian {
             ),
             at_test: "the prior's mean, projected",
             python: format!(
-                "mean = ({}).chunk(2, -1)[0]\nlatent = mean @ lpc[\"projection\"]\n",
+                "{}mean = ({}).chunk(2, -1)[0]\nlatent = mean @ lpc[\"projection\"]\n",
+                input::python(self.input),
                 python_network("prior")
             ),
             parameters: object([
@@ -68,6 +74,7 @@ impl Kind for Gaussian {
                 ("posterior", of_pair()),
                 ("outputs", "mean, then log of the standard deviation".into()),
                 ("h_z", "z @ projection".into()),
+                ("networks read", input::words(self.input).into()),
             ]),
         }
     }
@@ -80,8 +87,9 @@ impl Heads for GaussianHeads {
 
     fn draw(&self, seen: &Seen<'_>, inputs: Option<&LatentInputs>) -> Result<Drawn<'_>> {
         let LatentInputs { noise, prior_weight } = inputs.ok_or_else(|| missing("noise and α"))?;
-        let prior = prior_logits(&self.prior, seen.prompt_hidden)?;
-        let posterior = posterior_logits(&self.posterior, seen.chosen_hidden, seen.rejected_hidden)?;
+        let prior = prior_logits(&self.prior, &self.input.prompt(seen.prompt_hidden)?)?;
+        let [chosen, rejected] = [seen.chosen_hidden, seen.rejected_hidden].map(|h| self.input.completion(h));
+        let posterior = posterior_logits(&self.posterior, &chosen?, &rejected?)?;
         let draw = draw_gaussian(&prior, &posterior, noise, &self.projection, *prior_weight)?;
         let divergence = Divergence { kl: draw.kl, weight: self.kl_weight };
         Ok(Drawn::One { h_z: draw.latent, divergence: Some(divergence), codes: None })
@@ -94,7 +102,7 @@ impl Heads for GaussianHeads {
         _factor_weights: Option<&Tensor>,
         noise: &mut dyn FnMut(Noise) -> Result<Tensor>,
     ) -> Result<PriorLatent> {
-        let outputs = prior_logits(&self.prior, prompt_hidden)?;
+        let outputs = prior_logits(&self.prior, &self.input.prompt(prompt_hidden)?)?;
         let z = match at_test {
             LatentAtTest::Sample => {
                 gaussian_sample(&outputs, &noise(Noise::normal(self.projection.dim(0)?))?)?

@@ -15,6 +15,8 @@ pub enum Init {
     Linear { inputs: usize },
     /// N(0, std²).
     Normal { std: f64 },
+    /// A statistic of the base model, which nobody draws; see [`insert_statistics`](super::insert_statistics).
+    Fixed,
 }
 
 /// Parameters: name behind [`PREFIX`], shape, beginning. Drawn in this order.
@@ -24,6 +26,10 @@ pub struct Layout(Vec<(String, Vec<usize>, Init)>);
 impl Layout {
     pub(super) fn push(&mut self, name: &str, shape: [usize; 2], init: Init) {
         self.0.push((name.into(), shape.into(), init));
+    }
+
+    pub(super) fn push_vector(&mut self, name: &str, width: usize, init: Init) {
+        self.0.push((name.into(), vec![width], init));
     }
 
     /// A two-layer network of these inputs, width and outputs. `last`: how the last layer's weights and
@@ -53,7 +59,7 @@ pub fn heads_count(latent: &Latent, hidden_size: usize) -> usize {
     kind(latent).map_or(0, |kind| kind.layout(hidden_size).count())
 }
 
-/// Adds freshly initialised heads to `parameters`: none for a plain policy.
+/// Adds freshly initialised heads to `parameters`: none for a plain policy. Statistics of the base model are left out.
 pub fn init_heads(
     parameters: &mut Parameters,
     hidden_size: usize,
@@ -64,6 +70,7 @@ pub fn init_heads(
     for (name, shape, init) in layout.0 {
         let n = shape.iter().product();
         let values: Vec<f64> = match init {
+            Init::Fixed => continue,
             Init::Normal { std } => seed::normal(rng, n).into_iter().map(|v| v * std).collect(),
             Init::Linear { inputs } => {
                 let bound = (inputs as f64).powf(-0.5);

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `codes` | LPC's latent of discrete codes: relaxed samples, or exact sums over all codes |
 //! | `control`, `gaussian`, `factors` | the latents that LPC is compared with |
+//! | `input` | what the networks read: hidden states, or what statistics of the base model make of them |
 //! | `layout` | names, shapes and initial values of a latent's parameters |
 //! | `noise` | random draws that depend on names alone |
 //! | `save`, `words` | a policy's files, and what they say of the latent |
@@ -15,6 +16,7 @@ mod codes;
 mod control;
 mod factors;
 mod gaussian;
+mod input;
 mod layout;
 mod noise;
 mod save;
@@ -22,6 +24,7 @@ mod words;
 
 pub use codes::{CodeHeads, Expectation, Weighed};
 pub use factors::FACTORS;
+pub use input::{FIXED, RIDGE, States, insert_statistics};
 pub use layout::{Layout, Reader, heads_count, init_heads};
 pub use noise::{Noise, noise_rows};
 pub use save::{HEADS, HEADS_CONFIG, save_policy};
@@ -44,20 +47,21 @@ pub const NETWORKS: [&str; 2] = ["lpc.prior.", "lpc.posterior."];
 
 /// The one list of latents; none for a plain policy.
 pub fn kind(latent: &Latent) -> Option<Box<dyn Kind>> {
+    let input = latent.heads_input();
     Some(match *latent {
         Latent::None {} => return None,
         Latent::Gumbel { codes, gumbel_tau, kl_weight, codebook_std, .. } => {
-            codes::kind(codes, codebook_std, CodeRule::Gumbel { gumbel_tau, kl_weight })
+            codes::kind(codes, codebook_std, CodeRule::Gumbel { gumbel_tau, kl_weight }, input)
         }
         Latent::ExactElbo { codes, kl_weight, codebook_std, .. } => {
-            codes::kind(codes, codebook_std, CodeRule::Every(Expectation::Elbo { kl_weight }))
+            codes::kind(codes, codebook_std, CodeRule::Every(Expectation::Elbo { kl_weight }), input)
         }
         Latent::Marginal { codes, codebook_std, .. } => {
-            codes::kind(codes, codebook_std, CodeRule::Every(Expectation::Marginal))
+            codes::kind(codes, codebook_std, CodeRule::Every(Expectation::Marginal), input)
         }
-        Latent::Control { match_codes, output_std, .. } => control::kind(match_codes, output_std),
+        Latent::Control { match_codes, output_std, .. } => control::kind(match_codes, output_std, input),
         Latent::Gaussian { dimension, kl_weight, output_std, .. } => {
-            gaussian::kind(dimension, kl_weight, output_std)
+            gaussian::kind(dimension, kl_weight, output_std, input)
         }
         Latent::Factors { output_std, .. } => factors::kind(output_std),
     })

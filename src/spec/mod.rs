@@ -18,6 +18,7 @@
 //! | (11) relaxed samples, mixing, h_z | [`gumbel`], [`codebook`] |
 //! | (12) SimPO, (13) IPO, the GPO family | [`objective`] |
 //! | ours, to compare with: a control, a Gaussian latent | [`latent::control_latent`], [`gaussian`] |
+//! | ours: what the networks read, if not hidden states as they are | [`heads_input`] |
 //! | the loss of a pair under each latent rule, and its gradient | [`gradient`] |
 //!
 //! A function named `f_gradient` is the closed-form derivative of `f`. Where `f` returns more
@@ -29,6 +30,7 @@ pub mod elbo;
 pub mod gaussian;
 pub mod gradient;
 pub mod gumbel;
+pub mod heads_input;
 pub mod latent;
 pub mod logprob;
 pub mod marginal;

@@ -14,6 +14,7 @@
 //! | (10) at the LM head, in bounded memory | [`lm_head`] for one h_z, [`code_head`] for every code at once |
 //! | (11) relaxed samples, mixing, h_z | [`gumbel`], [`codebook`] |
 //! | ours, to compare with: a Gaussian latent | [`gaussian`] |
+//! | ours: what the networks read, if not hidden states as they are | [`heads_input`] |
 //! | softmax and its relatives; products of factors rounded to bf16 | [`numerics`] |
 //! | a CPU tensor's numbers as a slice | `slices` |
 
@@ -22,6 +23,7 @@ pub mod codebook;
 pub mod elbo;
 pub mod gaussian;
 pub mod gumbel;
+pub mod heads_input;
 pub mod latent;
 pub mod lm_head;
 pub mod logprob;

@@ -162,7 +162,7 @@ pub fn choose(
 /// Errors: as [`bytes`].
 pub fn needed(config: &DecoderConfig, latent: &Latent, formats: Formats, room: Room) -> Result<f64> {
     let (codes, codebook_std, heads_learning_rate) = (MOST_CODES, 1.0, None);
-    let most = Latent::Marginal { codes, codebook_std, heads_learning_rate };
+    let most = Latent::Marginal { codes, codebook_std, heads_learning_rate, heads_input: Default::default() };
     let peaks = [latent, &most].map(|latent| bytes(config, latent, formats, room).map(|bytes| bytes.peak));
     let [own, most] = peaks;
     Ok(own?.max(most?) as f64 / GIB + RESERVE_GIB)

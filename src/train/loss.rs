@@ -6,7 +6,6 @@ use crate::latent::{CodeHeads, CodeOutputs, Divergence, Drawn, LatentInputs, Wei
 use crate::model::batch::PairBatch;
 use crate::passes::policy::{PairPolicy, PairStates};
 use crate::tensor::elbo::{expectation, negative_elbo_sampled};
-use crate::tensor::latent::prior_logits;
 use crate::tensor::marginal::{bound_gap, marginal_loss};
 use crate::tensor::numerics::softmax;
 use crate::tensor::objective::{
@@ -116,7 +115,7 @@ impl EveryCode {
     ) -> Result<Self> {
         let logps = policy.code_pair_logps(states, batch, &heads.codebook)?;
         let PairLoss { loss, margin } = code_losses(objective, &logps, reference, &batch.lengths)?;
-        Ok(Self { logps, loss, margin, prior: prior_logits(&heads.prior, &states.prompt_hidden)? })
+        Ok(Self { logps, loss, margin, prior: heads.prior_logits(&states.prompt_hidden)? })
     }
 
     /// For metrics, what a code has is averaged as the loss weighs the codes: by q in (7), by the

@@ -47,13 +47,14 @@ struct Slot {
 }
 
 impl AdamW {
-    /// Parameters whose learning rate is 0 are frozen: neither moved nor part of the norm.
+    /// Parameters whose learning rate is 0 are frozen: neither moved nor part of the norm. So are the statistics that
+    /// the heads read by.
     pub fn new(parameters: &Parameters, settings: &Training, heads_learning_rate: f64) -> Result<Self> {
         let (mut slots, passes) = (BTreeMap::new(), passes::of(parameters));
         for (name, var) in parameters.iter() {
             let is_head = name.starts_with(latent::PREFIX);
             let peak_learning_rate = if is_head { heads_learning_rate } else { settings.learning_rate };
-            if peak_learning_rate > 0.0 {
+            if peak_learning_rate > 0.0 && !name.starts_with(latent::FIXED) {
                 let moments = passes.moments(var)?;
                 slots.insert(name.clone(), Slot { var: var.clone(), peak_learning_rate, moments });
             }

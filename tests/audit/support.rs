@@ -82,6 +82,7 @@ fn recipe(objective: Objective, latent: bool, seed: u64) -> Recipe {
         prior_weight: PriorWeight::Linear {},
         codebook_std: 0.02,
         heads_learning_rate: None,
+        heads_input: Default::default(),
     };
     Recipe {
         seed,

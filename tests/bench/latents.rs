@@ -51,12 +51,25 @@ fn latents() -> Vec<(&'static str, Latent)> {
         prior_weight: PriorWeight::Fixed { value: 0.5 },
         codebook_std,
         heads_learning_rate,
+        heads_input: Default::default(),
     };
     vec![
         ("none", Latent::None {}),
         ("gumbel", gumbel),
-        ("exact-elbo", Latent::ExactElbo { codes, kl_weight: 0.05, codebook_std, heads_learning_rate }),
-        ("marginal", Latent::Marginal { codes, codebook_std, heads_learning_rate }),
+        (
+            "exact-elbo",
+            Latent::ExactElbo {
+                codes,
+                kl_weight: 0.05,
+                codebook_std,
+                heads_learning_rate,
+                heads_input: Default::default(),
+            },
+        ),
+        (
+            "marginal",
+            Latent::Marginal { codes, codebook_std, heads_learning_rate, heads_input: Default::default() },
+        ),
     ]
 }
 

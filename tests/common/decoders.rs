@@ -40,7 +40,12 @@ pub fn decoder_config() -> impl Strategy<Value = DecoderConfig> {
 pub fn parameters(config: &DecoderConfig, codes: usize, seed: u64, dtype: DType) -> Parameters {
     let latent = match codes {
         0 => Latent::None {},
-        codes => Latent::Marginal { codes, codebook_std: 1.0, heads_learning_rate: None },
+        codes => Latent::Marginal {
+            codes,
+            codebook_std: 1.0,
+            heads_learning_rate: None,
+            heads_input: Default::default(),
+        },
     };
     parameters_of(config, &latent, seed, dtype)
 }

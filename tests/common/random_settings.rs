@@ -21,6 +21,7 @@ pub fn latent() -> impl Strategy<Value = Latent> {
         prior_weight: PriorWeight::Linear {},
         codebook_std: 1.0,
         heads_learning_rate: None,
+        heads_input: Default::default(),
     });
     let (codes, codebook_std, heads_learning_rate) = (CODES, 1.0, None);
     let elbo = (0.0..2.0f64).prop_map(move |kl_weight| Latent::ExactElbo {
@@ -28,16 +29,24 @@ pub fn latent() -> impl Strategy<Value = Latent> {
         kl_weight,
         codebook_std,
         heads_learning_rate,
+        heads_input: Default::default(),
     });
-    let marginal = Latent::Marginal { codes, codebook_std, heads_learning_rate };
+    let marginal =
+        Latent::Marginal { codes, codebook_std, heads_learning_rate, heads_input: Default::default() };
     let gaussian = (0.0..2.0f64).prop_map(move |kl_weight| Latent::Gaussian {
         dimension: CODES,
         kl_weight,
         prior_weight: PriorWeight::Linear {},
         output_std: 1.0,
         heads_learning_rate,
+        heads_input: Default::default(),
     });
     let factors = Latent::Factors { output_std: 1.0, heads_learning_rate };
-    let control = Latent::Control { match_codes: CODES, output_std: 1.0, heads_learning_rate };
+    let control = Latent::Control {
+        match_codes: CODES,
+        output_std: 1.0,
+        heads_learning_rate,
+        heads_input: Default::default(),
+    };
     prop_oneof![Just(Latent::None {}), gumbel, elbo, Just(marginal), Just(control), gaussian, Just(factors)]
 }

@@ -144,7 +144,12 @@ proptest! {
 #[test]
 fn one_choice_for_all_that_is_compared() {
     let config = DecoderConfig::named("llama3-8b").unwrap();
-    let codes = |codes| Latent::Marginal { codes, codebook_std: 0.02, heads_learning_rate: None };
+    let codes = |codes| Latent::Marginal {
+        codes,
+        codebook_std: 0.02,
+        heads_learning_rate: None,
+        heads_input: Default::default(),
+    };
     for tokens in [2560, 4096] {
         let room = Room { tokens, row: 2047, scores: Room::SCORES };
         for gib in [40.0, 79.6, 81.0, 82.0, 100.0, 140.4] {

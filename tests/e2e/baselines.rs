@@ -163,8 +163,18 @@ fn elements(latent: Latent, hidden_size: usize) -> usize {
 
 #[test]
 fn the_control_has_as_many_parameters_as_lpc() {
-    let control = |match_codes| Latent::Control { match_codes, output_std: 0.02, heads_learning_rate: None };
-    let lpc = |codes| Latent::Marginal { codes, codebook_std: 0.02, heads_learning_rate: None };
+    let control = |match_codes| Latent::Control {
+        match_codes,
+        output_std: 0.02,
+        heads_learning_rate: None,
+        heads_input: Default::default(),
+    };
+    let lpc = |codes| Latent::Marginal {
+        codes,
+        codebook_std: 0.02,
+        heads_learning_rate: None,
+        heads_input: Default::default(),
+    };
     // By hand, d = 64 and K = 32: 2,048 of the codebook, 64·64 + 64 + 32·64 + 32 = 6,240 of the prior,
     // 128·64 + 64 + 2,080 = 10,336 of the posterior. (18,624 − 64)/129 = 143.9, and 144·129 + 64.
     assert_eq!((elements(lpc(32), 64), elements(control(32), 64)), (18_624, 18_640));

@@ -58,6 +58,7 @@ fn codes() -> Latent {
         prior_weight: PriorWeight::Linear {},
         codebook_std: 0.5,
         heads_learning_rate: Some(1e-2),
+        heads_input: Default::default(),
     }
 }
 

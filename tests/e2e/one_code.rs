@@ -90,6 +90,7 @@ fn one_code(codebook_std: f64, heads_learning_rate: f64) -> Latent {
         prior_weight: PriorWeight::Linear {},
         codebook_std,
         heads_learning_rate: Some(heads_learning_rate),
+        heads_input: Default::default(),
     }
 }
 

@@ -11,6 +11,7 @@ mod fixture;
 mod from_mpmath;
 mod from_torch;
 mod from_trainers;
+mod heads_input;
 mod integrity;
 #[cfg(feature = "train")]
 mod optimizer;

@@ -33,6 +33,7 @@ fn recipe(latent: LatentAtTest) -> Recipe {
         prior_weight: lpc::config::PriorWeight::Linear {},
         codebook_std: 0.02,
         heads_learning_rate: None,
+        heads_input: Default::default(),
     };
     recipe.evaluation.latent = latent;
     recipe

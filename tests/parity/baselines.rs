@@ -217,7 +217,7 @@ fn pairwise(
 fn latent() -> impl Strategy<Value = Latent> {
     let heads_learning_rate = None;
     let control = (1usize..6, log_uniform(0.1, 3.0)).prop_map(move |(match_codes, output_std)| {
-        Latent::Control { match_codes, output_std, heads_learning_rate }
+        Latent::Control { match_codes, output_std, heads_learning_rate, heads_input: Default::default() }
     });
     let alpha = prop_oneof![1 => Just(0.0), 1 => Just(1.0), 3 => 0.0..1.0];
     let kl_weight = prop_oneof![1 => Just(0.0), 3 => 0.0..2.0];
@@ -227,6 +227,7 @@ fn latent() -> impl Strategy<Value = Latent> {
         prior_weight: PriorWeight::Fixed { value },
         output_std: 1.0,
         heads_learning_rate,
+        heads_input: Default::default(),
     });
     prop_oneof![control, gaussian, Just(Latent::Factors { output_std: 1.0, heads_learning_rate })]
 }

@@ -224,12 +224,26 @@ impl Toy {
 #[test]
 fn a_short_training() {
     let (codes, codebook_std, heads_learning_rate) = (4, 0.02, None);
-    let exact = Latent::ExactElbo { codes, kl_weight: 0.05, codebook_std, heads_learning_rate };
+    let exact = Latent::ExactElbo {
+        codes,
+        kl_weight: 0.05,
+        codebook_std,
+        heads_learning_rate,
+        heads_input: Default::default(),
+    };
     let latents = [
         (Some(Latent::None {}), LatentAtTest::Mean),
         (None, LatentAtTest::Sample),
         (Some(exact), LatentAtTest::Mean),
-        (Some(Latent::Marginal { codes, codebook_std, heads_learning_rate }), LatentAtTest::Exact),
+        (
+            Some(Latent::Marginal {
+                codes,
+                codebook_std,
+                heads_learning_rate,
+                heads_input: Default::default(),
+            }),
+            LatentAtTest::Exact,
+        ),
     ];
     for (latent, at_test) in latents {
         let mut recipe = recipe(latent);

@@ -14,6 +14,7 @@ mod decoders;
 #[path = "../common/difference.rs"]
 mod difference;
 mod gradients;
+mod heads_input;
 mod kernels;
 mod latents;
 mod logprobs;

@@ -63,14 +63,42 @@ fn latents() -> [(&'static str, Latent); 7] {
                 prior_weight,
                 codebook_std,
                 heads_learning_rate,
+                heads_input: Default::default(),
             },
         ),
-        ("exact-elbo", Latent::ExactElbo { codes, kl_weight, codebook_std, heads_learning_rate }),
-        ("marginal", Latent::Marginal { codes, codebook_std, heads_learning_rate }),
-        ("control", Latent::Control { match_codes: codes, output_std, heads_learning_rate }),
+        (
+            "exact-elbo",
+            Latent::ExactElbo {
+                codes,
+                kl_weight,
+                codebook_std,
+                heads_learning_rate,
+                heads_input: Default::default(),
+            },
+        ),
+        (
+            "marginal",
+            Latent::Marginal { codes, codebook_std, heads_learning_rate, heads_input: Default::default() },
+        ),
+        (
+            "control",
+            Latent::Control {
+                match_codes: codes,
+                output_std,
+                heads_learning_rate,
+                heads_input: Default::default(),
+            },
+        ),
         (
             "gaussian",
-            Latent::Gaussian { dimension: 2, kl_weight, prior_weight, output_std, heads_learning_rate },
+            Latent::Gaussian {
+                dimension: 2,
+                kl_weight,
+                prior_weight,
+                output_std,
+                heads_learning_rate,
+                heads_input: Default::default(),
+            },
         ),
         ("factors", Latent::Factors { output_std, heads_learning_rate }),
     ]

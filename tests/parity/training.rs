@@ -95,11 +95,18 @@ fn latents(codes: usize, rule: LatentRule) -> Latent {
             prior_weight: PriorWeight::Fixed { value: prior_weight },
             codebook_std,
             heads_learning_rate,
+            heads_input: Default::default(),
         },
-        LatentRule::ExactElbo { kl_weight } => {
-            Latent::ExactElbo { codes, kl_weight, codebook_std, heads_learning_rate }
+        LatentRule::ExactElbo { kl_weight } => Latent::ExactElbo {
+            codes,
+            kl_weight,
+            codebook_std,
+            heads_learning_rate,
+            heads_input: Default::default(),
+        },
+        LatentRule::Marginal => {
+            Latent::Marginal { codes, codebook_std, heads_learning_rate, heads_input: Default::default() }
         }
-        LatentRule::Marginal => Latent::Marginal { codes, codebook_std, heads_learning_rate },
     }
 }
 

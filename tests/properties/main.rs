@@ -7,6 +7,7 @@ mod equations;
 mod errors;
 mod extremes;
 mod gradients;
+mod heads_input;
 mod logprob;
 #[path = "../common/message.rs"]
 mod message;

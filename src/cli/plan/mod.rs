@@ -121,7 +121,12 @@ pub(super) fn run(arguments: PlanArguments) -> Result<()> {
     let config = model(name_of_model)?;
     let latent = match arguments.codes {
         0 => Latent::None {},
-        codes => Latent::Marginal { codes: codes as usize, codebook_std: 0.02, heads_learning_rate: None },
+        codes => Latent::Marginal {
+            codes: codes as usize,
+            codebook_std: 0.02,
+            heads_learning_rate: None,
+            heads_input: Default::default(),
+        },
     };
     let room = Room { tokens: pack, row, scores: Room::SCORES };
     // What fits is asked as training asks it.

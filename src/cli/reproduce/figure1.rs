@@ -42,7 +42,7 @@ pub(super) fn run(arguments: Figure1Arguments, machine: Machine) -> Result<()> {
         return Err(Error::argument("figure1", "matrix", "no cell with LPC", "at least one"));
     };
     let base = base::open(&cell.recipe.model, &machine.runs, &Progress::stderr())?;
-    let heads = trainable::heads(&cell.recipe, &base.config)?.tensors();
+    let heads = trainable::drawn_heads(&cell.recipe, &base.config)?.tensors();
     let heads = heads.into_iter().map(|(name, t)| (name, t.dims().to_vec()));
     let svg = figure1::svg(&Architecture {
         model: &cell.base,

@@ -210,7 +210,7 @@ fn votes_of(
     let task = progress.task(format!("latents of run {run}"), 2 * n);
     let trained = Latents::of(&policy, pairs, &recipe.training, &task)?.latent;
     drop(policy);
-    let parameters = trainable::tensors(&recipe, &prepared.base)?.on(&prepared.device)?;
+    let parameters = trainable::tensors(&recipe, prepared)?.on(&prepared.device)?;
     let untrained = Policy::new(&prepared.base.config, &parameters, &recipe.latent, recipe.training.dtype)?;
     let untrained = Latents::of(&untrained, pairs, &recipe.training, &task)?.latent;
     drop(task);

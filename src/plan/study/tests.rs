@@ -3,7 +3,7 @@ use crate::config::{DataSource, Recipe, World};
 use crate::plan::matrix::{Matrix, MatrixCell};
 
 fn study(arms: &str, tests: &str) -> Result<Study> {
-    let text = format!("title = 'T'\nseeds = [1, 2]\nobjective = 'DPO'\n{arms}\n{tests}");
+    let text = format!("title = 'T'\nseeds = [101, 102]\nobjective = 'DPO'\n{arms}\n{tests}");
     Study::parse(&text, Path::new("study.toml"))
 }
 
@@ -21,7 +21,7 @@ fn arms_vary_the_cell_of_the_matrix() {
     let cells = study.cells(&matrix, Scale::Toy, None).unwrap().cells;
     assert_eq!(cells.len(), 6);
     let of_table2 = |latent| {
-        let same = |c: &&MatrixCell| c.objective == "DPO" && c.latent == latent && c.recipe.seed == 2;
+        let same = |c: &&MatrixCell| c.objective == "DPO" && c.latent == latent && c.recipe.seed == 102;
         matrix.cells().iter().find(same).unwrap().recipe.clone()
     };
     assert_eq!(cells[3].recipe, of_table2(false));
@@ -99,7 +99,7 @@ fn the_second_data_set_is_another_world_or_files() {
     else {
         panic!("toy data is the built-in world");
     };
-    assert_eq!(second, World { seed: 20260102, ..first.clone() });
+    assert_eq!(second, World { seed: 20261128, ..first.clone() });
     assert_eq!(lpc.unwrap().data, DataSource::World(second));
 
     let ([_, plain, _], cannot) = at(Scale::Small, None);

@@ -43,11 +43,20 @@ pub fn latent(name: &str) -> Option<Latent> {
                 kl_weight,
                 codebook_std,
                 heads_learning_rate,
+                heads_input: Default::default(),
                 prior_weight,
             }
         }
-        "marginal" => Latent::Marginal { codes, codebook_std, heads_learning_rate },
-        "elbo" => Latent::ExactElbo { codes, kl_weight, codebook_std, heads_learning_rate },
+        "marginal" => {
+            Latent::Marginal { codes, codebook_std, heads_learning_rate, heads_input: Default::default() }
+        }
+        "elbo" => Latent::ExactElbo {
+            codes,
+            kl_weight,
+            codebook_std,
+            heads_learning_rate,
+            heads_input: Default::default(),
+        },
         _ => return None,
     })
 }

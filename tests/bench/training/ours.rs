@@ -50,9 +50,18 @@ fn latent(loss: Loss) -> Latent {
             prior_weight: PriorWeight::Linear {},
             codebook_std,
             heads_learning_rate,
+            heads_input: Default::default(),
         },
-        Loss::Marginal => Latent::Marginal { codes, codebook_std, heads_learning_rate },
-        Loss::ExactElbo => Latent::ExactElbo { codes, kl_weight: 0.05, codebook_std, heads_learning_rate },
+        Loss::Marginal => {
+            Latent::Marginal { codes, codebook_std, heads_learning_rate, heads_input: Default::default() }
+        }
+        Loss::ExactElbo => Latent::ExactElbo {
+            codes,
+            kl_weight: 0.05,
+            codebook_std,
+            heads_learning_rate,
+            heads_input: Default::default(),
+        },
     }
 }
 
