@@ -19,7 +19,10 @@ const GAUSSIAN: &str = "mode = \"gaussian\"\ndimension = 3\nkl_weight = 0.05\nou
 
 const FACTORS: &str = "mode = \"factors\"\noutput_std = 0.02\n";
 
-const LATENTS: [&str; 3] = [CONTROL, GAUSSIAN, FACTORS];
+/// Its network reads whitened states.
+const WHITENED: &str = "mode = \"control\"\nmatch_codes = 4\noutput_std = 0.02\nheads_input = \"whitened\"\n";
+
+const LATENTS: [&str; 4] = [CONTROL, GAUSSIAN, FACTORS, WHITENED];
 
 fn recipe(settings: &Settings, latent: &str) -> String {
     let recipe = settings.recipe();
@@ -138,6 +141,8 @@ fn keys_out_of_range_or_unread_are_refused() {
         ),
         (format!("{GAUSSIAN}gumbel_tau = 1.0\n"), "gumbel_tau"),
         (format!("{CONTROL}kl_weight = 0.1\n"), "kl_weight"),
+        (format!("{FACTORS}heads_input = \"raw\"\n"), "heads_input"),
+        (WHITENED.replace("whitened", "white"), "white"),
         (format!("{CONTROL}heads_learning_rate = -1.0\n"), "latent.heads_learning_rate"),
     ] {
         let lpc = Lpc::with_base();

@@ -6,7 +6,9 @@ use crate::tiny;
 use crate::tiny_files::{self, bits};
 use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device, Tensor};
+use lpc::config::Precision;
 use lpc::eval::preference::prior_latent;
+use lpc::experiment::prepared::reference_policy;
 use lpc::experiment::saved;
 use lpc::latent::FACTORS;
 use lpc::latent::PriorLatent;
@@ -180,15 +182,21 @@ fn the_cards_python_gives_our_logits() {
             .chain([(tiny_files::variants().remove(2), Some(tiny::TEMPLATE), "mode = \"none\"\n")])
             .chain([(tiny_files::variants().remove(3), None, LATENT)])
             .chain([CONTROL, GAUSSIAN, TOLD].map(|latent| (tiny::config(), Some(tiny::TEMPLATE), latent)));
-    for (config, template, latent) in cases {
+    let reading = |latent: &str, input: &str| format!("{latent}heads_input = \"{input}\"\n");
+    let read = [reading(LATENT, "whitened"), reading(CONTROL, "centred"), reading(GAUSSIAN, "whitened")];
+    let read = read.iter().map(|latent| (tiny::config(), Some(tiny::TEMPLATE), latent.as_str()));
+    for (config, template, latent) in cases.chain(read) {
         let lpc = Lpc::new();
         published(&lpc, &config, template);
         let run = train(&lpc, latent);
+        if latent.contains("heads_input") {
+            check_statistics(&lpc.path("base"), &lpc.read("data/train.jsonl"), &run);
+        }
         let model = run.join("model");
         let card = fs::read_to_string(model.join("README.md")).unwrap();
         let used_lines =
             card.split("```python\n").nth(1).unwrap().split("```").next().unwrap().lines().count();
-        assert!(used_lines <= 14, "{used_lines} lines, imports and generation included");
+        assert!(used_lines <= 15, "{used_lines} lines, imports and generation included");
         for text in [
             "license: apache-2.0",
             "| `test_accuracy` |",
@@ -224,6 +232,39 @@ fn the_cards_python_gives_our_logits() {
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
         println!("{said}");
+    }
+}
+
+/// A saved latent's statistics are those of the base model's last states of the training prompts, by `spec`: training
+/// moved the decoder, not them.
+fn check_statistics(base: &Path, pairs: &str, run: &Path) {
+    let base = huggingface::load(base).unwrap();
+    let policy = reference_policy(&base, Precision::F32, &Device::Cpu).unwrap();
+    let state = |pair: &str| -> Vec<f64> {
+        let pair: Value = serde_json::from_str(pair).unwrap();
+        let prompt = pair["prompt"].as_str().unwrap();
+        let ids = lpc::data::tokenize::tokenize_prompt(prompt, &base.tokenizer).unwrap();
+        let hidden = policy.hidden(&TokenRows::new(vec![Row::causal(&ids)])).unwrap();
+        let last = hidden.narrow(0, ids.len() - 1, 1).unwrap().to_dtype(DType::F64).unwrap();
+        last.flatten_all().unwrap().to_vec1().unwrap()
+    };
+    let states: Vec<Vec<f64>> = pairs.lines().map(state).collect();
+    let d = states[0].len();
+    let states = ndarray::Array2::from_shape_vec((states.len(), d), states.concat()).unwrap();
+    let (mean, covariance) = lpc::spec::heads_input::moments(&states).unwrap();
+    let heads = candle_core::safetensors::load(run.join("model/lpc.safetensors"), &Device::Cpu).unwrap();
+    let numbers = |name: &str| heads.get(name).map(|t| t.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+    let close = |got: Vec<f32>, expected: Vec<f64>| {
+        let size = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+        for (g, e) in got.iter().zip(&expected) {
+            assert!((f64::from(*g) - e).abs() < 1e-3 * size, "{g} {e}");
+        }
+        assert_eq!(got.len(), expected.len());
+    };
+    close(numbers("lpc.input.prompt.mean").unwrap(), mean.to_vec());
+    if let Some(matrix) = numbers("lpc.input.prompt.matrix") {
+        let expected = lpc::spec::heads_input::whitening(&covariance, lpc::latent::RIDGE).unwrap();
+        close(matrix, expected.into_iter().collect());
     }
 }
 
