@@ -113,6 +113,19 @@ proptest! {
         prop_assert!(loss < marginal_loss(&p, &losses).unwrap());
     }
 
+    /// What (7) does bound at λ < 1, for every q: the power mean of the likelihoods with exponent 1/λ, from above.
+    #[test]
+    fn below_lambda_1_a_power_mean_is_bounded(
+        seed in any::<u64>(), k in 2usize..9, beta in 0.1..2.0, lambda in 0.05..1.0_f64,
+    ) {
+        let mut draw = Draw::new(seed);
+        let (q, p, margins) = (draw.vector(k, 2.0), draw.vector(k, 1.0), draw.vector(k, 3.0));
+        let losses = dpo_losses(beta, &margins);
+        let power: f64 = softmax(&p).iter().zip(&losses).map(|(p, l)| p * (-l / lambda).exp()).sum();
+        let loss = negative_elbo_exact(&losses, &q, &p, lambda).unwrap();
+        prop_assert!(loss >= -lambda * power.ln() - ROUNDING * loss.abs().max(1.0));
+    }
+
     #[test]
     fn one_code_is_the_plain_objective(
         loss in -20.0..20.0, logit in -9.0..9.0, other in -9.0..9.0, lambda in 0.0..2.0_f64,
@@ -141,9 +154,11 @@ fn the_papers_lambda_is_not_a_bound() {
 /// SimPO and IPO give the enumeration numbers as well, but no likelihood to bound: e^−IPO does not
 /// even order the two labels, so Σ_k p_k e^−ℓ_k over both need not be 1.
 #[test]
-fn only_dpo_is_a_likelihood_of_the_pair() {
+fn likelihoods_of_the_pair_are_dpo_and_simpo_without_a_margin() {
     let total = |loss: &dyn Fn(f64) -> f64| (-loss(0.7)).exp() + (-loss(-0.7)).exp();
     assert_close(total(&|m| dpo_loss(0.8, m).unwrap()), 1.0);
+    // (12) as the paper writes it and as our recipes have it: γ = 0.
+    assert_close(total(&|m| simpo_loss(0.8 * m).unwrap()), 1.0);
     assert!((total(&|m| ipo_loss(2.0, m).unwrap()) - 1.0).abs() > 0.1);
     // SimPO's γ ≠ 0 taxes both labels.
     assert!((total(&|m| simpo_loss(0.8 * m - 0.5).unwrap()) - 1.0).abs() > 0.1);

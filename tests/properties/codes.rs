@@ -134,6 +134,31 @@ proptest! {
         assert_all_close(&(mixed - &posterior), &((prior - &posterior) * alpha));
     }
 
+    /// τ → 0 makes each sample a code, but with 0 < α < 1 their mixture is of two: (1 − α) of the posterior's, α of
+    /// the prior's. The loss at it is the loss at no code.
+    #[test]
+    fn between_0_and_1_cold_samples_mix_two_codes(seed in any::<u64>(), k in 2usize..9, alpha in 0.1..0.9) {
+        let mut draw = Draw::new(seed);
+        let (p, q) = (draw.vector(k, 1.0), draw.vector(k, 1.0));
+        let noise = [draw.gumbel(k), draw.gumbel(k)];
+        let cold = 1e-9;
+        let [prior, posterior] = [(&p, &noise[0]), (&q, &noise[1])].map(|(logits, noise)| gumbel_softmax(logits, noise, cold).unwrap());
+        let mixed = mix_codes(&prior, &posterior, alpha).unwrap();
+        let [i, j] = [(&q, &noise[1]), (&p, &noise[0])].map(|(logits, noise)| {
+            let hard = hard_sample(logits, noise).unwrap();
+            hard.iter().position(|v| *v == 1.0).unwrap()
+        });
+        let expected = |code: usize| {
+            (1.0 - alpha) * f64::from(u8::from(code == i)) + alpha * f64::from(u8::from(code == j))
+        };
+        for (code, weight) in mixed.iter().enumerate() {
+            prop_assert!((weight - expected(code)).abs() < 1e-6, "{mixed}, {i}, {j}");
+        }
+        // As many codes have weight as the two samples name.
+        let used = mixed.iter().filter(|w| **w > 0.05).count();
+        prop_assert_eq!(used, if i == j { 1 } else { 2 });
+    }
+
     #[test]
     fn alpha_rises_linearly_from_0_to_1(steps in 2usize..5000) {
         prop_assert_eq!(prior_weight(0, steps).unwrap(), 0.0);

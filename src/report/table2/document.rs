@@ -267,7 +267,7 @@ fn latents(summary: &Summary) -> Section {
     let text = "Means over seeds, in nats; the first three of the last training step's pairs, the last two of all test \
                 pairs. Codes in use: exp of the entropy of the mean code weights. An entropy of ln K with a KL near 0 is a \
                 latent that hardly depends on the prompt: such a cell says little about what a latent can do. (6) sums over \
-                every code exactly, −log Σ p e^−ℓ, which is a likelihood for DPO only; its gap is by how much (7) with \
+                every code exactly, −log Σ p e^−ℓ, which is a likelihood for DPO, and for SimPO without a margin; its gap is by how much (7) with \
                 λ = 1 lies above it, KL(q ‖ exact posterior), whatever λ was trained with.";
     let columns = columns(&["Base model", "Objective"], &LATENT.map(|(name, ..)| name));
     let row = |row: &Row| {
