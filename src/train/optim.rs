@@ -30,6 +30,34 @@ pub fn linear_schedule(step: usize, steps: usize, warmup_ratio: f64) -> f64 {
     }
 }
 
+/// The furthest that AdamW without decay can move one weight in a run, whatever the gradients: Σ_t rate_t · c_t.
+///
+/// Source: ours; `paper/derivations.md`, section 9. By Cauchy and Schwarz the t-th update is at most rate_t · c_t with
+/// c_t = (1 − β₁)/(1 − β₁ᵗ) · √((1 − β₂ᵗ)/(1 − β₂) · Σ_{j<t} (β₁²/β₂)ʲ), met where every gradient is β₂/β₁ times the last.
+///
+/// Units: those of the weight. Numerics: a sum of positive terms.
+///
+/// ```
+/// use lpc::plan::{Scale, matrix::Matrix};
+/// let paper = Matrix::built_in(Scale::Paper)?.training;
+/// let reach = lpc::train::optim::furthest(&paper, 5e-7, 969);
+/// assert!((2.4e-4..2.9e-4).contains(&reach)); // Σ rate is 2.4e-4, c_t at most 1.165
+/// # Ok::<(), lpc::Error>(())
+/// ```
+pub fn furthest(training: &Training, peak_rate: f64, steps: usize) -> f64 {
+    let Training { adam_beta1: beta1, adam_beta2: beta2, warmup_ratio, .. } = *training;
+    let (mut powers, mut power) = (0.0, 1.0);
+    let mut update = |step: usize| {
+        powers += power;
+        power *= beta1 * beta1 / beta2;
+        let t = step as i32 + 1;
+        let second = (1.0 - beta2.powi(t)) / (1.0 - beta2);
+        let most = (1.0 - beta1) / (1.0 - beta1.powi(t)) * (second * powers).sqrt();
+        peak_rate * linear_schedule(step, steps, warmup_ratio) * most
+    };
+    (0..steps).map(&mut update).sum()
+}
+
 /// AdamW (Loshchilov & Hutter 2019). Decay applies to matrices only.
 pub struct AdamW {
     slots: BTreeMap<String, Slot>,

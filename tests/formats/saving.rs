@@ -6,16 +6,18 @@ use crate::tiny;
 use crate::tiny_files::{self, bits};
 use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device, Tensor};
-use lpc::config::Precision;
+use lpc::config::{Precision, Recipe};
 use lpc::eval::preference::prior_latent;
 use lpc::experiment::prepared::reference_policy;
 use lpc::experiment::saved;
+use lpc::experiment::trainable::drawn_heads;
 use lpc::latent::FACTORS;
 use lpc::latent::PriorLatent;
 use lpc::model::config::DecoderConfig;
 use lpc::model::load::{gguf, huggingface};
 use lpc::model::rows::{Row, TokenRows};
 use lpc::model::save::{save, save_weights};
+use lpc::train::optim::furthest;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -220,6 +222,7 @@ fn the_cards_python_gives_our_logits() {
             bits(&loaded.tensors().unwrap()["model.norm.weight"])
         );
         assert_eq!(values(&biased) == values(&bare), plain);
+        check_reach(&run, &loaded.config);
         let Some(python) = std::env::var_os("LPC_PYTHON") else {
             println!("skipped: LPC_PYTHON names no Python with transformers");
             continue;
@@ -232,6 +235,21 @@ fn the_cards_python_gives_our_logits() {
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
         println!("{said}");
+    }
+}
+
+/// No weight of the heads is further from where it began than the learning rate lets it.
+fn check_reach(run: &Path, config: &DecoderConfig) {
+    let recipe = Recipe::read(&run.join("recipe.toml")).unwrap();
+    let reach = furthest(&recipe.training, recipe.training.learning_rate, 5);
+    for (name, before) in drawn_heads(&recipe, config).unwrap().tensors() {
+        let after =
+            &candle_core::safetensors::load(run.join("model/lpc.safetensors"), &Device::Cpu).unwrap()[&name];
+        let moved = (after - before).unwrap().abs().unwrap().flatten_all().unwrap();
+        let moved = moved.max(0).unwrap().to_scalar::<f32>().unwrap();
+        assert!(f64::from(moved) <= reach * (1.0 + 1e-4), "{name}: {moved} of {reach}");
+        // Five steps of one gradient come near it.
+        assert!(name != "lpc.codebook" || f64::from(moved) > 0.3 * reach, "{name}: {moved} of {reach}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Clipping, AdamW and the linear schedule against PyTorch and transformers.
 
 use crate::toy_recipe::toy_recipe;
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use lpc::config::Training;
 use lpc::model::parameters::Parameters;
 use lpc::train::optim::{AdamW, linear_schedule};
@@ -129,4 +129,57 @@ fn bad_gradients(case: &Case, composed: bool) {
     gradients.remove("b.norm");
     let error = optimizer.step(&gradients, 1.0).unwrap_err().to_string();
     assert!(error.contains("b.norm") && error.contains("no gradient"), "{error}");
+}
+
+/// The bound of `paper/derivations.md`, section 9: met by gradients that grow by β₂/β₁ a step, which reach it to the
+/// digits of f32, and passed by none of a thousand random sequences.
+#[test]
+fn no_gradients_move_a_weight_further() {
+    let training = Training {
+        weight_decay: 0.0,
+        max_grad_norm: 1e30,
+        adam_epsilon: 1e-30,
+        adam_beta1: 0.9,
+        adam_beta2: 0.95,
+        warmup_ratio: 0.1,
+        ..crate::toy_recipe::toy_recipe().training
+    };
+    let (steps, peak) = (40, 1e-3);
+    let reach = lpc::train::optim::furthest(&training, peak, steps);
+    let moved = |gradients: &dyn Fn(usize, usize) -> f64| -> Vec<f64> {
+        let n = 1000;
+        let mut parameters = Parameters::default();
+        parameters.insert("x", Tensor::zeros(n, DType::F32, &Device::Cpu).unwrap()).unwrap();
+        let settings = Training { learning_rate: peak, ..training.clone() };
+        let mut optimiser = AdamW::new(&parameters, &settings, peak).unwrap();
+        for step in 0..steps {
+            let values: Vec<f32> = (0..n).map(|i| gradients(step, i) as f32).collect();
+            let gradient = Tensor::from_vec(values, n, &Device::Cpu).unwrap();
+            let schedule = linear_schedule(step, steps, training.warmup_ratio);
+            optimiser.step(&BTreeMap::from([("x".to_string(), gradient)]), schedule).unwrap();
+        }
+        let x = parameters.get("x", &[n]).unwrap().to_vec1::<f32>().unwrap();
+        x.into_iter().map(|v| f64::from(v).abs()).collect()
+    };
+    let worst = moved(&|step, _| (0.95f64 / 0.9).powi(step as i32));
+    assert!(worst.iter().all(|v| (v / reach - 1.0).abs() < 1e-4), "{} of {reach}", worst[0]);
+    let mut rng = lpc::seed::stream(3, "gradients");
+    let random = lpc::seed::normal(&mut rng, 1000 * steps);
+    // Some rare and large, some of one sign, some falling.
+    let any = moved(&|step, i| {
+        let g = random[1000 * step + i];
+        match i % 3 {
+            0 => g.powi(9),
+            1 => g.abs() * 0.8f64.powi(step as i32),
+            _ => g,
+        }
+    });
+    assert!(
+        any.iter().all(|v| *v <= reach * (1.0 + 1e-5)),
+        "{:?} of {reach}",
+        any.iter().fold(0.0f64, |m, v| m.max(*v))
+    );
+    // A bound of Σ rate alone would be wrong.
+    let sum: f64 = (0..steps).map(|step| peak * linear_schedule(step, steps, 0.1)).sum();
+    assert!(worst[0] > 1.02 * sum && sum < reach);
 }

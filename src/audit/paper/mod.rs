@@ -2,8 +2,10 @@
 //! from its test set at all, which differences are larger than the noise of the test examples, and how
 //! many examples would each need?
 
+mod rate;
 mod render;
 
+pub use rate::{Reach, TRAINING_PAIRS, reach};
 pub use render::{csv, markdown, summary};
 
 use crate::Result;
@@ -21,6 +23,7 @@ pub struct Findings {
     pub averages: Vec<Average>,
     pub percentages: Vec<Percentage>,
     pub comparisons: Vec<Comparison>,
+    pub reach: Reach,
 }
 
 /// A row's published mean against its cells. Units: percent.
@@ -188,7 +191,7 @@ pub fn examine() -> Result<Findings> {
     }
     adjust(&mut comparisons);
     let averages = table1.rows.iter().map(|row| average(table1, row)).collect();
-    Ok(Findings { averages, percentages, comparisons })
+    Ok(Findings { averages, percentages, comparisons, reach: reach()? })
 }
 
 fn average(table: &Table1, row: &Table1Row) -> Average {

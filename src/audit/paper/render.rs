@@ -1,6 +1,6 @@
 //! The findings as Markdown for readers and as tidy CSV for programs.
 
-use super::{Comparison, Findings, Needed, POWER, Percentage, Scores};
+use super::{Comparison, Findings, Needed, POWER, Percentage, Reach, Scores};
 use crate::Result;
 use crate::eval::stats::SIGNIFICANCE;
 use crate::eval::stats::{mcnemar_exact, wilson_interval};
@@ -25,6 +25,7 @@ pub fn markdown(findings: &Findings) -> String {
             averages(findings),
             percentages(findings),
             comparisons(findings),
+            learning_rate(&findings.reach),
         ],
     })
 }
@@ -97,6 +98,27 @@ fn table1() -> Section {
         "Of the rows with LPC the text at hand has the average alone. In brackets: size of the test set.";
     let grid = Grid::of_text(columns(&["Base model", "Objective"], &numbers), rows);
     section("Table 1 as we have it", text.into(), grid)
+}
+
+fn learning_rate(reach: &Reach) -> Section {
+    let Reach { rate, steps, rates, weight, parts } = reach;
+    let text = format!(
+        "Section 4.1 names one peak rate, {rate:e}, for {steps} steps with a linear schedule. The rates add up to {rates:.2e}, and \
+         AdamW without decay can move no weight by more than {weight:.2e}, whatever the gradients \
+         (`paper/derivations.md`, section 9; its moments decay by 0.9 and 0.95, OpenRLHF's defaults: a choice, as the sizes \
+         at the start are). Whether the paper's heads had a rate of their own is not said; if they had none, \
+         their weights stayed within some percent of where they began. What that allows in function space is larger: a \
+         bias W e_k moves at a token by at most this times the sum of |W|, a network's inner unit by at most this \
+         times the sum of |h|, and such sums grow with the width. They are not measured here, so nothing is said of \
+         what a prior or posterior of a 7–8B model could have learnt; codes that begin as ours do stay nearly those that \
+         were drawn."
+    );
+    let columns = columns(&["Part"], &["Typical weight at the start", "Most it moves", "Share"]);
+    let rows = parts.iter().map(|(part, size)| {
+        let share = format!("{:.1} %", 100.0 * weight / size);
+        vec![part.to_string(), format!("{size:.4}"), format!("{weight:.2e}"), share]
+    });
+    section("What one learning rate leaves the heads", text, Grid::of_text(columns, rows))
 }
 
 fn averages(findings: &Findings) -> Section {

@@ -88,7 +88,7 @@ fn main_grid(summary: &Summary) -> Result<Grid> {
     ];
     let mut columns = columns(&["Base model", "Objective"], &numbers.concat());
     columns.push(Column::words("Verdict"));
-    columns.push(Column::numbers("Paper, 7–8B"));
+    columns.push(Column::numbers("Paper, 7–8B: without → with"));
     let mut resamples = Resamples::default();
     let row = |row: &Row| {
         let name = row.name();
@@ -125,7 +125,7 @@ fn pooled_row(summary: &Summary, p: &Pooled, probability: bool) -> Vec<Cell> {
     let basis = pooled(p, &cells);
     let texts = compared(&p.difference, &p.decision, probability);
     let compared = texts.into_iter().map(|text| Cell::text(text).resting_on(basis.clone()));
-    let paper = p.published.map_or(NONE.into(), |points| format!("{points:+.1}"));
+    let paper = p.published.map_or(NONE.into(), |points| format!("{points:+.1} on average"));
     let name = format!("mean of {} cells", p.cells);
     let names = [name.as_str(), &p.name(), NONE, NONE].map(Cell::text);
     names.into_iter().chain(compared).chain([Cell::text(paper)]).collect()
