@@ -3,6 +3,7 @@
 use super::output::{print, print_line};
 use super::shared::DateArgument;
 use super::values;
+use super::world::{self, WorldArguments};
 use crate::Result;
 use crate::config::{EmptyCompletion, Truncation};
 use crate::data::binarize;
@@ -74,6 +75,14 @@ pub(super) enum DataCommand {
     ///
     /// Example: lpc data show pairs.jsonl --row 3 --model HuggingFaceTB/SmolLM2-135M-Instruct
     Show(ShowArguments),
+    /// Write pairs of the built-in preference world with the truth behind every label
+    ///
+    /// Rows have id, source, prompt, chosen and rejected as lpc, TRL and others read them, and truth: the weights of
+    /// the factors behind the label, both completions' factors and utilities, and how likely the better one was to
+    /// be chosen. The same settings give the same bytes. paper/world.md describes the world.
+    ///
+    /// Example: lpc data world --taste by-annotator --out data/annotators
+    World(WorldArguments),
 }
 
 #[derive(Debug, Args)]
@@ -168,6 +177,7 @@ pub(super) fn run(command: DataCommand) -> Result<()> {
         DataCommand::Binarize(arguments) => run_binarize(&arguments),
         DataCommand::Overlap(arguments) => run_overlap(&arguments),
         DataCommand::Show(arguments) => run_show(&arguments),
+        DataCommand::World(arguments) => world::run(&arguments),
     }
 }
 

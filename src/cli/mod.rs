@@ -19,6 +19,7 @@ mod train;
 mod values;
 mod verify;
 mod winrate;
+mod world;
 
 use crate::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};

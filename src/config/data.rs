@@ -63,6 +63,7 @@ pub struct World {
 
 /// Whose preferences the world has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "train", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Taste {
     /// Every source weighs the factors its own way, and cues turn weights around.
@@ -70,10 +71,14 @@ pub enum Taste {
     BySource,
     /// All reward politeness and nothing else: one preference, no mixture.
     One,
+    /// Every pair has an annotator, drawn independently of its prompt, with one of the sources' tastes: a
+    /// mixture of preferences that no prompt gives away.
+    ByAnnotator,
 }
 
 /// What prompts say of the taste behind a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "train", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Cues {
     #[default]

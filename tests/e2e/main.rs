@@ -27,3 +27,4 @@ mod tiny;
 mod toy_recipe;
 #[path = "../common/toy_runs.rs"]
 mod toy_runs;
+mod world;

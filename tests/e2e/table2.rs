@@ -157,7 +157,7 @@ fn every_accuracy_comes_from_records() {
 fn shipped_recipes_are_valid() {
     use lpc::plan::Scale;
     let runs = |scale| lpc::plan::matrix::Matrix::built_in(scale).unwrap().cells().len();
-    assert_eq!((runs(Scale::Toy), runs(Scale::Small)), (54, 6));
+    assert_eq!((runs(Scale::Toy), runs(Scale::Small)), (180, 6));
     let recipe = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("paper/recipes/dpo-lpc.toml");
     lpc::config::Recipe::read(&recipe).unwrap();
 }

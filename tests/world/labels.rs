@@ -171,3 +171,54 @@ fn one_taste_and_exchanged_cues() {
         assert_eq!(pair.truth.utility_rejected, 2.5 * rejected[Factor::Politeness as usize]);
     }
 }
+
+/// An annotator's taste is one of the sources', and no prompt says which: weights and sources are independent, where
+/// by source they are not. Prompts and questions are those of the world without annotators.
+#[test]
+fn annotators_have_tastes_that_no_prompt_tells() {
+    let settings = World { train: 6000, ..World::default() };
+    let by_source = generate(&settings).unwrap();
+    let annotated = generate(&World { taste: Taste::ByAnnotator, ..settings }).unwrap();
+    // X² of sources against tastes, and its degrees of freedom.
+    let dependence = |pairs: &[WorldPair]| {
+        let taste = |p: &WorldPair| p.truth.weights.map(f64::to_bits);
+        let source = |p: &WorldPair| p.pair.source.clone();
+        let tastes: HashSet<_> = pairs.iter().map(taste).collect();
+        let sources: HashSet<_> = pairs.iter().map(source).collect();
+        let count = |of: &dyn Fn(&WorldPair) -> bool| pairs.iter().filter(|p| of(p)).count() as f64;
+        let cell = |s: &String, t: &[u64; 6]| {
+            let both = count(&|p| source(p) == *s && taste(p) == *t);
+            let expected = count(&|p| source(p) == *s) * count(&|p| taste(p) == *t) / pairs.len() as f64;
+            (both - expected).powi(2) / expected
+        };
+        let sum: f64 =
+            sources.iter().flat_map(|s| tastes.iter().map(move |t| (s, t))).map(|(s, t)| cell(s, t)).sum();
+        let freedom = (sources.len() - 1) * (tastes.len() - 1);
+        (1.0 - ChiSquared::new(freedom as f64).unwrap().cdf(sum), tastes)
+    };
+    let (p, known) = dependence(&by_source.train);
+    assert!(p < 1e-9, "{p}");
+    let (p, tastes) = dependence(&annotated.train);
+    assert!(p > 0.001, "{p}");
+    assert_eq!(tastes, known);
+    for (a, b) in annotated.train.iter().zip(&by_source.train) {
+        assert_eq!(a.pair.prompt, b.pair.prompt);
+        assert_eq!(a.pair.factor_weights.as_deref(), Some(&a.truth.weights[..]));
+        let weigh =
+            |factors: &[f64; 6]| factors.iter().zip(&a.truth.weights).map(|(f, w)| f * w).sum::<f64>();
+        assert!((weigh(&a.truth.factors_chosen) - a.truth.utility_chosen).abs() < 1e-12);
+        assert!((weigh(&a.truth.factors_rejected) - a.truth.utility_rejected).abs() < 1e-12);
+    }
+    // A judge who knows the prompt's source but not the annotator is right far less often than one who knows both.
+    let right = |told: bool| {
+        let better = |p: &&WorldPair| match told {
+            true => !p.truth.swapped,
+            false => {
+                let of = |text: &str| utility(&p.pair.prompt_text(), text).unwrap();
+                of(&p.pair.chosen_text()) > of(&p.pair.rejected_text())
+            }
+        };
+        annotated.train.iter().filter(better).count() as f64 / annotated.train.len() as f64
+    };
+    assert!(right(true) > 0.85 && right(false) < 0.75, "{} {}", right(true), right(false));
+}

@@ -169,6 +169,10 @@ fn draw_pair(world: &World, split: Split, index: usize) -> WorldPair {
     let weights = match world.taste {
         Taste::BySource => context.weights(),
         Taste::One => ONE_TASTE,
+        // Of a stream of its own: prompt and question are as they would be without an annotator.
+        Taste::ByAnnotator => {
+            draw_prompt(split, &mut stream(world.seed, &format!("{id}/annotator"))).1.weights()
+        }
     };
     let ([better, worse], [best, other]) = loop {
         let mut four: Vec<_> = (0..4)
