@@ -180,9 +180,13 @@ impl Decision {
 
     fn power(&self) -> String {
         let found = points(self.detectable).trim_start_matches('+').to_string();
-        let holm = p_value(self.p_holm);
-        let equal = self.p_equivalence.map_or(String::new(), |p| format!(", equivalence p = {}", p_value(p)));
-        format!("p = {holm}{equal} after correction; detectable with 80 % power: {found} points")
+        let p_is = |p: f64| match p_value(p) {
+            small if small.starts_with('<') => format!("p < {}", &small[1..]),
+            p => format!("p = {p}"),
+        };
+        let equal = self.p_equivalence.map_or(String::new(), |p| format!(", equivalence {}", p_is(p)));
+        let differs = p_is(self.p_holm);
+        format!("After correction {differs}{equal}; detectable with 80 % power: {found} points")
     }
 }
 

@@ -411,8 +411,8 @@ fn the_markdown_reads_as_promised() {
     for text in [
         "# Table 2 at the toy scale\n",
         "The one comparison: undecided; 1 not run.",
-        "- Tiny, DPO: **undecided**: the difference may lie on either side of 0; no margin was stated. p = 1.000 after \
-         correction; detectable with 80 % power: 112.70 points.",
+        "- Tiny, DPO: **undecided**: the difference may lie on either side of 0; no margin was stated. After correction \
+         p = 1.000; detectable with 80 % power: 112.70 points.",
         "- Tiny, IPO: not run.",
         "| Tiny | not run | unknown | unknown |",
         "| table2/mistral-7b/dpo | Mistral-7B | DPO | 71.9 [69.0, 74.6] | 73.4 [70.6, 76.0] | +1.5 |",
