@@ -487,9 +487,10 @@ fn the_figure_shows_every_cell() {
     let input = input();
     let summary = summarise(&input).unwrap();
     let svg = figure(&summary).unwrap();
-    // Seven cells ran and four... circles are drawn twice (fill and rim), once more in the legend.
+    // Circles without LPC are drawn twice (fill and rim), and once more in the legend; differences have one each:
+    // four cells, two means, and the legend's.
     let count = |what: &str| svg.matches(what).count();
-    assert_eq!(count("<circle"), 2 * (4 + 1));
+    assert_eq!(count("<circle"), 2 * (4 + 1) + 4 + 2 + 1);
     assert_eq!(count("<polygon"), 5 + 1);
     assert_eq!(count("not run"), 3);
     assert!(svg.contains("toy scale (not the paper"));
