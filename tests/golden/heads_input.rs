@@ -28,7 +28,7 @@ fn statistics_and_what_they_make_of_states() {
         CLOSE.check("matrix", &whitening, &matrix(&case.matrix));
         for (state, expected) in states.outer_iter().zip(matrix(&case.standardised).outer_iter()) {
             let got = spec::heads_input::standardise(&state, &mean, Some(&whitening)).unwrap();
-            CLOSE.check("standardised", &got, &expected);
+            CLOSE.check("standardised", &got, expected);
         }
     }
 }
@@ -42,7 +42,7 @@ fn the_same_on_tensors() {
     for case in read::<Vec<Case>>("heads_input.json") {
         let states = matrix(&case.states);
         let shape = states.dim();
-        let states = Tensor::from_iter(states.into_iter(), &Cpu).unwrap().reshape(shape).unwrap();
+        let states = Tensor::from_iter(states, &Cpu).unwrap().reshape(shape).unwrap();
         let (mean, covariance) = moments(&states).unwrap();
         CLOSE.check("mean", &flat(&mean), &vector(&case.mean));
         CLOSE.check("covariance", &flat(&covariance), &matrix(&case.covariance));
