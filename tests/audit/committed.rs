@@ -42,7 +42,7 @@ fn tables_and_pages_are_what_their_evidence_makes() {
     }
 }
 
-/// The committed page, at the toy scale's 54 runs of 1000 pairs.
+/// The committed page, at the toy scale's 180 runs.
 #[test]
 fn the_page_stays_below_two_megabytes() {
     match fs::metadata(Path::new(env!("CARGO_MANIFEST_DIR")).join("reports/toy/index.html")) {

@@ -15,8 +15,14 @@ use std::collections::BTreeMap;
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
-/// The page of this name, over all that stands on it, with links to the folder's other pages. A study's
-/// evidence is embedded abridged: the file beside the page has all of it.
+/// Most bytes of evidence that a page has whole.
+const LARGEST: usize = 1_200_000;
+
+/// Test pairs of each run that a page shows where its evidence is abridged, the first ones.
+const PAIRS: usize = 1000;
+
+/// The page of this name, over all that stands on it, with links to the folder's other pages. A study's evidence
+/// is embedded abridged, and so is a large table's: the file beside the page has all of it.
 ///
 /// Errors: a recipe that cannot be written as TOML.
 pub(super) fn page(tables: &[(Evidence, Vec<u8>)], exhibits: &[Exhibit], file: &str) -> Result<String> {
@@ -25,13 +31,13 @@ pub(super) fn page(tables: &[(Evidence, Vec<u8>)], exhibits: &[Exhibit], file: &
     let mut recipes = serde_json::Map::new();
     let mut scripts = String::new();
     for ((evidence, bytes), exhibit) in tables.iter().zip(exhibits).filter(|(_, e)| e.table.page() == file) {
-        main += &section(evidence, exhibit, &mut panels);
+        main += &section(evidence, exhibit, !whole(evidence, bytes), &mut panels);
         let name = evidence.header.table.name();
         let texts = evidence.runs.iter().map(|run| run.recipe_text());
         recipes.insert(name.into(), texts.collect::<Result<Vec<_>>>()?.into());
-        let encoded = match evidence.header.plan {
-            None => BASE64_STANDARD.encode(bytes),
-            Some(_) => BASE64_STANDARD.encode(evidence.abridged()?.to_bytes()?),
+        let encoded = match whole(evidence, bytes) {
+            true => BASE64_STANDARD.encode(bytes),
+            false => BASE64_STANDARD.encode(evidence.abridged(PAIRS)?.to_bytes()?),
         };
         scripts += &format!("<script type=\"text/plain\" id=\"evidence-{name}\">{encoded}</script>\n");
     }
@@ -58,6 +64,11 @@ pub(super) fn page(tables: &[(Evidence, Vec<u8>)], exhibits: &[Exhibit], file: &
     ))
 }
 
+/// Whether the page has all of a table's evidence.
+fn whole(evidence: &Evidence, bytes: &[u8]) -> bool {
+    evidence.header.plan.is_none() && bytes.len() <= LARGEST
+}
+
 fn warning(scale: &str, own: bool) -> String {
     let text = match scale {
         "paper" => "Our own runs at the paper's scale; the paper's numbers stand in columns of their own.",
@@ -80,7 +91,7 @@ fn contents(exhibit: &Exhibit, file: &str) -> String {
     )
 }
 
-fn section(evidence: &Evidence, exhibit: &Exhibit, panels: &mut Vec<Value>) -> String {
+fn section(evidence: &Evidence, exhibit: &Exhibit, abridged: bool, panels: &mut Vec<Value>) -> String {
     let name = exhibit.table.name();
     let mut html = format!("<h2 id=\"{name}\">{}</h2>\n", escape(&exhibit.title));
     let notes = evidence.header.remarks();
@@ -92,6 +103,13 @@ fn section(evidence: &Evidence, exhibit: &Exhibit, panels: &mut Vec<Value>) -> S
     let files = exhibit.files.iter().map(|(file, _)| file.clone()).chain([exhibit.table.evidence_file()]);
     let links = files.map(|file| format!("<a href=\"{file}\">{file}</a>")).collect::<Vec<_>>();
     html += &format!("<p class=\"downloads\">As files: {}</p>\n", links.join(", "));
+    if abridged {
+        html += &format!(
+            "<p class=\"downloads\">Behind a cell stand the first {PAIRS} test pairs of each run, with margins to three \
+             digits; {} has every record.</p>\n",
+            exhibit.table.evidence_file()
+        );
+    }
     let ids = evidence.runs.iter().enumerate().map(|(i, run)| (run.manifest.run.as_str(), i));
     let positions: BTreeMap<&str, usize> = ids.collect();
     let mut open = |basis: &Basis| {

@@ -91,14 +91,15 @@ impl Evidence {
         })
     }
 
-    /// A short form for pages that show many runs: of every record only its pair and the margin to three digits,
-    /// of the curves only the loss and the accuracy.
+    /// A short form for pages that show many runs: of the first `pairs` records only the pair and the margin to three
+    /// digits, of the curves only the loss and the accuracy.
     ///
     /// Errors: as [`Evidence::records`].
-    pub fn abridged(&self) -> Result<Self> {
+    pub fn abridged(&self, pairs: usize) -> Result<Self> {
         let mut short = Self::new(self.header.clone());
         for run in &self.runs {
-            let records = self.records(run)?;
+            let mut records = self.records(run)?;
+            records.truncate(pairs);
             let column = |of: &dyn Fn(&Record) -> Value| Column::of(records.iter().map(of).collect());
             let margin = |r: &Record| format!("{:.2e}", r.margin).parse().map_or(0.0, |m: f32| f64::from(m));
             let columns = [
