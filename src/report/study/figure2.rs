@@ -62,7 +62,8 @@ fn draw(summary: &Summary<'_>, swept: &[(f64, &Arm<'_>)], root: &Area<'_>) -> Dr
 /// Arms by their number of codes.
 fn swept<'a>(summary: &'a Summary<'_>) -> Vec<(f64, &'a Arm<'a>)> {
     let mut swept: Vec<(f64, &Arm<'_>)> = vec![];
-    for arm in summary.arms.iter().filter(|a| flip_rate(a) == 0.0) {
+    let shortest = lengths(summary).first().copied();
+    for arm in summary.arms.iter().filter(|a| flip_rate(a) == 0.0 && epochs(a) == shortest) {
         if let Some(codes) = setting(arm, "latent", "codes").and_then(Value::as_f64) {
             swept.push((codes, arm));
         }
@@ -127,6 +128,19 @@ fn flip_rate(arm: &Arm<'_>) -> f64 {
     setting(arm, "data", "flip_rate").and_then(Value::as_f64).unwrap_or(0.0)
 }
 
+/// None: not run.
+fn epochs(arm: &Arm<'_>) -> Option<u64> {
+    setting(arm, "training", "epochs").and_then(Value::as_u64)
+}
+
+/// Numbers of epochs that arms ran, ascending.
+fn lengths(summary: &Summary<'_>) -> Vec<u64> {
+    let mut all: Vec<u64> = summary.arms.iter().filter_map(epochs).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
 fn plain(arm: &Arm<'_>) -> bool {
     setting(arm, "latent", "mode").and_then(Value::as_str) == Some("none")
 }
@@ -144,7 +158,8 @@ fn range(arms: &[&Arm<'_>]) -> (f64, f64) {
 }
 
 fn over_codes(summary: &Summary<'_>, swept: &[(f64, &Arm<'_>)], area: &Area<'_>) -> Drawn {
-    let dpo = summary.arms.iter().find(|a| plain(a) && flip_rate(a) == 0.0);
+    let shortest = lengths(summary).first().copied();
+    let dpo = summary.arms.iter().find(|a| plain(a) && flip_rate(a) == 0.0 && epochs(a) == shortest);
     let arms: Vec<&Arm<'_>> = swept.iter().map(|(_, arm)| *arm).chain(dpo).collect();
     let (low, high) = range(&arms);
     area.draw(&Text::new("Codes in the codebook", (24, 10), font(17)))?;
@@ -173,12 +188,20 @@ fn over_codes(summary: &Summary<'_>, swept: &[(f64, &Arm<'_>)], area: &Area<'_>)
 }
 
 fn under_flips(summary: &Summary<'_>, area: &Area<'_>) -> Drawn {
-    let mut groups: Vec<(f64, Vec<&Arm<'_>>)> = vec![];
-    for rate in [0.0, 0.5] {
-        let of = summary.arms.iter().filter(|a| flip_rate(a) == rate && !a.runs.is_empty());
-        // Of a sweep, only the matrix's own latent.
-        let of = of.filter(|a| !a.name.starts_with("K=")).collect();
-        groups.push((rate, of));
+    let lengths = lengths(summary);
+    let mut groups: Vec<(String, Vec<&Arm<'_>>)> = vec![];
+    for &length in &lengths {
+        for rate in [0.0, 0.5] {
+            let of = summary.arms.iter().filter(|a| flip_rate(a) == rate && epochs(a) == Some(length));
+            // Of a sweep, only the matrix's own latent.
+            let of: Vec<_> = of.filter(|a| !a.name.starts_with("K=")).collect();
+            let name = match length {
+                _ if lengths.len() == 1 => format!("{:.0} %", 100.0 * rate),
+                1 => format!("{:.0} %, 1 epoch", 100.0 * rate),
+                n => format!("{:.0} %, {n} epochs", 100.0 * rate),
+            };
+            groups.push((name, of));
+        }
     }
     let arms: Vec<&Arm<'_>> = groups.iter().flat_map(|(_, arms)| arms.iter().copied()).collect();
     let (low, high) = range(&arms);
@@ -193,17 +216,18 @@ fn under_flips(summary: &Summary<'_>, area: &Area<'_>) -> Drawn {
         .margin_right(16)
         .x_label_area_size(48)
         .y_label_area_size(64)
-        .build_cartesian_2d(-0.5..1.5, low..high)?;
+        .build_cartesian_2d(-0.5..groups.len().max(2) as f64 - 0.5, low..high)?;
     vertical_axis(&mut chart, None, "accuracy, %", 14)?;
     let plot = chart.plotting_area();
-    for (i, (rate, arms)) in groups.iter().enumerate() {
+    for (i, (name, arms)) in groups.iter().enumerate() {
         for arm in arms {
             let (shift, colour) = if plain(arm) { (-0.12, WITHOUT) } else { (0.12, WITH) };
             interval(plot, i as f64 + shift, arm, colour)?;
         }
-        under(area, plot, (i as f64, low), 6, format!("{:.0} %", 100.0 * rate), 14)?;
+        under(area, plot, (i as f64, low), 6, name.clone(), if groups.len() > 2 { 12 } else { 14 })?;
     }
-    under(area, plot, (0.5, low), 26, "training labels flipped".into(), 14)
+    let middle = (groups.len().max(2) - 1) as f64 / 2.0;
+    under(area, plot, (middle, low), 26, "training labels flipped".into(), 14)
 }
 
 fn interval(plot: &Plot<'_>, x: f64, arm: &Arm<'_>, colour: RGBColor) -> Drawn {
