@@ -49,7 +49,7 @@ fn the_worlds_files_are_its_pairs_with_their_truth() {
     lpc.ok(&other);
     assert_ne!(lpc.read("world/train.jsonl"), before);
     for (option, value, message) in [
-        ("--flip-rate", "1.5", "flip_rate = 1.5"),
+        ("--flip-rate", "1.5", "rate = 1.5, expected in [0, 1]"),
         ("--sharpness", "-1", "sharpness = -1"),
         ("--taste", "none", "by-annotator"),
     ] {
