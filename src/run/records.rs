@@ -31,6 +31,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// The true probability of the label that the policy prefers, where it is known: its mean is the accuracy
+    /// without the labels' noise.
+    pub fn probability(&self) -> Option<f64> {
+        self.bayes.map(|p| if self.correct { p } else { 1.0 - p })
+    }
+
     /// The first rule that this record breaks, as (field, expected, got).
     pub(super) fn fault(&self) -> Option<(&'static str, &'static str, String)> {
         let finite = [

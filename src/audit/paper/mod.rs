@@ -10,13 +10,10 @@ pub use render::{csv, markdown, summary};
 
 use crate::Result;
 use crate::eval::stats::{
-    LEVEL, examples_needed, holm, mcnemar_exact, normal_p, sizes_needed, two_proportion_p,
+    LEVEL, POWER, examples_needed, holm, mcnemar_exact, normal_p, sizes_needed, two_proportion_p,
 };
 use crate::report::paper::{self, Both, Table1, Table1Row};
 use std::ops::RangeInclusive;
-
-/// A comparison that needs more examples than these odds of finding the difference is hopeless.
-pub const POWER: f64 = 0.8;
 
 /// Everything found.
 pub struct Findings {

@@ -20,6 +20,7 @@ use crate::plan::Table;
 use crate::plan::study::{Question, Rule, Study, Test};
 use crate::run::evidence::{Evidence, Header, NotRun, Run};
 use crate::run::map::{Map, Means};
+use crate::run::records::Record;
 use measure::{Found, measure, unlike};
 use ndarray::Array2;
 use std::collections::BTreeMap;
@@ -180,10 +181,7 @@ fn arm<'a>(evidence: &'a Evidence, name: &'a str) -> Result<Arm<'a>> {
             run,
             pairs: records.iter().map(|r| r.id.clone()).collect(),
             correct: records.iter().map(|r| f64::from(u8::from(r.correct))).collect(),
-            probability: records
-                .iter()
-                .map(|r| Some(if r.correct { r.bayes? } else { 1.0 - r.bayes? }))
-                .collect(),
+            probability: records.iter().map(Record::probability).collect(),
         });
     }
     runs.sort_by_key(|r| r.run.seed());

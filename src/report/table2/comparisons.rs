@@ -85,6 +85,7 @@ impl<'a> Measured<'a> {
             score(&runs[s].1.records[e]) - score(&runs[s].0.records[e])
         };
         let known = first.records.iter().all(|r| r.bayes.is_some());
+        let probability = |r: &Record| r.probability().unwrap_or_else(|| correct(r));
         Some(Self {
             seeds: runs.iter().map(|(_, with)| with.seed).collect(),
             pairs: first.records.iter().map(|r| r.id.as_str()).collect(),
@@ -141,14 +142,5 @@ impl<'a> Measured<'a> {
                 .map(|own| estimate(own, &|m| m.by_probability.as_ref()))
                 .transpose()?,
         })
-    }
-}
-
-/// The probability of the label that the policy prefers. A pair without a known one counts as its label says.
-fn probability(record: &Record) -> f64 {
-    match record.bayes {
-        Some(p) if record.correct => p,
-        Some(p) => 1.0 - p,
-        None => correct(record),
     }
 }
