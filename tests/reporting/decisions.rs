@@ -232,5 +232,12 @@ fn a_claim_of_equivalence_is_refuted_only_beyond_its_margin() {
     let verdicts: Vec<_> = decide(&family).unwrap().iter().map(|d| d.verdict).collect();
     use Verdict::*;
     assert_eq!(verdicts, [Supported, Undecided, Refuted, Refuted]);
+    // The same differences as claims of a direction; a small one that is certain is still a direction.
+    let higher = family.map(|c| Compared { claim: Claim::Higher, ..c });
+    let verdicts: Vec<_> = decide(&higher).unwrap().iter().map(|d| d.verdict).collect();
+    assert_eq!(verdicts, [Supported, Supported, Supported, Refuted]);
+    let unsure = Compared { claim: Claim::Higher, ..at(0.01) };
+    assert_eq!(decide(&[unsure]).unwrap()[0].verdict, NoDifference);
+    assert_eq!(decide(&[Compared { margin: None, ..unsure }]).unwrap()[0].verdict, Undecided);
     assert!(decide(&[]).unwrap().is_empty());
 }
